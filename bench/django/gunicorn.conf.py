@@ -1,0 +1,11 @@
+"""One worker, since the bench gives the server one core."""
+
+import os
+
+wsgi_app = "config.wsgi"
+bind = os.environ.get("BENCH_BIND", "127.0.0.1:8000")
+workers = 1
+worker_class = os.environ.get("BENCH_WORKER", "gthread")
+threads = int(os.environ.get("BENCH_THREADS", "4"))
+keepalive = 60
+control_socket_disable = True

@@ -1,0 +1,119 @@
+//! Rules: who may do what, declared once.
+use std::marker::PhantomData;
+
+use super::operation::{Operation, OperationKind};
+use crate::{
+    identity::{Role, UserId},
+    model::{Column, FieldType, Model, Part},
+};
+
+/// A condition under which an operation is allowed on rows of `R`.
+///
+/// Conditions on the caller are decided before the store is asked; conditions on the row (`own()`, [`is_me`])
+/// become part of the statement, so that no row is read or changed that does not meet them (ACL-04).
+#[derive(Debug)]
+pub struct Rule<R> {
+    expression: Expression,
+    of: PhantomData<fn() -> R>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Expression {
+    Authenticated,
+    Role(Role),
+    IsMe(usize),
+    All(Vec<Expression>),
+    Any(Vec<Expression>),
+}
+
+impl<R> Rule<R> {
+    const fn new(expression: Expression) -> Self {
+        Self { expression, of: PhantomData }
+    }
+
+    /// Both must hold.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self::new(Expression::All(vec![self.expression, other.expression]))
+    }
+
+    /// One must hold.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self::new(Expression::Any(vec![self.expression, other.expression]))
+    }
+}
+
+/// The caller has at least this role in the organisation the rows belong to.
+pub const fn role<R>(least: Role) -> Rule<R> {
+    Rule::new(Expression::Role(least))
+}
+
+/// The caller is anyone with a valid credential. For rows of an organisation, a member of it.
+pub const fn authenticated<R>() -> Rule<R> {
+    Rule::new(Expression::Authenticated)
+}
+
+/// The caller made the row: the column that the model marks `owner` names them.
+///
+/// # Panics
+/// If the model has no such column. Rules are built at start, so this stops the start.
+pub fn own<R: Model>() -> Rule<R> {
+    let owner = R::TABLE.position(Part::Owner);
+    Rule::new(Expression::IsMe(
+        owner.unwrap_or_else(|| {
+            panic!("own() needs a column marked #[model(owner)] in table {}", R::TABLE.name)
+        }),
+    ))
+}
+
+/// The column names the caller, for example as the row's assignee.
+pub const fn is_me<R: Model, T: UserColumn, W>(column: Column<R, T, W>) -> Rule<R> {
+    Rule::new(Expression::IsMe(column.position()))
+}
+
+/// The types of columns that can name the caller.
+#[diagnostic::on_unimplemented(
+    message = "a column of type `{Self}` cannot name the caller",
+    note = "is_me(…) takes a column that holds a UserId or an Option<UserId>"
+)]
+pub trait UserColumn: FieldType {}
+impl UserColumn for UserId {}
+impl UserColumn for Option<UserId> {}
+
+/// The rules of a resource: for each operation, who may do it. What is not allowed is denied (ACL-01), and has no
+/// route.
+#[derive(Debug)]
+pub struct Rules<R> {
+    allowed: [Option<Expression>; 5],
+    of: PhantomData<fn() -> R>,
+}
+
+impl<R> Rules<R> {
+    /// Nobody may do anything.
+    pub const fn deny_all() -> Self {
+        Self { allowed: [const { None }; 5], of: PhantomData }
+    }
+
+    /// Allows `Op` where `rule` holds.
+    ///
+    /// # Panics
+    /// If the operation was allowed already: two rules for one operation are a slip, not a choice. Rules are
+    /// built at start, so this stops the start.
+    #[must_use]
+    pub fn allow<Op: Operation>(mut self, rule: Rule<R>) -> Self {
+        let slot = &mut self.allowed[Op::KIND as usize];
+        assert!(slot.is_none(), "{} is allowed twice; join the conditions with or()", Op::KIND.as_str());
+        *slot = Some(rule.expression);
+        self
+    }
+
+    /// Whether anyone at all may do this.
+    pub const fn offers(&self, operation: OperationKind) -> bool {
+        self.allowed[operation as usize].is_some()
+    }
+
+    pub(super) const fn expression(&self, operation: OperationKind) -> Option<&Expression> {
+        self.allowed[operation as usize].as_ref()
+    }
+}

@@ -1,0 +1,233 @@
+//! Who is asking, and in which organisation.
+use std::{fmt, str::FromStr, sync::Arc};
+
+use serde::{Serialize, Serializer};
+
+use crate::{clock::Timestamp, id::Id};
+
+/// Marks the ids of users.
+pub enum User {}
+/// Marks the ids of organisations.
+pub enum Org {}
+/// Marks the ids of API tokens.
+pub enum ApiToken {}
+
+/// The id of a user.
+pub type UserId = Id<User>;
+/// The id of an organisation.
+pub type OrgId = Id<Org>;
+/// The id of an API token.
+pub type ApiTokenId = Id<ApiToken>;
+
+/// Who a request acts for, however the credential came.
+///
+/// Cheap to clone: it is shared, not copied.
+#[derive(Clone, Debug)]
+pub struct Principal(Arc<PrincipalParts>);
+
+/// What a [`Principal`] is made of.
+#[derive(Clone, Debug)]
+pub struct PrincipalParts {
+    /// The user.
+    pub user_id: UserId,
+    /// The user's name.
+    pub username: String,
+    /// The user's e-mail address; it is shown to the user alone (ACL-14).
+    pub email: String,
+    /// Whether the user is staff of the whole site. Staff is no member of an organisation (ACL-10).
+    pub is_staff: bool,
+    /// When the user was created.
+    pub created_at: Timestamp,
+    /// By what the user proved who they are.
+    pub credential: Credential,
+}
+
+/// By what a principal proved who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Credential {
+    /// An API token.
+    ApiToken(ApiTokenId),
+}
+
+impl Principal {
+    /// The principal that a verified credential names.
+    pub fn new(parts: PrincipalParts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// The user.
+    pub fn user_id(&self) -> UserId {
+        self.0.user_id
+    }
+}
+
+impl std::ops::Deref for Principal {
+    type Target = PrincipalParts;
+
+    fn deref(&self) -> &PrincipalParts {
+        &self.0
+    }
+}
+
+/// What a member may do in an organisation; each role may do all that the ones before it may (ACL-07).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// Reads.
+    Viewer,
+    /// Reads, creates, and changes what is their own.
+    Member,
+    /// Changes everything but the owners.
+    Admin,
+    /// May do anything, also end the organisation.
+    Owner,
+}
+
+impl Role {
+    /// All roles, the weakest first.
+    pub const ALL: [Self; 4] = [Self::Viewer, Self::Member, Self::Admin, Self::Owner];
+    /// The names of all roles, the weakest first.
+    pub const NAMES: &'static [&'static str] = &["viewer", "member", "admin", "owner"];
+
+    /// The role's name in JSON, SQL and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Serialize for Role {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// The text names no role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a role is one of viewer, member, admin, owner")]
+pub struct InvalidRole;
+
+impl FromStr for Role {
+    type Err = InvalidRole;
+
+    fn from_str(text: &str) -> Result<Self, InvalidRole> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(InvalidRole)
+    }
+}
+
+/// A user's place in an organisation, as the store found it for this request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// The organisation.
+    pub org_id: OrgId,
+    /// The user's role in it.
+    pub role: Role,
+}
+
+/// The short name of an organisation in URLs: 1 to 50 characters of `a-z`, `0-9` and `-`, neither first nor last
+/// a hyphen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Slug(Box<str>);
+
+impl Slug {
+    /// The longest slug, in characters.
+    pub const MAX_CHARS: usize = 50;
+
+    /// The slug's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The text is no slug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a slug is 1 to 50 characters of a-z, 0-9 and -, and neither begins nor ends with -")]
+pub struct InvalidSlug;
+
+impl FromStr for Slug {
+    type Err = InvalidSlug;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSlug> {
+        let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        let fits = (1..=Self::MAX_CHARS).contains(&text.len())
+            && text.bytes().all(allowed)
+            && !text.starts_with('-')
+            && !text.ends_with('-');
+        if fits { Ok(Self(text.into())) } else { Err(InvalidSlug) }
+    }
+}
+
+impl fmt::Display for Slug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A user's name: 3 to 64 characters of `A-Za-z0-9_.@+-`, unique without regard to case (contract §2).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Username(Box<str>);
+
+impl Username {
+    /// The name as its owner writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The text is no user name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a user name is 3 to 64 characters of A-Z, a-z, 0-9 and _.@+-")]
+pub struct InvalidUsername;
+
+impl FromStr for Username {
+    type Err = InvalidUsername;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUsername> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.@+-".contains(&byte);
+        let fits = (3..=64).contains(&text.len()) && text.bytes().all(allowed);
+        if fits { Ok(Self(text.into())) } else { Err(InvalidUsername) }
+    }
+}
+
+impl fmt::Display for Username {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_are_ordered_and_read_back() {
+        assert!(Role::Viewer < Role::Member && Role::Member < Role::Admin && Role::Admin < Role::Owner);
+        for role in Role::ALL {
+            assert_eq!(role.as_str().parse(), Ok(role));
+        }
+        assert_eq!("Owner".parse::<Role>(), Err(InvalidRole));
+    }
+
+    #[test]
+    fn slugs_and_user_names_keep_to_their_alphabets() {
+        let longest = "a".repeat(50);
+        for right in ["a", "acme", "a-1", longest.as_str()] {
+            assert!(right.parse::<Slug>().is_ok(), "{right}");
+        }
+        let too_long = "a".repeat(51);
+        for wrong in ["", "-a", "a-", "A", "a_b", "a/b", "é", too_long.as_str()] {
+            assert!(wrong.parse::<Slug>().is_err(), "{wrong}");
+        }
+        for right in ["bob", "Bob.O+1@x-y_z"] {
+            assert!(right.parse::<Username>().is_ok(), "{right}");
+        }
+        for wrong in ["", "ab", "a b", "a/b", "josé"] {
+            assert!(wrong.parse::<Username>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,366 @@
+//! Lists: pages, filters, order and search, from a query string.
+use std::{borrow::Cow, marker::PhantomData};
+
+use smallvec::SmallVec;
+
+use super::plan::ListPlan;
+use crate::{
+    id,
+    model::{ColumnDef, Direction, FieldError, Kind, Model, Part, Value},
+};
+
+/// How large a page is when the client says nothing, and at most.
+#[derive(Clone, Copy, Debug)]
+pub struct PageSettings {
+    /// Rows of a page when the client says nothing.
+    pub default_size: u32,
+    /// Rows of a page at most.
+    pub max_size: u32,
+    /// What happens above that.
+    pub over_limit: OverLimit,
+}
+
+impl Default for PageSettings {
+    fn default() -> Self {
+        Self { default_size: 25, max_size: 100, over_limit: OverLimit::Cap }
+    }
+}
+
+/// What happens to a `page_size` above the cap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverLimit {
+    /// The cap is used.
+    Cap,
+    /// The request is refused.
+    Reject,
+}
+
+/// Why a query string makes no list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueryError {
+    /// The `page` is no page number: answered like a page past the end (PAG-02).
+    NoSuchPage,
+    /// Parameters that are unknown, repeated, or do not fit.
+    Invalid(Vec<FieldError>),
+}
+
+/// A page of rows of `R` that a client asked for. It names declared columns only.
+#[derive(Debug)]
+pub struct ListQuery<R> {
+    filters: Vec<Filter>,
+    search: Vec<String>,
+    order: SmallVec<[(usize, Direction); 4]>,
+    page: u64,
+    size: u32,
+    of: PhantomData<fn() -> R>,
+}
+
+/// A condition on one column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    /// The column's position.
+    pub column: usize,
+    /// How it is compared.
+    pub comparison: Comparison,
+    /// With what: one value, or for [`Comparison::In`] several.
+    pub values: SmallVec<[Value; 1]>,
+}
+
+/// How a filter compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Comparison {
+    /// Is the value.
+    Equal,
+    /// Is the value or larger.
+    AtLeast,
+    /// Is the value or smaller.
+    AtMost,
+    /// Is one of the values.
+    In,
+}
+
+/// A page of rows.
+#[derive(Debug)]
+pub struct Page<R> {
+    /// The rows, in order.
+    pub rows: Vec<R>,
+    /// How many rows the whole list has.
+    pub count: u64,
+    /// The number of this page; the first is 1.
+    pub number: u64,
+    /// How many rows a full page has.
+    pub size: u32,
+}
+
+impl<R> Page<R> {
+    /// Whether a page follows.
+    pub fn has_next(&self) -> bool {
+        self.number.saturating_mul(u64::from(self.size)) < self.count
+    }
+
+    /// Whether the list has such a page: the first page of nothing is one.
+    pub fn exists(&self) -> bool {
+        self.number == 1 || (self.number - 1).saturating_mul(u64::from(self.size)) < self.count
+    }
+}
+
+/// How many terms a search may have.
+const MAX_SEARCH_TERMS: usize = 8;
+/// How long a search may be, in characters.
+const MAX_SEARCH_CHARS: usize = 200;
+/// How many values `__in` may name.
+const MAX_IN_VALUES: usize = 50;
+/// How many columns a list may be ordered by.
+const MAX_ORDER_COLUMNS: usize = 4;
+
+impl<R: Model> ListQuery<R> {
+    /// Reads the decoded parameters of a query string.
+    ///
+    /// # Errors
+    /// Names every parameter that is unknown, repeated or does not fit, and what is allowed.
+    pub fn parse<'q>(
+        parameters: impl Iterator<Item = (Cow<'q, str>, Cow<'q, str>)>,
+        settings: &PageSettings,
+    ) -> Result<Self, QueryError> {
+        let mut query = Self {
+            filters: Vec::new(),
+            search: Vec::new(),
+            order: SmallVec::new(),
+            page: 1,
+            size: settings.default_size,
+            of: PhantomData,
+        };
+        let mut errors = Vec::new();
+        let mut no_such_page = false;
+        let mut seen: SmallVec<[Cow<'q, str>; 8]> = SmallVec::new();
+        for (name, value) in parameters {
+            if seen.contains(&name) {
+                errors.push(FieldError::query(clipped(&name), "repeated", "may be given once"));
+                continue;
+            }
+            let read = match name.as_ref() {
+                "page" => {
+                    match positive(&value) {
+                        Some(page) => query.page = page,
+                        None => no_such_page = true,
+                    }
+                    Ok(())
+                }
+                "page_size" => query.read_size(&value, settings),
+                "ordering" => query.read_order(&value),
+                "search" => query.read_search(&value),
+                other => query.read_filter(other, &value),
+            };
+            if let Err((code, detail)) = read {
+                errors.push(FieldError::query(clipped(&name), code, detail));
+            }
+            seen.push(name);
+        }
+        if !errors.is_empty() {
+            return Err(QueryError::Invalid(errors));
+        }
+        if no_such_page {
+            return Err(QueryError::NoSuchPage);
+        }
+        query.complete_order();
+        Ok(query)
+    }
+
+    /// The number of the page; the first is 1.
+    pub const fn page(&self) -> u64 {
+        self.page
+    }
+
+    /// How many rows a full page has.
+    pub const fn size(&self) -> u32 {
+        self.size
+    }
+
+    pub(super) fn to_plan(&self) -> ListPlan {
+        ListPlan {
+            filters: self.filters.clone(),
+            search: self.search.clone(),
+            order: self.order.clone(),
+            offset: (self.page - 1).saturating_mul(u64::from(self.size)).min(i64::MAX as u64),
+            limit: u64::from(self.size),
+        }
+    }
+
+    fn read_size(&mut self, value: &str, settings: &PageSettings) -> Result<(), Invalid> {
+        let size = positive(value).ok_or(("invalid-type", "must be a positive whole number".to_owned()))?;
+        let cap = u64::from(settings.max_size);
+        if size > cap && settings.over_limit == OverLimit::Reject {
+            return Err(("too-large", format!("at most {cap}")));
+        }
+        self.size = u32::try_from(size.min(cap)).unwrap_or(settings.max_size);
+        Ok(())
+    }
+
+    fn read_order(&mut self, value: &str) -> Result<(), Invalid> {
+        for name in value.split(',') {
+            let (bare, direction) = match name.strip_prefix('-') {
+                Some(bare) => (bare, Direction::Descending),
+                None => (name, Direction::Ascending),
+            };
+            let position = R::TABLE
+                .find(bare)
+                .filter(|position| R::TABLE.columns[*position].order)
+                .ok_or_else(|| {
+                    (
+                        "invalid-choice",
+                        format!("may be {}, each with - before it to turn it round", orderable::<R>()),
+                    )
+                })?;
+            if self.order.iter().any(|(other, _)| *other == position) {
+                return Err(("repeated", "names a field twice".to_owned()));
+            }
+            if self.order.len() == MAX_ORDER_COLUMNS {
+                return Err(("too-long", format!("at most {MAX_ORDER_COLUMNS} fields")));
+            }
+            self.order.push((position, direction));
+        }
+        Ok(())
+    }
+
+    fn read_search(&mut self, value: &str) -> Result<(), Invalid> {
+        if !R::TABLE.columns.iter().any(|column| column.search) {
+            return Err(unknown::<R>());
+        }
+        if value.contains('\0') {
+            return Err(("invalid-character", "must not contain the character U+0000".to_owned()));
+        }
+        if value.chars().count() > MAX_SEARCH_CHARS {
+            return Err(("too-long", format!("at most {MAX_SEARCH_CHARS} characters")));
+        }
+        self.search = value.split_whitespace().map(str::to_lowercase).collect();
+        if self.search.len() > MAX_SEARCH_TERMS {
+            return Err(("too-long", format!("at most {MAX_SEARCH_TERMS} terms")));
+        }
+        Ok(())
+    }
+
+    fn read_filter(&mut self, name: &str, value: &str) -> Result<(), Invalid> {
+        let (bare, suffix) =
+            name.split_once("__").map_or((name, None), |(bare, suffix)| (bare, Some(suffix)));
+        let column = R::TABLE.find(bare).ok_or_else(unknown::<R>)?;
+        let definition = &R::TABLE.columns[column];
+        let comparison = match suffix {
+            None if definition.filters.eq => Comparison::Equal,
+            Some("gte") if definition.filters.gte => Comparison::AtLeast,
+            Some("lte") if definition.filters.lte => Comparison::AtMost,
+            Some("in") if definition.filters.is_in => Comparison::In,
+            _ => return Err(unknown::<R>()),
+        };
+        let values: SmallVec<[Value; 1]> = if comparison == Comparison::In {
+            if value.split(',').count() > MAX_IN_VALUES {
+                return Err(("too-long", format!("at most {MAX_IN_VALUES} values")));
+            }
+            value.split(',').map(|part| read_value(definition, part)).collect::<Result<_, _>>()?
+        } else {
+            SmallVec::from_iter([read_value(definition, value)?])
+        };
+        self.filters.push(Filter { column, comparison, values });
+        Ok(())
+    }
+
+    /// Makes the order total (PAG-08): the default where none was asked for, and the id last.
+    fn complete_order(&mut self) {
+        if self.order.is_empty() {
+            let by_default = R::TABLE.columns.iter().enumerate();
+            self.order
+                .extend(by_default.filter_map(|(position, column)| Some((position, column.default_order?))));
+        }
+        let id = R::TABLE.position(Part::Id).expect("the derive demands an id");
+        if !self.order.iter().any(|(position, _)| *position == id) {
+            // In the direction of the first column, so that one index serves both ways.
+            let direction = self.order.first().map_or(Direction::Descending, |(_, direction)| *direction);
+            self.order.push((id, direction));
+        }
+    }
+}
+
+/// A code, and what would be right.
+type Invalid = (&'static str, String);
+
+fn unknown<R: Model>() -> Invalid {
+    let mut allowed = vec!["page".to_owned(), "page_size".to_owned()];
+    if R::TABLE.columns.iter().any(|column| column.order) {
+        allowed.push("ordering".to_owned());
+    }
+    if R::TABLE.columns.iter().any(|column| column.search) {
+        allowed.push("search".to_owned());
+    }
+    for column in R::TABLE.columns {
+        let operators = [
+            ("", column.filters.eq),
+            ("__gte", column.filters.gte),
+            ("__lte", column.filters.lte),
+            ("__in", column.filters.is_in),
+        ];
+        allowed.extend(
+            operators.iter().filter(|(_, is)| *is).map(|(suffix, _)| format!("{}{suffix}", column.name)),
+        );
+    }
+    ("unknown-parameter", format!("not accepted here; accepted are {}", allowed.join(", ")))
+}
+
+fn orderable<R: Model>() -> String {
+    let names: Vec<_> =
+        R::TABLE.columns.iter().filter(|column| column.order).map(|column| column.name).collect();
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+}
+
+fn read_value(column: &ColumnDef, text: &str) -> Result<Value, Invalid> {
+    if let Some(choices) = column.choices {
+        if choices.contains(&text) {
+            return Ok(Value::Text(text.to_owned()));
+        }
+        return Err(("invalid-choice", format!("must be one of {}", choices.join(", "))));
+    }
+    let invalid = |detail: &str| ("invalid-format", detail.to_owned());
+    match column.kind {
+        Kind::Text if text.contains('\0') => {
+            Err(("invalid-character", "must not contain the character U+0000".to_owned()))
+        }
+        Kind::Text => Ok(Value::Text(text.to_owned())),
+        Kind::Uuid => {
+            id::parse_uuid(text).map(Value::Uuid).ok_or_else(|| invalid(&id::InvalidId.to_string()))
+        }
+        Kind::Integer => text.parse().map(Value::Integer).map_err(|_| invalid("must be a whole number")),
+        Kind::Bool => text.parse().map(Value::Bool).map_err(|_| invalid("must be true or false")),
+        Kind::Timestamp => text
+            .parse()
+            .map(Value::Timestamp)
+            .map_err(|error: crate::clock::InvalidTimestamp| invalid(&error.to_string())),
+    }
+}
+
+/// Reads a positive integer of ASCII digits; what is too large for 64 bits is the largest (PAG-04).
+fn positive(text: &str) -> Option<u64> {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(text.parse().unwrap_or(u64::MAX)).filter(|number| *number > 0)
+}
+
+/// A parameter's name as an answer may repeat it.
+fn clipped(name: &str) -> String {
+    name.chars().filter(|character| !character.is_control()).take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // PAG-04
+    #[test]
+    fn a_positive_number_is_ascii_digits_and_nothing_else() {
+        for wrong in ["", "0", "-1", "abc", "1e3", "１", " 7 ", "1_0", "+1", "1.0"] {
+            assert_eq!(positive(wrong), None, "{wrong}");
+        }
+        assert_eq!(positive("25"), Some(25));
+        assert_eq!(positive("999999"), Some(999_999));
+        assert_eq!(positive("007"), Some(7));
+        assert_eq!(positive("99999999999999999999999"), Some(u64::MAX));
+    }
+}

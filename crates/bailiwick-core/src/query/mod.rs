@@ -1,0 +1,8 @@
+//! What a store is asked to do, made only from an [`Access`](crate::access::Access).
+mod list;
+mod plan;
+
+pub use self::{
+    list::{Comparison, Filter, ListQuery, OverLimit, Page, PageSettings, QueryError},
+    plan::{Action, Lane, ListPlan, Plan, Precondition},
+};

@@ -1,0 +1,197 @@
+//! What is known of one request besides who asks: its id, where it came from, and what the layers found out.
+//!
+//! These types travel in the extensions of a request. They live here, and not beside the control that sets them,
+//! because several controls read them and no control may import another.
+use std::{
+    borrow::Cow,
+    fmt,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
+
+use crate::identity::UserId;
+
+/// The address at the other end of the connection: the client's, or that of a proxy in front of this server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// How the client reached this server. A request without this extension came by plain [`Scheme::Http`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scheme {
+    /// In the clear.
+    #[default]
+    Http,
+    /// Over TLS.
+    Https,
+}
+
+/// Names one request in its answer, in the logs and in the audit trail.
+///
+/// It is 8 to 128 characters of `A-Za-z0-9_-` (LOG-08), so it can be written anywhere without being escaped. It
+/// is no secret: a client may choose its own. Cheap to clone.
+#[derive(Clone)]
+pub struct RequestId(Text);
+
+#[derive(Clone)]
+enum Text {
+    Random([u8; RANDOM_CHARS]),
+    Chosen(Arc<str>),
+}
+
+const RANDOM_CHARS: usize = 2 * RequestId::RANDOM_BYTES;
+
+impl RequestId {
+    /// How much randomness makes an id.
+    pub const RANDOM_BYTES: usize = 16;
+
+    /// The id that a client chose, if it may be used as one.
+    pub fn from_client(text: &[u8]) -> Option<Self> {
+        let allowed = |byte: &u8| matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
+        if !(8..=128).contains(&text.len()) || !text.iter().all(allowed) {
+            return None;
+        }
+        std::str::from_utf8(text).ok().map(|text| Self(Text::Chosen(text.into())))
+    }
+
+    /// The id that `random` spells in hexadecimal.
+    pub fn from_random(random: [u8; Self::RANDOM_BYTES]) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; RANDOM_CHARS];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(random) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        Self(Text::Random(text))
+    }
+
+    /// The id's text.
+    pub fn as_str(&self) -> &str {
+        match &self.0 {
+            Text::Random(text) => std::str::from_utf8(text).expect("hexadecimal digits are ASCII"),
+            Text::Chosen(text) => text,
+        }
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// What the layers and the handler found out about a request, for its line in the access log.
+///
+/// The outermost layer puts an empty record into the request's extensions; whoever knows more takes it from there
+/// and fills it in. The first value of a field stays. Cheap to clone: it is shared, not copied.
+#[derive(Clone, Debug, Default)]
+pub struct Facts(Arc<Cells>);
+
+#[derive(Debug, Default)]
+struct Cells {
+    user_id: OnceLock<UserId>,
+    org: OnceLock<Cow<'static, str>>,
+    route: OnceLock<Arc<str>>,
+    throttled: OnceLock<Cow<'static, str>>,
+    denied_by: OnceLock<Cow<'static, str>>,
+}
+
+impl Facts {
+    /// An empty record.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Says who the request acts for.
+    pub fn set_user(&self, user_id: UserId) {
+        let _ = self.0.user_id.set(user_id);
+    }
+
+    /// Says in which organisation it acts, by slug. Set it only once the organisation was found for this caller.
+    pub fn set_org(&self, slug: impl Into<Cow<'static, str>>) {
+        let _ = self.0.org.set(slug.into());
+    }
+
+    /// Says which route it took, as the template with its parameters in braces.
+    pub fn set_route(&self, template: impl Into<Arc<str>>) {
+        if self.0.route.get().is_none() {
+            let _ = self.0.route.set(template.into());
+        }
+    }
+
+    /// Says which throttle scope refused it.
+    pub fn set_throttled(&self, scope: impl Into<Cow<'static, str>>) {
+        let _ = self.0.throttled.set(scope.into());
+    }
+
+    /// Says which rule denied it.
+    pub fn set_denied_by(&self, rule: impl Into<Cow<'static, str>>) {
+        let _ = self.0.denied_by.set(rule.into());
+    }
+
+    /// Who the request acts for.
+    pub fn user_id(&self) -> Option<UserId> {
+        self.0.user_id.get().copied()
+    }
+
+    /// The slug of the organisation it acts in.
+    pub fn org(&self) -> Option<&str> {
+        self.0.org.get().map(AsRef::as_ref)
+    }
+
+    /// The template of the route it took.
+    pub fn route(&self) -> Option<&str> {
+        self.0.route.get().map(AsRef::as_ref)
+    }
+
+    /// The throttle scope that refused it.
+    pub fn throttled(&self) -> Option<&str> {
+        self.0.throttled.get().map(AsRef::as_ref)
+    }
+
+    /// The rule that denied it.
+    pub fn denied_by(&self) -> Option<&str> {
+        self.0.denied_by.get().map(AsRef::as_ref)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // LOG-08
+    #[test]
+    fn a_clients_id_is_taken_only_if_it_can_be_written_anywhere() {
+        let longest = "a".repeat(128);
+        for right in ["abcd1234", "A_z-0123", longest.as_str()] {
+            assert_eq!(RequestId::from_client(right.as_bytes()).unwrap().as_str(), right);
+        }
+        let too_long = "a".repeat(129);
+        for wrong in ["", "abc1234", too_long.as_str(), "abcd 1234", "abcd\"1234", "abcd\n1234", "abcdé1234"]
+        {
+            assert!(RequestId::from_client(wrong.as_bytes()).is_none(), "{wrong:?}");
+        }
+        assert!(RequestId::from_client(b"abcd\xff1234").is_none());
+    }
+
+    #[test]
+    fn a_random_id_could_have_been_a_clients() {
+        let id = RequestId::from_random([0xa5; 16]);
+        assert_eq!(id.as_str(), "a5".repeat(16));
+        assert!(RequestId::from_client(id.as_str().as_bytes()).is_some());
+    }
+
+    #[test]
+    fn the_first_value_of_a_fact_stays() {
+        let facts = Facts::new();
+        assert_eq!(facts.org(), None);
+        facts.set_org("acme");
+        facts.clone().set_org("other");
+        assert_eq!(facts.org(), Some("acme"));
+    }
+}

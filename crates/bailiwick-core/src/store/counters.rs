@@ -1,0 +1,153 @@
+//! Counters for rate limits: the generic cell rate algorithm, once for all stores.
+use std::{sync::Arc, time::Duration};
+
+use super::Answer;
+use crate::units::Rate;
+
+/// Counts what callers spend. The count is exact under any concurrency (THR-33).
+pub trait CounterStore: Send + Sync + 'static {
+    /// Spends all charges, or none: if one quota is used up, nothing is spent of the others, and the verdicts say
+    /// what each quota has left.
+    ///
+    /// # Errors
+    /// If the counters are out of reach: nothing can be decided then (I9).
+    fn spend<'a>(&'a self, charges: &'a [Charge]) -> Answer<'a, Vec<Verdict>>;
+}
+
+/// One unit to spend of one quota.
+#[derive(Clone, Debug)]
+pub struct Charge {
+    /// Whose quota of what.
+    pub key: CounterKey,
+    /// How large the quota is.
+    pub rate: Rate,
+}
+
+/// Names one caller's quota under one policy, for example `anon` of an address.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CounterKey {
+    /// The policy.
+    pub policy: &'static str,
+    /// The caller: an address or a principal, in a form that no other caller can have.
+    pub caller: Arc<str>,
+}
+
+/// What a quota says to a charge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether the quota had a unit left.
+    pub allowed: bool,
+    /// Units left now.
+    pub remaining: u32,
+    /// Until a further unit is there: for a refused charge, the earliest time a retry can pass.
+    pub next: Duration,
+}
+
+/// The generic cell rate algorithm (THR-30) on nanoseconds: one number a quota, the theoretical arrival time.
+#[derive(Clone, Copy, Debug)]
+pub struct Gcra {
+    interval: u64,
+    tolerance: u64,
+}
+
+impl Gcra {
+    /// The algorithm for `rate`, with the whole quota as its burst.
+    pub fn new(rate: Rate) -> Self {
+        let window = u64::try_from(rate.window().as_nanos()).unwrap_or(u64::MAX);
+        let limit = u64::from(rate.limit().get());
+        // Rounded up: a quota never gives more than it says.
+        let interval = window.div_ceil(limit).max(1);
+        Self { interval, tolerance: interval.saturating_mul(limit) }
+    }
+
+    /// What a quota whose arrival time is `arrival` says to one unit at `now`, and the arrival time if it is
+    /// spent. Both are nanoseconds on one clock; an unknown quota has arrival 0.
+    pub fn decide(self, arrival: u64, now: u64) -> (Verdict, u64) {
+        let arrival = arrival.max(now);
+        let spent = arrival.saturating_add(self.interval);
+        let earliest = spent.saturating_sub(self.tolerance);
+        if now < earliest {
+            return (
+                Verdict { allowed: false, remaining: 0, next: Duration::from_nanos(earliest - now) },
+                arrival,
+            );
+        }
+        (Verdict { allowed: true, ..self.look(spent, now) }, spent)
+    }
+
+    /// What a quota whose arrival time is `arrival` has left at `now`, without spending.
+    pub fn look(self, arrival: u64, now: u64) -> Verdict {
+        let used = arrival.saturating_sub(now);
+        let left = self.tolerance.saturating_sub(used);
+        let remaining = u32::try_from(left / self.interval).unwrap_or(u32::MAX);
+        // The next unit comes when `used` falls by what is missing to a whole interval.
+        let next = if used == 0 { 0 } else { self.interval - left % self.interval };
+        Verdict { allowed: remaining > 0, remaining, next: Duration::from_nanos(next) }
+    }
+
+    /// When a quota is full again and may be forgotten.
+    pub const fn is_full(arrival: u64, now: u64) -> bool {
+        arrival <= now
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    // THR-31
+    #[test]
+    fn ten_a_minute_is_exactly_that() {
+        let quota = Gcra::new(Rate::per_minute(10));
+        let start = 1_000 * SECOND;
+        let mut arrival = 0;
+        for left in (0..10).rev() {
+            let (verdict, spent) = quota.decide(arrival, start);
+            assert_eq!((verdict.allowed, verdict.remaining), (true, left));
+            arrival = spent;
+        }
+        let (refused, kept) = quota.decide(arrival, start);
+        assert_eq!((refused.allowed, refused.next), (false, Duration::from_secs(6)));
+        assert_eq!(kept, arrival);
+
+        let (verdict, arrival) = quota.decide(arrival, start + 6 * SECOND);
+        assert!(verdict.allowed);
+        let (refused, _) = quota.decide(arrival, start + 6 * SECOND);
+        assert_eq!((refused.allowed, refused.next), (false, Duration::from_secs(6)));
+
+        let mut arrival = arrival;
+        for left in (0..8).rev() {
+            let (verdict, spent) = quota.decide(arrival, start + 59 * SECOND);
+            assert_eq!((verdict.allowed, verdict.remaining), (true, left));
+            arrival = spent;
+        }
+        let (refused, _) = quota.decide(arrival, start + 59 * SECOND);
+        assert_eq!((refused.allowed, refused.next), (false, Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_retry_at_the_instant_named_passes_and_a_nanosecond_earlier_does_not() {
+        for rate in [Rate::per_minute(7), Rate::per_hour(1000), Rate::per_second(3)] {
+            let quota = Gcra::new(rate);
+            let mut arrival = 0;
+            while let (Verdict { allowed: true, .. }, spent) = quota.decide(arrival, SECOND) {
+                arrival = spent;
+            }
+            let (refused, _) = quota.decide(arrival, SECOND);
+            let next = u64::try_from(refused.next.as_nanos()).unwrap();
+            assert!(!quota.decide(arrival, SECOND + next - 1).0.allowed);
+            assert!(quota.decide(arrival, SECOND + next).0.allowed);
+        }
+    }
+
+    // THR-32
+    #[test]
+    fn a_clock_that_goes_back_mints_no_quota() {
+        let quota = Gcra::new(Rate::per_minute(2));
+        let (_, arrival) = quota.decide(0, 100 * SECOND);
+        let (_, arrival) = quota.decide(arrival, 100 * SECOND);
+        assert!(!quota.decide(arrival, 50 * SECOND).0.allowed);
+    }
+}

@@ -1,0 +1,65 @@
+//! API tokens.
+use super::Answer;
+use crate::{
+    clock::Timestamp,
+    identity::{ApiTokenId, Principal, UserId, Username},
+};
+
+/// The SHA-256 of a token's whole text: all that is kept of it (TOK-24).
+pub type TokenDigest = [u8; 32];
+
+/// Keeps API tokens by their digest.
+pub trait TokenStore {
+    /// Whom the token with this digest speaks for: nobody if there is none, it was revoked, it has expired, or
+    /// its owner is disabled. One look-up, by index.
+    fn principal_of(&self, digest: TokenDigest, now: Timestamp) -> Answer<'_, Option<Principal>>;
+
+    /// Adds a token, removes the owner's expired ones, and for a log-in revokes the oldest log-in tokens beyond
+    /// [`NewToken::keep_at_most`], all in one transaction. Answers whether the owner is there and active: if
+    /// not, there is no token.
+    fn create_token(&self, token: NewToken) -> Answer<'_, bool>;
+
+    /// Ends a token at once. Answers whether there was a live one.
+    fn revoke_token(&self, id: ApiTokenId, now: Timestamp) -> Answer<'_, bool>;
+
+    /// The tokens of the user called `name`, the newest first; none if there is no such user.
+    fn tokens_of<'a>(&'a self, name: &'a Username) -> Answer<'a, Option<Vec<TokenRecord>>>;
+}
+
+/// A token to add.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// The token's id.
+    pub id: ApiTokenId,
+    /// The digest of its text.
+    pub digest: TokenDigest,
+    /// Its owner.
+    pub user_id: UserId,
+    /// What the owner calls it; none for a token that a log-in made.
+    pub name: Option<String>,
+    /// The part of its text that may be shown: prefix and last four characters (TOK-25).
+    pub display: String,
+    /// Now.
+    pub created_at: Timestamp,
+    /// When it stops working by itself.
+    pub expires_at: Timestamp,
+    /// How many live log-in tokens the owner may have, this one included.
+    pub keep_at_most: u32,
+}
+
+/// A token, as its owner sees it later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// The token's id.
+    pub id: ApiTokenId,
+    /// What the owner calls it; none for a token that a log-in made.
+    pub name: Option<String>,
+    /// The part of its text that may be shown.
+    pub display: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it stops working by itself.
+    pub expires_at: Timestamp,
+    /// When it was revoked, if it was.
+    pub revoked_at: Option<Timestamp>,
+}

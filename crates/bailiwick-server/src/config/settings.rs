@@ -1,0 +1,363 @@
+//! Every setting: its name, type, default and documentation, declared once.
+//!
+//! To add one, add a field. It is then read from the file, the environment and, if it is a secret, from a `_file`; it
+//! is checked, listed by `config reference` and shown by `config show`.
+use std::{net::SocketAddr, path::PathBuf};
+
+use http::{HeaderName, Method};
+
+use bailiwick_core::{
+    clock::Timestamp,
+    units::{ByteSize, Period, Rate},
+};
+
+use super::{
+    key::MasterKey,
+    table::section,
+    types::{
+        DatabaseUrl, DocsAccess, Environment, FindingCode, HostPattern, LogFormat, LogLevel, MailTransport, Origin, OverLimit,
+        PublicUrl, RegistrationMode, SharedUrl, SigningAlgorithm, Text, TrustedProxy, WebUrl,
+    },
+    value::Whole,
+};
+
+section! {
+    /// All settings of the server.
+    pub struct Settings {
+        sections {
+            server: Server,
+            database: Database,
+            shared: Shared,
+            secrets: Secrets,
+            registration: Registration,
+            passwords: Passwords,
+            sessions: Sessions,
+            tokens: Tokens,
+            jwt: Jwt,
+            cors: Cors,
+            csrf: Csrf,
+            throttle: Throttle,
+            limits: Limits,
+            pagination: Pagination,
+            writes: Writes,
+            idempotency: Idempotency,
+            uploads: Uploads,
+            docs: Docs,
+            versions: Versions,
+            mail: Mail,
+            log: Log,
+            telemetry: Telemetry,
+            check: Check,
+        }
+    }
+}
+
+section! {
+    /// Where the server listens, and for whom it answers.
+    pub struct Server {
+        /// The address of the main listener.
+        bind: SocketAddr = "127.0.0.1:8000";
+        /// The address of the listener for metrics and health. Keep it inside.
+        operations_bind: SocketAddr = "127.0.0.1:9000" [not_yet];
+        /// The address by which clients reach the server. Links in answers begin with it.
+        public_url: Option<PublicUrl> = unset like "https://api.example.com";
+        /// The proxies in front of the server. X-Forwarded-For, -Proto and -Host are believed from these alone.
+        trusted_proxies: Vec<TrustedProxy> = "";
+        /// The hosts that requests may name, without port; `.example.com` also takes sub-domains. Others get 400.
+        allowed_hosts: Vec<HostPattern> = "", "localhost, 127.0.0.1, [::1]" in development;
+        /// `development` relaxes some defaults, as each of them says.
+        environment: Environment = "production";
+        /// The certificate chain, in PEM, to serve https without a proxy.
+        tls_cert_file: Option<PathBuf> = unset like "cert.pem" [refused];
+        /// The private key of the certificate, in PEM.
+        tls_key_file: Option<PathBuf> = unset like "key.pem" [refused];
+        /// How long a client may take to send the head of a request.
+        header_timeout: Period = "10s";
+        /// How long a request may take in all.
+        request_timeout: Period = "30s";
+        /// How many connections may be open at once.
+        max_connections: Whole<1, 1_000_000> = "10000";
+    }
+}
+
+section! {
+    /// Where the data is.
+    pub struct Database {
+        /// A file of SQLite, or a PostgreSQL server. The path of a file starts at the directory of the settings file;
+        /// after three slashes it is absolute.
+        url: DatabaseUrl = "sqlite://bailiwick.db";
+        /// How many connections to PostgreSQL, or reading ones to SQLite, may be open. Unset: as many as fit the machine.
+        max_connections: Option<Whole<1, 1_000>> = unset like "16";
+        /// Lets PostgreSQL check the organisation of every row a second time.
+        row_level_security: bool = "false" [refused];
+    }
+}
+
+section! {
+    /// Where several servers share throttle counters, revocation notices and caches.
+    pub struct Shared {
+        /// In the memory of one process, on a Redis server, or in the database.
+        url: SharedUrl = "memory" [refused];
+    }
+}
+
+section! {
+    /// Keys. Files with secrets must not be readable by others.
+    pub struct Secrets {
+        /// The key from which all others are derived. Required in production; in development `bailiwick.key` is made
+        /// beside the settings.
+        master_key: Option<MasterKey> = unset like "";
+        /// Former master keys, which only read what was written with them.
+        master_key_fallbacks: Vec<MasterKey> = "";
+    }
+}
+
+section! {
+    /// Who may make an account.
+    pub struct Registration {
+        /// `closed`: users are made by the command line. `invited`: by an invitation. `open`: by anyone.
+        mode: RegistrationMode = "closed" [not_yet];
+    }
+}
+
+section! {
+    /// What a password must be, and how its hash is made (argon2id).
+    pub struct Passwords {
+        /// The fewest characters of a password.
+        min_length: Whole<8, 256> = "15", "8" in development;
+        /// The memory of one hash, in KiB.
+        argon2_memory_kib: Whole<8, 4_194_304> = "19456";
+        /// How often the memory is gone through.
+        argon2_iterations: Whole<1, 1_000> = "2";
+        /// How many threads a hash is made for.
+        argon2_parallelism: Whole<1, 64> = "1";
+    }
+}
+
+section! {
+    /// How long a browser stays logged in.
+    pub struct Sessions {
+        /// A session ends when it was not used for this long.
+        idle: Period = "30m" [not_yet];
+        /// A session ends this long after the log-in.
+        absolute: Period = "12h" [not_yet];
+    }
+}
+
+section! {
+    /// API tokens.
+    pub struct Tokens {
+        /// How long a token lives if its maker does not say.
+        default_lifetime: Period = "30d";
+        /// How many live tokens a user may have.
+        max_per_user: Whole<1, 10_000> = "20" [not_yet];
+    }
+}
+
+section! {
+    /// JSON Web Tokens.
+    pub struct Jwt {
+        /// What signs access tokens.
+        algorithm: SigningAlgorithm = "EdDSA" [not_yet];
+        /// How long an access token lives.
+        access_lifetime: Period = "5m" [not_yet];
+        /// How long a refresh token lives.
+        refresh_lifetime: Period = "14d" [not_yet];
+        /// For how long the last refresh token gets the same successor again, in seconds.
+        reuse_grace_seconds: Whole<0, 300> = "10" [not_yet];
+        /// The `iss` of access tokens.
+        issuer: Option<Text> = unset like "https://api.example.com" [not_yet];
+        /// The `aud` of access tokens.
+        audience: Option<Text> = unset like "https://api.example.com" [not_yet];
+        /// How old a signing key becomes.
+        rotate_every: Period = "90d" [not_yet];
+    }
+}
+
+section! {
+    /// Which other origins may call the API from a browser.
+    pub struct Cors {
+        /// Origins that may.
+        allowed_origins: Vec<Origin> = "" [not_yet];
+        /// Patterns of such origins, each anchored at both ends.
+        allowed_origin_regexes: Vec<Text> = "" [not_yet];
+        /// Whether they may send cookies.
+        allow_credentials: bool = "false" [not_yet];
+        /// Whether any origin may.
+        allow_all_origins: bool = "false" [not_yet];
+        /// The methods they may use.
+        allowed_methods: Vec<Method> = "GET, HEAD, POST, PUT, PATCH, DELETE" [not_yet];
+        /// The header fields they may send.
+        allowed_headers: Vec<HeaderName> = "authorization, content-type, idempotency-key, if-match, if-none-match, x-csrftoken, x-request-id" [not_yet];
+        /// The header fields of an answer that they may read.
+        exposed_headers: Vec<HeaderName> = "etag, link, location, retry-after, ratelimit, ratelimit-policy, deprecation, sunset, x-request-id, idempotent-replayed, www-authenticate" [not_yet];
+        /// How long a browser may remember a preflight.
+        max_age: Period = "10m" [not_yet];
+        /// Whether pages of public networks may call a server in a private one.
+        allow_private_network: bool = "false" [not_yet];
+    }
+}
+
+section! {
+    /// Forged requests of other origins.
+    pub struct Csrf {
+        /// Other origins that may send requests with a cookie.
+        trusted_origins: Vec<Origin> = "" [not_yet];
+    }
+}
+
+section! {
+    /// How often one caller may call.
+    pub struct Throttle {
+        /// Whether anybody is throttled at all.
+        enabled: bool = "true";
+        sections { rates: ThrottleRates, }
+    }
+}
+
+section! {
+    /// Requests in a window of time, such as `60/min` or `10/15min`.
+    pub struct ThrottleRates {
+        /// Requests without a valid credential, for each address.
+        anon: Rate = "60/min";
+        /// Requests of one user.
+        user: Rate = "600/min";
+        /// Log-ins, for each address.
+        login: Rate = "5/min";
+        /// Failed log-ins, for each user name.
+        login_account: Rate = "10/15min" [not_yet];
+        /// Refreshed tokens.
+        refresh: Rate = "30/min" [not_yet];
+        /// New comments.
+        comments: Rate = "10/min" [not_yet];
+        /// Uploaded files.
+        uploads: Rate = "30/hour" [not_yet];
+        /// Exports.
+        exports: Rate = "10/hour" [not_yet];
+        /// Invitations.
+        invitations: Rate = "20/hour" [not_yet];
+        /// Registrations.
+        register: Rate = "5/hour" [not_yet];
+    }
+}
+
+section! {
+    /// How large things may be.
+    pub struct Limits {
+        /// The body of a request.
+        body: ByteSize = "1MiB";
+        /// One uploaded file.
+        upload_file: ByteSize = "5MiB" [not_yet];
+        /// All files of one user.
+        upload_user_quota: ByteSize = "100MiB" [not_yet];
+        /// All files of one organisation.
+        upload_org_quota: ByteSize = "1GiB" [not_yet];
+        /// How deep JSON may be nested.
+        json_depth: Whole<1, 128> = "32";
+        /// The pixels of an image.
+        max_pixels: Whole<1, 400_000_000> = "40000000" [not_yet];
+    }
+}
+
+section! {
+    /// Lists.
+    pub struct Pagination {
+        /// The rows of a page if the client does not say.
+        default_size: Whole<1, 10_000> = "25";
+        /// The most rows of a page.
+        max_size: Whole<1, 10_000> = "100";
+        /// What happens when a client asks for more: `cap` gives the most, `reject` answers 422.
+        over_limit: OverLimit = "cap";
+    }
+}
+
+section! {
+    /// Changes.
+    pub struct Writes {
+        /// Whether PUT, PATCH and DELETE need an If-Match; without one they are answered 428.
+        require_if_match: bool = "false";
+    }
+}
+
+section! {
+    /// Requests that are sent twice.
+    pub struct Idempotency {
+        /// How long an Idempotency-Key is remembered.
+        lifetime: Period = "24h" [not_yet];
+        /// Resources whose POST needs an Idempotency-Key.
+        required: Vec<Text> = "" [refused];
+    }
+}
+
+section! {
+    /// Attachments.
+    pub struct Uploads {
+        /// The directory that holds them.
+        directory: PathBuf = "attachments" [not_yet];
+        /// A virus scanner that sees every file first.
+        scanner: Option<Text> = unset like "clamd://127.0.0.1:3310" [refused];
+    }
+}
+
+section! {
+    /// The documentation that the server shows.
+    pub struct Docs {
+        /// Who may read it: `public`, `authenticated`, `staff`, or `off` for nobody.
+        access: DocsAccess = "staff", "public" in development [not_yet];
+    }
+}
+
+section! {
+    /// Versions of the API.
+    pub struct Versions {
+        sections { v1: VersionDates, }
+    }
+}
+
+section! {
+    /// The end of a version.
+    pub struct VersionDates {
+        /// From when on it is deprecated.
+        deprecated_at: Option<Timestamp> = unset like "2027-01-31T00:00:00Z" [not_yet];
+        /// From when on it is gone.
+        sunset_at: Option<Timestamp> = unset like "2027-07-31T00:00:00Z" [not_yet];
+        /// The page that tells what to change.
+        migration_url: Option<WebUrl> = unset like "https://example.com/api/v2" [not_yet];
+    }
+}
+
+section! {
+    /// Outgoing mail.
+    pub struct Mail {
+        /// `console` writes mail to the log, `file:` with a directory into files, an SMTP URL sends it.
+        transport: MailTransport = "console" [not_yet];
+        /// The sender.
+        from: Option<Text> = unset like "Bailiwick <noreply@example.com>" [not_yet];
+    }
+}
+
+section! {
+    /// What the server writes about its work.
+    pub struct Log {
+        /// `json` for machines, `pretty` for people.
+        format: LogFormat = "json";
+        /// `error`, `warn`, `info`, `debug` or `trace`: this and all that is graver.
+        level: LogLevel = "info";
+    }
+}
+
+section! {
+    /// Traces.
+    pub struct Telemetry {
+        /// The OTLP collector that gets them.
+        otlp_endpoint: Option<WebUrl> = unset like "http://127.0.0.1:4318" [not_yet];
+    }
+}
+
+section! {
+    /// What `bailiwick check` finds.
+    pub struct Check {
+        /// Codes of findings that are accepted on purpose. Each is logged at every start.
+        allow: Vec<FindingCode> = "";
+    }
+}

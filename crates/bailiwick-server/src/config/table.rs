@@ -1,0 +1,303 @@
+//! The declaration of settings: what a section is, and what is known about each key.
+//!
+//! `section!` turns a struct with defaults into everything that deals with its keys: the struct itself, the table that
+//! `config reference` prints and that misspelt keys are compared with, and the code that reads it.
+use std::{borrow::Cow, path::Path};
+
+use super::{
+    read::Reader,
+    value::{Setting, name_of_type},
+};
+use serde_json::Value;
+use toml::de::DeTable;
+
+/// A group of settings, such as `[server]`.
+pub(super) trait Section: Sized {
+    /// Adds what is known about this section and those within it to `table`.
+    fn describe(path: &str, table: &mut Vec<SectionInfo>);
+
+    /// Reads the section; `None` if any fault was found, which the reader then has.
+    fn read(path: &str, reader: &mut Reader<'_>) -> Option<Self>;
+}
+
+/// What is known about a section.
+#[derive(Debug)]
+pub struct SectionInfo {
+    /// Its name in brackets, such as `throttle.rates`.
+    pub path: String,
+    /// What it is for, a line each.
+    pub about: &'static [&'static str],
+    /// Its keys, in the order of declaration.
+    pub keys: Vec<Key>,
+}
+
+/// What is known about a key.
+#[derive(Debug)]
+pub struct Key {
+    /// The section and the key, such as `throttle.rates.login`.
+    pub path: String,
+    /// The key within its section.
+    pub name: &'static str,
+    /// What it does, a line each.
+    pub about: &'static [&'static str],
+    /// The default as text; empty where the key is unset.
+    pub default: &'static str,
+    /// The default in development, where that differs.
+    pub development: Option<&'static str>,
+    /// Some value that can be given.
+    pub example: &'static str,
+    /// Whether the key has an effect in this version.
+    pub standing: Standing,
+    /// Whether its value is never shown.
+    pub is_secret: bool,
+    accepts: fn() -> Cow<'static, str>,
+    show: fn(&str) -> Result<Value, String>,
+}
+
+/// Whether a key has an effect in this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has.
+    InForce,
+    /// Not yet: it is read and checked, and setting it is a warning. Without it the server does less, not more.
+    NotYet,
+    /// Not yet, and whoever sets it would rely on it: any value but the default is refused.
+    Refused,
+}
+
+impl Key {
+    pub(super) fn new<T: Setting>(section: &str, spec: Spec) -> Self {
+        let is_unset = spec.unset.is_some();
+        Self {
+            path: join(section, spec.name),
+            name: spec.name,
+            about: spec.about,
+            default: if is_unset { "" } else { spec.text },
+            development: spec.development,
+            example: spec.text,
+            standing: spec.standing,
+            is_secret: T::SECRET,
+            accepts: T::accepts,
+            show: |text| {
+                let value = T::from_text(text, Path::new(""))?;
+                // An example of a secret is no secret.
+                Ok(if T::SECRET { text.into() } else { value.show() })
+            },
+        }
+    }
+
+    /// What is accepted, in words.
+    #[must_use]
+    pub fn accepts(&self) -> Cow<'static, str> {
+        (self.accepts)()
+    }
+
+    /// `text`, which is a default or an example, as it would stand in the settings file.
+    ///
+    /// # Errors
+    /// If it is not accepted.
+    pub(super) fn literal(&self, text: &str) -> Result<Value, String> {
+        (self.show)(text)
+    }
+
+    /// The environment variable that sets the key.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        variable(&self.path)
+    }
+
+    /// The key that names a file with the value, for secrets.
+    #[must_use]
+    pub fn file_key(&self) -> Option<String> {
+        self.is_secret.then(|| format!("{}_file", self.path))
+    }
+}
+
+/// The environment variable for the key at `path`.
+pub(super) fn variable(path: &str) -> String {
+    format!("{VARIABLE_PREFIX}{}", path.to_ascii_uppercase().replace('.', "__"))
+}
+
+/// What the name of every environment variable of the server begins with.
+pub(super) const VARIABLE_PREFIX: &str = "BAILIWICK_";
+
+/// What `section!` knows about a key.
+pub(super) struct Spec {
+    pub(super) name: &'static str,
+    pub(super) about: &'static [&'static str],
+    pub(super) unset: Option<&'static str>,
+    pub(super) text: &'static str,
+    pub(super) development: Option<&'static str>,
+    pub(super) standing: Standing,
+}
+
+/// `section` and `name` with a dot between, where there is a section.
+pub(super) fn join(section: &str, name: &str) -> String {
+    if section.is_empty() { name.to_owned() } else { format!("{section}.{name}") }
+}
+
+/// Declares a section. Each key has its documentation, a type that implements [`Setting`], and a default:
+///
+/// - `= "10s"`: the default as text
+/// - `= "15", "8" in development`: another one in development
+/// - `= unset like "cert.pem"`: none, and an example
+///
+/// followed by `[not_yet]` or `[refused]` (see [`Standing`]) until the key has an effect.
+macro_rules! section {
+    (
+        $(#[doc = $about:literal])+
+        pub struct $section:ident {
+            $(
+                $(#[doc = $doc:literal])+
+                $key:ident: $type:ty = $($unset:ident like)? $text:literal $(, $development:literal in development)?
+                $([$standing:ident])?;
+            )*
+            $(sections { $($inner:ident: $inner_type:ty,)+ })?
+        }
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Clone, Debug)]
+        pub struct $section {
+            $( $(#[doc = $doc])+ pub $key: $type, )*
+            $($( #[doc = concat!("The section `", stringify!($inner), "`.")] pub $inner: $inner_type, )+)?
+        }
+
+        impl $crate::config::table::Section for $section {
+            fn describe(path: &str, table: &mut Vec<$crate::config::table::SectionInfo>) {
+                use $crate::config::table::{Key, SectionInfo, Spec, join};
+                table.push(SectionInfo {
+                    path: path.to_owned(),
+                    about: &[$($about),+],
+                    keys: vec![$(Key::new::<$type>(path, Spec {
+                        name: stringify!($key),
+                        about: &[$($doc),+],
+                        unset: section!(@option $(stringify!($unset))?),
+                        text: $text,
+                        development: section!(@option $($development)?),
+                        standing: section!(@standing $($standing)?),
+                    })),*],
+                });
+                $($( <$inner_type>::describe(&join(path, stringify!($inner)), table); )+)?
+                let _ = join;
+            }
+
+            fn read(path: &str, reader: &mut $crate::config::read::Reader<'_>) -> Option<Self> {
+                use $crate::config::table::join;
+                // All keys are read before any is missed, so that every fault is reported at once.
+                $( let $key = reader.read(&join(path, stringify!($key))); )*
+                $($( let $inner = <$inner_type>::read(&join(path, stringify!($inner)), reader); )+)?
+                Some(Self { $( $key: $key?, )* $($( $inner: $inner?, )+)? })
+            }
+        }
+    };
+    (@option) => { None };
+    (@option $value:expr) => { Some($value) };
+    (@standing) => { $crate::config::table::Standing::InForce };
+    (@standing not_yet) => { $crate::config::table::Standing::NotYet };
+    (@standing refused) => { $crate::config::table::Standing::Refused };
+}
+pub(super) use section;
+
+/// All sections with their keys.
+#[derive(Debug)]
+pub struct Table(Vec<SectionInfo>);
+
+impl Table {
+    pub(super) fn of<T: Section>() -> Self {
+        let mut sections = Vec::new();
+        T::describe("", &mut sections);
+        Self(sections)
+    }
+
+    /// The sections that have keys, in the order of declaration.
+    pub fn sections(&self) -> impl Iterator<Item = &SectionInfo> {
+        self.0.iter().filter(|section| !section.keys.is_empty())
+    }
+
+    /// The keys of all sections.
+    pub fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.0.iter().flat_map(|section| &section.keys)
+    }
+
+    /// The key at `path`.
+    #[must_use]
+    pub fn key(&self, path: &str) -> Option<&Key> {
+        self.keys().find(|key| key.path == path)
+    }
+
+    /// Whether `path` names a section, also one that only has sections in it.
+    pub(super) fn is_section(&self, path: &str) -> bool {
+        self.0.iter().any(|section| section.path == path)
+    }
+
+    /// Every path that may be given: keys, and the files that secrets may come from.
+    pub(super) fn paths(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        self.keys().flat_map(|key| [Some(Cow::from(&key.path)), key.file_key().map(Cow::from)]).flatten()
+    }
+
+    /// Whether `path` may be given.
+    pub(super) fn has_path(&self, path: &str) -> bool {
+        self.paths().any(|known| known == path)
+    }
+
+    /// The path that `path` was probably meant to be: the same key in another section, or the nearest spelling.
+    pub(super) fn nearest_path(&self, path: &str) -> Option<String> {
+        let name = path.rsplit('.').next().unwrap_or(path);
+        let mut same_name = self.paths().filter(|known| known.rsplit('.').next() == Some(name));
+        match (same_name.next(), same_name.next()) {
+            (Some(only), None) => Some(only.into_owned()),
+            _ => nearest(path, self.paths()),
+        }
+    }
+
+    /// The section that `path` was probably meant to be.
+    pub(super) fn nearest_section(&self, path: &str) -> Option<String> {
+        nearest(path, self.sections().map(|section| Cow::from(&section.path)))
+    }
+}
+
+/// The candidate that is spelt most like `word`, if any is like it at all.
+pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = Cow<'a, str>>) -> Option<String> {
+    // A comparison costs the product of both lengths; no key is nearly as long.
+    if word.len() > 100 {
+        return None;
+    }
+    candidates
+        .map(|candidate| (strsim::damerau_levenshtein(word, &candidate), candidate))
+        .filter(|(distance, candidate)| *distance <= (candidate.len() / 3).clamp(1, 4))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate.into_owned())
+}
+
+/// Walks a TOML document down to the values of keys, and tells which of its paths are known to be none.
+///
+/// `key` is called with the path of every value, `stray` with every path that is neither a key nor in a section.
+pub(super) fn walk<'t, 'i>(
+    known: &Table,
+    table: &'t DeTable<'i>,
+    section: &str,
+    visit: &mut impl FnMut(Visit<'t, 'i>),
+) {
+    for (name, value) in table {
+        let path = join(section, name.get_ref());
+        let at = name.span().start;
+        match value.get_ref().as_table() {
+            Some(inner) if known.is_section(&path) => walk(known, inner, &path, visit),
+            None if known.is_section(&path) => {
+                let found = name_of_type(value.get_ref());
+                visit(Visit::Stray { at, why: format!("this is a section, but {found} was given") , path });
+            }
+            _ if known.has_path(&path) => visit(Visit::Value { path, at, value: value.get_ref() }),
+            Some(_) => visit(Visit::UnknownSection { path, at }),
+            None => visit(Visit::UnknownKey { path, at }),
+        }
+    }
+}
+
+/// What [`walk`] finds, each with its offset in bytes.
+pub(super) enum Visit<'t, 'i> {
+    Value { path: String, at: usize, value: &'t toml::de::DeValue<'i> },
+    UnknownKey { path: String, at: usize },
+    UnknownSection { path: String, at: usize },
+    Stray { path: String, at: usize, why: String },
+}

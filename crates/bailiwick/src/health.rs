@@ -1,0 +1,12 @@
+//! `GET /healthz`: whether the process answers at all. It says nothing else (MET-05).
+use axum::{Router, response::IntoResponse, routing::get};
+use http::{HeaderValue, header};
+
+/// Answers `{"status":"ok"}` at `/healthz`, to anyone.
+pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
+    Router::new().route("/healthz", get(healthz)).route("/healthz/", get(healthz))
+}
+
+async fn healthz() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], r#"{"status":"ok"}"#)
+}

@@ -1,0 +1,137 @@
+//! The one table that `cargo xtask tidy` holds the tree against. To allow something new, add a line here with
+//! its reason; the reviewer of that line is the reviewer of the exception.
+
+/// Where the framework lives; its folders are in [`ROOMS`].
+pub(super) const FRAMEWORK: &str = "crates/bailiwick";
+/// Where the core lives; its modules are in [`CORE_LAYERS`].
+pub(super) const CORE: &str = "crates/bailiwick-core";
+
+/// The modules of the core, top first. A module uses only modules of the layers below its own; modules of one
+/// layer may use each other, but not in a circle.
+pub(super) const CORE_LAYERS: &[&[&str]] = &[
+    &["db"],
+    &["store"],
+    &["query"],
+    &["access"],
+    &["model"],
+    &["request"],
+    &["identity"],
+    &["audit"],
+    &["error", "units", "secret", "clock", "id"],
+];
+
+/// A module or folder of the framework.
+pub(super) struct Room {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    /// Names of other rooms that it may import.
+    pub(super) imports: Imports,
+}
+
+/// What a room is.
+#[derive(PartialEq)]
+pub(super) enum Kind {
+    /// A folder that holds [`CONTROL_FILES`] and is usable alone as a tower layer.
+    Control,
+    /// Anything else.
+    Part,
+}
+
+/// What a room may import from the framework itself (the core is open to all).
+pub(super) enum Imports {
+    Only(&'static [&'static str]),
+    Anything,
+}
+
+/// The framework's rooms. A new control is one line: `control("cors")`.
+pub(super) const ROOMS: &[Room] = &[
+    part("problem", &[]),
+    // The gate reads the principal from the request, however it came there: it never imports `authn`.
+    part("gate", &["problem"]),
+    part("resource", &["problem", "gate"]),
+    part("check", &["problem"]),
+    part("health", &["problem"]),
+    control("request_id"),
+    control("trace"),
+    control("headers"),
+    control("hosts"),
+    control("limits"),
+    control("authn"),
+    control("throttle"),
+    // The only place that knows them all; nobody imports it.
+    Room { name: "app", kind: Kind::Part, imports: Imports::Anything },
+];
+
+/// Every control's folder has these.
+pub(super) const CONTROL_FILES: &[&str] = &["mod.rs", "layer.rs", "service.rs", "tests.rs"];
+
+const fn control(name: &'static str) -> Room {
+    Room { name, kind: Kind::Control, imports: Imports::Only(&["problem"]) }
+}
+
+const fn part(name: &'static str, imports: &'static [&'static str]) -> Room {
+    Room { name, kind: Kind::Part, imports: Imports::Only(imports) }
+}
+
+/// An import against the arrows that is right all the same.
+pub(super) struct Crossing {
+    /// The file that imports.
+    pub(super) file: &'static str,
+    /// The module it imports from.
+    pub(super) module: &'static str,
+    pub(super) reason: &'static str,
+}
+
+/// See [`Crossing`].
+pub(super) const CROSSINGS: &[Crossing] = &[];
+
+/// A control's folder without one of [`CONTROL_FILES`].
+pub(super) struct Missing {
+    pub(super) control: &'static str,
+    pub(super) file: &'static str,
+    pub(super) reason: &'static str,
+}
+
+/// See [`Missing`].
+pub(super) const MISSING: &[Missing] = &[];
+
+/// A place outside tests that lowers a protection, or defines how it can be lowered (invariant I11), or reads
+/// the clock or randomness of the machine (I10).
+pub(super) struct Loud {
+    pub(super) file: &'static str,
+    /// `danger`, an identifier that begins with `insecure_`, or `disallowed_methods`.
+    pub(super) word: &'static str,
+    pub(super) reason: &'static str,
+}
+
+/// See [`Loud`].
+pub(super) const LOUD: &[Loud] = &[
+    Loud {
+        file: "crates/bailiwick-core/src/clock.rs",
+        word: "disallowed_methods",
+        reason: "the clock and the entropy of the machine, which everything else takes as arguments",
+    },
+    Loud {
+        file: "xtask/src/stopwatch.rs",
+        word: "disallowed_methods",
+        reason: "the suite tells how long its steps took and how long it waits for a service",
+    },
+];
+
+/// Words that say nothing about what a file or type holds. Matched whole, between underscores or capitals.
+pub(super) const EMPTY_NAMES: &[&str] = &["util", "utils", "helper", "helpers", "manager", "managers"];
+
+/// How paths of one person's machine begin. Cut in two, so that this file passes its own check.
+pub(super) const MACHINE_PATHS: &[&str] = &[
+    concat!("/ro", "ot/"),
+    concat!("/ho", "me/"),
+    concat!("/wo", "rk/"),
+    concat!("/Us", "ers/"),
+    concat!("C:", "\\Users"),
+];
+
+/// Prefixes of the rule ids that comments cite, as in `THR-30`.
+pub(super) const RULE_PREFIXES: &[&str] = &[
+    "ACL", "CND", "CORS", "CSRF", "DEP", "ERR", "HDR", "HST", "IDM", "JWT", "KEY", "LIM", "LOG", "MET",
+    "OAS", "PAG", "PIP", "PRX", "PWD", "RLS", "RST", "SES", "THR", "TLS", "TOK", "VER",
+];
