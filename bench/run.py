@@ -45,6 +45,7 @@ README = BENCH / "README.md"
 SEED = 20_251_101
 ORGS, USERS, TASKS = 10, 100, 100_000
 CONNECTIONS = 16
+FAR_FUTURE = 4_102_444_800_000_000  # 2100-01-01T00:00:00Z, when the tokens of the bench expire
 SCENARIOS = ("list", "retrieve", "create", "401")
 # What issue 2 asks for: CPU time at most so many times that of bare, throughput at least so many times django's.
 GOALS = {"list": (1.8, 35), "retrieve": (2.5, 70), "create": (2.0, 30)}
@@ -151,7 +152,15 @@ class Data:
             role = ("owner", "admin", *["member"] * 8)[number // ORGS]
             django_token = f"{rng.getrandbits(160):040x}"
             self.users.append(
-                User(uuid7(now, rng), f"user-{number:03}", number % ORGS, role, now, token_text(rng), django_token)
+                User(
+                    uuid7(now, rng),
+                    f"user-{number:03}",
+                    number % ORGS,
+                    role,
+                    now,
+                    token_text(rng),
+                    django_token,
+                )
             )
         members = [[n for n, user in enumerate(self.users) if user.org == org] for org in range(ORGS)]
         placement = [number % ORGS for number in range(TASKS)]
@@ -197,7 +206,7 @@ class Data:
 
 def moment(micros: int | None) -> datetime.datetime | None:
     """Microseconds since the epoch as a datetime."""
-    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
     return None if micros is None else epoch + datetime.timedelta(microseconds=micros)
 
 
@@ -328,10 +337,31 @@ class Django(Server):
         if stamp.exists() and stamp.read_text() == wanted:
             return
         shutil.rmtree(self.venv, ignore_errors=True)
-        run(sys.executable, "-m", "venv", str(self.venv), cwd=WORK)
-        pip = [str(self.venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--require-hashes"]
-        run(*pip, "-r", str(self.home / "requirements.txt"), cwd=WORK)
+        # Debian's Python comes without what `venv` needs to install pip, so ours installs from outside.
+        need(sys.executable, "-m", "pip", "--version", package="python3-pip")
+        run(self.python(), "-m", "venv", "--without-pip", str(self.venv), cwd=WORK)
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            str(self.venv / "bin" / "python"),
+            "install",
+            "--quiet",
+        ]
+        run(*pip, "--require-hashes", "-r", str(self.home / "requirements.txt"), cwd=WORK)
         stamp.write_text(wanted)
+
+    @staticmethod
+    def python() -> str:
+        """The distribution's Python if it is new enough: it is built with profile-guided optimisation, which one
+        from pyenv is not, and Django is a tenth to a quarter faster on it."""
+        system = "/usr/bin/python3"
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            question = "import sys; print(sys.version_info >= (3, 11))"
+            if subprocess.check_output([system, "-c", question], text=True).strip() == "True":
+                return system
+        return sys.executable
 
     def environment(self, database: Path) -> dict[str, str]:
         """What the settings read."""
@@ -419,12 +449,13 @@ def load_uuid_blobs(db: sqlite3.Connection, data: Data) -> None:
     user = lambda n: None if n is None else data.users[n].id.bytes  # noqa: E731
     db.execute("BEGIN")
     insert(db, "users", (
-        dict(id=u.id.bytes, username=u.name, email=f"{u.name}@example.com", password_hash="!", is_staff=0,
-             is_active=1, created_at=u.created_at)
+        dict(id=u.id.bytes, username=u.name, email=f"{u.name}@example.com", password_hash="!", is_active=1,
+             is_staff=0, is_author=0, is_editor=0, created_at=u.created_at)
         for u in data.users
     ))  # fmt: skip
     insert(db, "orgs", (
-        dict(id=o.id.bytes, slug=o.slug, name=o.slug.title(), created_at=o.created_at, updated_at=o.created_at)
+        dict(id=o.id.bytes, slug=o.slug, name=o.slug.title(), created_at=o.created_at, updated_at=o.created_at,
+             version=1)
         for o in data.orgs
     ))  # fmt: skip
     insert(db, "memberships", (
@@ -434,14 +465,15 @@ def load_uuid_blobs(db: sqlite3.Connection, data: Data) -> None:
     rng = random.Random(SEED)
     insert(db, "api_tokens", (
         dict(id=uuid7(u.created_at, rng).bytes, digest=hashlib.sha256(u.token.encode()).digest(),
-             user_id=u.id.bytes, name="bench", display=f"bw_pat_…{u.token[-4:]}", created_at=u.created_at)
+             user_id=u.id.bytes, name="bench", display=f"bw_pat_…{u.token[-4:]}", created_at=u.created_at,
+             expires_at=FAR_FUTURE)
         for u in data.users
     ))  # fmt: skip
     insert(db, "tasks", (
         dict(id=t.id.bytes, org_id=data.orgs[t.org].id.bytes, title=t.title, description=t.description,
              status=t.status, priority=t.priority, assignee=user(t.assignee), due_at=t.due_at,
              created_by=user(t.created_by), updated_by=user(t.updated_by), created_at=t.created_at,
-             updated_at=t.updated_at)
+             updated_at=t.updated_at, version=1)
         for t in data.tasks
     ))  # fmt: skip
     db.execute("COMMIT")
@@ -517,6 +549,24 @@ class Running:
         return kib / 1024
 
 
+PRIORITY = 0
+
+
+def own_core(core: int):
+    """What a child does before it becomes the server or wrk: it binds itself to the core, and where `--priority` was
+    given, goes before everything else there. It is a session of its own, and Linux weighs sessions (autogroups)
+    before it weighs their processes."""
+
+    def prepare() -> None:
+        os.sched_setaffinity(0, {core})
+        if PRIORITY:
+            os.setpriority(os.PRIO_PROCESS, 0, -PRIORITY)
+            with contextlib.suppress(FileNotFoundError), open("/proc/self/autogroup", "w") as group:
+                group.write(str(-PRIORITY))
+
+    return prepare
+
+
 @contextlib.contextmanager
 def serving(server: Server, core: int, data: Data):
     """Starts the server on the core, waits for its first answer to a member, and stops it at the end."""
@@ -535,7 +585,7 @@ def serving(server: Server, core: int, data: Data):
             stdout=output,
             stderr=output,
             start_new_session=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+            preexec_fn=own_core(core),
         )
     try:
         while True:
@@ -674,7 +724,9 @@ def wrk(running: Running, scenario: str, seconds: int, core: int, verify: bool =
                f"http://127.0.0.1:{running.port}", "--", str(requests)]  # fmt: skip
     command += ["verify"] if verify else []
     usage, cpu, began = resource.getrusage(resource.RUSAGE_CHILDREN), running.cpu_seconds(), time.monotonic()
-    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=lambda: os.sched_setaffinity(0, {core}))
+    done = subprocess.run(
+        command, capture_output=True, text=True, start_new_session=True, preexec_fn=own_core(core)
+    )
     wall, cpu = time.monotonic() - began, running.cpu_seconds() - cpu
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     found = re.search(r"^RESULT (.*)$", done.stdout, re.MULTILINE)
@@ -683,7 +735,9 @@ def wrk(running: Running, scenario: str, seconds: int, core: int, verify: bool =
     result = json.loads(found[1])
     if not result["requests"]:
         raise BenchError(f"{running.server.name}, {scenario}: not one answer in {seconds} s")
-    unexpected = result["requests"] - result["status_errors"] if scenario == "401" else result["status_errors"]
+    unexpected = (
+        result["requests"] - result["status_errors"] if scenario == "401" else result["status_errors"]
+    )
     if verify:
         wanted = {"list": 200, "retrieve": 200, "create": 201, "401": 401}[scenario]
         seen = dict(pair.split("=") for pair in result["statuses"].split())
@@ -735,16 +789,22 @@ def measure(servers: list[Server], data: Data, rounds: int, seconds: int, cores:
 
 def check_rows(running: Running, data: Data) -> None:
     """The kept counts must agree with the rows, after all the creates of the warm-up."""
-    table, column = ("tasks_task", "organization_id") if running.server.name == "django" else ("tasks", "org_id")
+    table, column = (
+        ("tasks_task", "organization_id") if running.server.name == "django" else ("tasks", "org_id")
+    )
     with contextlib.closing(sqlite3.connect(running.server.database)) as db:
         for user in data.users[:ORGS]:
             org = data.orgs[user.org]
             key = org.id.hex if running.server.name == "django" else org.id.bytes
             (rows,) = db.execute(f"SELECT count(*) FROM {table} WHERE {column} = ?", (key,)).fetchone()
             path = f"/api/v1/orgs/{org.slug}/tasks/"
-            count = json.loads(call(running.port, "GET", path, running.server.authorization(user))[2])["count"]
+            count = json.loads(call(running.port, "GET", path, running.server.authorization(user))[2])[
+                "count"
+            ]
             if count != rows:
-                raise BenchError(f"{running.server.name} counts {count} tasks in {org.slug}, where {rows} are")
+                raise BenchError(
+                    f"{running.server.name} counts {count} tasks in {org.slug}, where {rows} are"
+                )
 
 
 def tables(results: dict, rounds: int, seconds: int) -> str:
@@ -761,20 +821,24 @@ def tables(results: dict, rounds: int, seconds: int) -> str:
 
     lines = [f"Median of {rounds} rounds of {seconds} s (lowest–highest round).", ""]
     lines += ["| | server | requests/s | CPU µs/request | p99 ms | core busy |", "|---|---|--:|--:|--:|--:|"]
-    limited = False
+    marks = set()
     for scenario in SCENARIOS:
         for name in results:
             rows = results[name][scenario]
             busy = statistics.median(row["busy"] for row in rows)
-            mark = " †" if busy < 0.9 and statistics.median(row["wrk_busy"] for row in rows) > 0.9 else ""
-            limited |= bool(mark)
+            mark = ""
+            if busy < 0.85:
+                mark = " †" if statistics.median(row["wrk_busy"] for row in rows) > 0.85 else " ‡"
+                marks.add(mark)
             lines.append(
                 f"| {scenario} | {name} | {over([row['per_second'] for row in rows], ',.0f')}{mark} "
                 f"| {over([row['cpu_us'] for row in rows], ',.1f')} "
                 f"| {over([row['p99_us'] / 1000 for row in rows], ',.2f')} | {busy:.0%} |"
             )
-    if limited:
+    if " †" in marks:
         lines += ["", "† The load generator was at its limit before the server: only the CPU time counts."]
+    if " ‡" in marks:
+        lines += ["", "‡ The server waited, for the disk or for a core that others used: only the CPU time counts."]
 
     columns = []
     if {"bailiwick", "bare"} <= results.keys():
@@ -824,9 +888,15 @@ def surroundings(servers: list[Server]) -> str:
         re.sub(r"\s+\[.*", "", first_line("wrk", "--version")),
     ]
     if any(server.name == "django" for server in servers):
-        pins = dict(re.findall(r"^([\w-]+)==([\w.]+)", (BENCH / "django" / "requirements.txt").read_text(), re.M))
+        pins = dict(
+            re.findall(r"^([\w-]+)==([\w.]+)", (BENCH / "django" / "requirements.txt").read_text(), re.M)
+        )
         wanted = ("django", "djangorestframework", "gunicorn")
-        parts.append(f"Python {sys.version.split()[0]}, " + ", ".join(f"{name} {pins[name]}" for name in wanted))
+        parts.append(
+            first_line(str(WORK / "venv/bin/python"), "--version")
+            + ", "
+            + ", ".join(f"{name} {pins[name]}" for name in wanted)
+        )
     return "; ".join(parts) + "."
 
 
@@ -835,14 +905,18 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def need_wrk() -> None:
-    """Installs wrk if need be."""
-    if shutil.which("wrk"):
-        return
+def need(*command: str, package: str) -> None:
+    """Installs the Debian package if the command cannot be run, whatever its exit code."""
+    with contextlib.suppress(OSError):
+        done = subprocess.run(command, capture_output=True, text=True)
+        if "No module named" not in done.stderr:
+            return
     if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise BenchError("wrk is missing: install it, for example with `apt-get install wrk`")
-    say("installing wrk")
-    run("apt-get", "install", "--yes", "--no-install-recommends", "wrk", cwd=WORK)
+        raise BenchError(
+            f"{' '.join(command)} does not run: install it, for example with `apt-get install {package}`"
+        )
+    say(f"installing {package}")
+    run("apt-get", "install", "--yes", "--no-install-recommends", package, cwd=WORK)
 
 
 def write_readme(text: str) -> None:
@@ -858,11 +932,17 @@ def write_readme(text: str) -> None:
 def main() -> int:
     """The command line."""
     every = {server.name: server for server in (Bare(), Bailiwick(), Django())}
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="one round of one second")
-    parser.add_argument("--only", default=",".join(every), metavar="NAMES", help="some of " + ", ".join(every))
+    parser.add_argument(
+        "--only", default=",".join(every), metavar="NAMES", help="some of " + ", ".join(every)
+    )
     parser.add_argument("--rounds", type=int, help="how many rounds (5)")
     parser.add_argument("--seconds", type=int, help="how long each scenario of a round is (4)")
+    priority = "0 to 20 (0): put server and wrk before other programs on their cores; needs root"
+    parser.add_argument("--priority", type=int, default=0, metavar="N", help=priority)
     parser.add_argument("--no-build", action="store_true", help="measure what was built before")
     parser.add_argument("--write", action="store_true", help="put the tables into bench/README.md")
     options = parser.parse_args()
@@ -871,6 +951,10 @@ def main() -> int:
     names = options.only.split(",")
     if rounds < 1 or seconds < 1 or not set(names) <= every.keys():
         parser.error("rounds and seconds are at least 1, and --only names " + ", ".join(every))
+    if options.priority not in range(21) or (options.priority and os.geteuid() != 0):
+        parser.error("--priority is 0 to 20, and more than 0 only for root")
+    global PRIORITY
+    PRIORITY = options.priority
     servers = [every[name] for name in every if name in names]
 
     try:
@@ -878,7 +962,7 @@ def main() -> int:
         if len(cores) < 2:
             raise BenchError("two cores are needed: one for the server, one for the load generator")
         WORK.mkdir(exist_ok=True)
-        need_wrk()
+        need("wrk", "--version", package="wrk")
         for server in servers:
             if not options.no_build:
                 say(f"building {server.name}")
@@ -893,7 +977,7 @@ def main() -> int:
         print(text)
         if options.write:
             write_readme(text)
-    except BenchError as error:
+    except (BenchError, sqlite3.Error) as error:
         say(f"bench: {error}")
         return 1
     finally:

@@ -41,6 +41,4 @@ class TaskViewSet(ListModelMixin, RetrieveModelMixin, CreateModelMixin, GenericV
     def perform_create(self, serializer):
         """Sets what the client must not."""
         user = self.request.user
-        serializer.save(
-            organization=self.membership.organization, created_by=user, updated_by=user
-        )
+        serializer.save(organization=self.membership.organization, created_by=user, updated_by=user)

@@ -25,6 +25,10 @@ pub enum Scheme {
     Https,
 }
 
+/// Marks a request of which nothing could be read: its method and target stand for nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unread;
+
 /// Names one request in its answer, in the logs and in the audit trail.
 ///
 /// It is 8 to 128 characters of `A-Za-z0-9_-` (LOG-08), so it can be written anywhere without being escaped. It

@@ -1,8 +1,8 @@
 //! Quantities with a unit: sizes, rates and periods, as settings spell them.
 //!
-//! Each type is a limit or a lifetime, so none of them can be zero or endless: a limit that is switched off by a
-//! typing error is the mistake these types exist to prevent (THR-02). What is accepted is the same everywhere and
-//! is said by the error, so that a start-up message needs no manual beside it.
+//! Each type is a limit or a lifetime, so none of them can be zero or endless: a limit that is switched off
+//! by a typing error is the mistake these types exist to prevent (THR-02). What is accepted is the same
+//! everywhere and is said by the error, so that a start-up message needs no manual beside it.
 //!
 //! ```
 //! use bailiwick_core::units::{ByteSize, Period, Rate};
@@ -48,8 +48,8 @@ const MINUTE: u64 = 60 * SECOND;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// The units of time, shared by rates and periods. Exactly these: `month`, which a lenient parser reads as minutes
-/// (THR-01), is an error.
+/// The units of time, shared by rates and periods. Exactly these: `month`, which a lenient parser reads as
+/// minutes (THR-01), is an error.
 const TIME_UNITS: [(&str, u64); 10] = [
     ("s", SECOND),
     ("sec", SECOND),
@@ -92,7 +92,8 @@ fn means_endless(text: &str) -> bool {
 
 /// A number of bytes, at least 1.
 ///
-/// Reads `1MiB`, `512KiB` or plain bytes such as `65536`, and prints in the largest unit that needs no fraction.
+/// Reads `1MiB`, `512KiB` or plain bytes such as `65536`, and prints in the largest unit that needs no
+/// fraction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteSize(u64);
 
@@ -244,8 +245,8 @@ pub struct Rate {
 
 impl Rate {
     /// What [`FromStr`] accepts, in words.
-    pub const ACCEPTS: &str = "a rate `N/unit` or `N/<k>unit` such as `60/min` or `10/15min`, N and k at least 1, the unit one of s, sec, \
-         second, m, min, minute, h, hour, d, day";
+    pub const ACCEPTS: &str = "a rate `N/unit` or `N/<k>unit` such as `60/min` or `10/15min`, N and k at least \
+         1, the unit one of s, sec, second, m, min, minute, h, hour, d, day";
 
     /// The longest window: 365 days.
     pub const MAX_WINDOW: Duration = Duration::from_secs(365 * DAY);
@@ -257,8 +258,8 @@ impl Rate {
     /// `limit` requests in each `window`, which is in whole seconds.
     ///
     /// # Errors
-    /// If either is zero, the window is no whole number of seconds or longer than [`Rate::MAX_WINDOW`], or the rate
-    /// is above [`Rate::MAX_PER_SECOND`].
+    /// If either is zero, the window is no whole number of seconds or longer than [`Rate::MAX_WINDOW`], or
+    /// the rate is above [`Rate::MAX_PER_SECOND`].
     pub const fn new(limit: u32, window: Duration) -> Result<Self, InvalidUnit> {
         if window.subsec_nanos() != 0 {
             return Err(Self::invalid("the window is not in whole seconds"));
@@ -685,8 +686,8 @@ mod tests {
         let error = "5/month".parse::<Rate>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "after the slash stands a unit of time; accepted is a rate `N/unit` or `N/<k>unit` such as `60/min` or `10/15min`, \
-             N and k at least 1, the unit one of s, sec, second, m, min, minute, h, hour, d, day"
+            "after the slash stands a unit of time; accepted is a rate `N/unit` or `N/<k>unit` such as `60/min` \
+             or `10/15min`, N and k at least 1, the unit one of s, sec, second, m, min, minute, h, hour, d, day"
         );
     }
 

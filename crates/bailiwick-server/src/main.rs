@@ -1,2 +1,6 @@
-//! Under construction.
-fn main() {}
+//! The `bailiwick` server.
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bailiwick_server::cli::run(std::env::args_os())
+}

@@ -18,8 +18,10 @@ CREATE TABLE users (
 -- User names are unique without regard to case (contract §2); they are ASCII, so lower() is the same everywhere.
 CREATE UNIQUE INDEX users_username ON users (lower(username));
 
+-- An organisation is its own tenant: org_id is its id under the name that all tenant rows have.
 CREATE TABLE orgs (
     id         uuid        NOT NULL PRIMARY KEY,
+    org_id     uuid        NOT NULL GENERATED ALWAYS AS (id) STORED,
     slug       text        NOT NULL UNIQUE,
     name       text        NOT NULL,
     created_at timestamptz NOT NULL,

@@ -1,1 +1,168 @@
-//! Under construction.
+//! Where Bailiwick keeps its data: SQLite, PostgreSQL, and memory.
+//!
+//! [`open`] gives a [`Store`] for a `database.url`; [`migrate`] brings the database to the schema that the program
+//! needs; [`MemoryCounters`] counts what callers spend, in one process.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//!
+//! use bailiwick_store::{OpenOptions, migrate, open, refinery::Runner};
+//!
+//! # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+//! let url = "sqlite://bailiwick.db";
+//! let options = OpenOptions::default();
+//! // An application embeds its own: refinery::embed_migrations!("migrations").
+//! let migrations = Runner::new(&[]);
+//! migrate(url, &options, &migrations, &[]).await?;
+//! let store = open(url, &options).await?;
+//! # let _ = store;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Security
+//! A back-end runs [`Plan`](bailiwick_core::query::Plan)s and the fixed statements of the identity tables, and nothing
+//! else: there is no way to hand it SQL.
+#[cfg(test)]
+mod fixture;
+mod memory;
+mod migrations;
+mod postgres;
+mod sql;
+mod sqlite;
+
+use std::{path::PathBuf, sync::Arc};
+
+use bailiwick_core::{model::TableDef, store::Store};
+pub use refinery;
+use refinery::Runner;
+
+pub use self::{
+    memory::MemoryCounters,
+    migrations::{APP_HISTORY, FRAMEWORK_HISTORY, MigrateError, MigrateReport},
+    postgres::{ConnectError, PostgresOptions, PostgresStore},
+    sqlite::{SqliteError, SqliteOptions, SqliteStore},
+};
+
+/// How a database is opened.
+#[derive(Clone, Debug, Default)]
+pub struct OpenOptions {
+    /// If it is SQLite.
+    pub sqlite: SqliteOptions,
+    /// If it is PostgreSQL.
+    pub postgres: PostgresOptions,
+}
+
+/// Why a database could not be opened. The message says what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The URL names no database. It is not repeated here: it may hold a password.
+    #[error(
+        "{0}; a database is named `sqlite://` and the path of a file, or `postgres://user@host/database`"
+    )]
+    Url(&'static str),
+    /// SQLite could not open its file.
+    #[error(transparent)]
+    Sqlite(#[from] SqliteError),
+    /// PostgreSQL could not be reached, or does not let us in.
+    #[error(transparent)]
+    Postgres(#[from] ConnectError),
+}
+
+/// Opens the database that `url` names: `sqlite://` and the path of a file (`sqlite://data.db` is relative,
+/// `sqlite:///var/lib/data.db` absolute), or `postgres://…`.
+///
+/// # Errors
+/// Names the cause and what to do about it.
+pub async fn open(url: &str, options: &OpenOptions) -> Result<Arc<dyn Store>, OpenError> {
+    match Location::of(url)? {
+        Location::Sqlite(path) => Ok(Arc::new(SqliteStore::open(path, &options.sqlite)?)),
+        Location::Postgres => Ok(Arc::new(PostgresStore::connect(url, &options.postgres).await?)),
+    }
+}
+
+/// Brings the database that `url` names to the schema that this program needs: applies the migrations of the
+/// framework and then those of the application (`app`) that were not applied yet, starts counting the rows of each
+/// table that is declared `counted`, and checks that the tables have the columns that `tables` declare. All of it in
+/// one transaction: it happens whole or not at all. Two processes that do it at once wait for each other.
+///
+/// # Errors
+/// If the database cannot be opened, was migrated by a newer program, or does not fit the declarations.
+pub async fn migrate(
+    url: &str,
+    options: &OpenOptions,
+    app: &Runner,
+    tables: &[&'static TableDef],
+) -> Result<MigrateReport, MigrateError> {
+    match Location::of(url)? {
+        Location::Sqlite(path) => sqlite::migrate(path, &options.sqlite, app, tables),
+        Location::Postgres => postgres::migrate(url, &options.postgres, app, tables).await,
+    }
+}
+
+/// What [`migrate`] would do, without doing it. Of a database that is not there, everything is pending.
+///
+/// # Errors
+/// As [`migrate`]; that a table lacks a column is only known when nothing is pending.
+pub async fn pending(
+    url: &str,
+    options: &OpenOptions,
+    app: &Runner,
+    tables: &[&'static TableDef],
+) -> Result<MigrateReport, MigrateError> {
+    match Location::of(url)? {
+        Location::Sqlite(path) => sqlite::pending(path, &options.sqlite, app, tables),
+        Location::Postgres => postgres::pending(url, &options.postgres, app, tables).await,
+    }
+}
+
+enum Location {
+    Sqlite(PathBuf),
+    Postgres,
+}
+
+impl Location {
+    fn of(url: &str) -> Result<Self, OpenError> {
+        if let Some(path) = url.strip_prefix("sqlite://") {
+            return match path {
+                "" => Err(OpenError::Url("the URL names no file")),
+                ":memory:" | "/:memory:" => Err(OpenError::Url("a database in memory is lost at every stop")),
+                _ if path.contains(['?', '#', '\0']) => Err(OpenError::Url("the path has a ?, a # or a NUL")),
+                _ => Ok(Self::Sqlite(path.into())),
+            };
+        }
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Ok(Self::Postgres);
+        }
+        Err(OpenError::Url("the URL is neither one of SQLite nor one of PostgreSQL"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_a_file_or_a_server_and_a_wrong_one_is_not_repeated() {
+        let path = |url| match Location::of(url) {
+            Ok(Location::Sqlite(path)) => path,
+            _ => panic!("{url}"),
+        };
+        assert_eq!(path("sqlite://a b.db"), PathBuf::from("a b.db"));
+        assert_eq!(path("sqlite:///var/lib/a.db"), PathBuf::from("/var/lib/a.db"));
+        assert!(matches!(Location::of("postgres://a@b/c"), Ok(Location::Postgres)));
+        for wrong in [
+            "",
+            "a.db",
+            "sqlite://",
+            "sqlite:a.db",
+            "sqlite://:memory:",
+            "sqlite://a?mode=ro",
+            "mysql://u:pw@h/d",
+        ] {
+            let error = Location::of(wrong).err().unwrap_or_else(|| panic!("{wrong}")).to_string();
+            assert!(!error.contains("pw") && !error.contains("mysql"), "{error}");
+        }
+    }
+}

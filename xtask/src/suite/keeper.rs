@@ -426,6 +426,26 @@ mod tests {
     }
 
     #[test]
+    fn a_server_ends_with_its_keeper() {
+        let mut kept = kept();
+        kept.start_server("redis", None, &|port| {
+            let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port was free a moment ago");
+            thread::spawn(move || {
+                let (mut stream, _) = listener.accept().expect("the keeper asks whether we answer");
+                let _ = stream.write_all(b"+PONG\r\n");
+            });
+            let mut command = Command::new("sleep");
+            command.arg("600");
+            command
+        })
+        .expect("it answers");
+        let process = PathBuf::from(format!("/proc/{}", kept.servers[0].child.id()));
+        assert!(process.exists());
+        drop(kept);
+        assert!(!process.exists());
+    }
+
+    #[test]
     fn a_server_stops_when_asked() {
         let child = Command::new("sleep").arg("600").spawn().expect("sleep is on every machine");
         let mut server = Server { name: "redis", child, port: 1, pid_file: None };

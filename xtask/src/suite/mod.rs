@@ -269,7 +269,8 @@ impl Suite<'_> {
         match (ok, counted) {
             (true, true) => Ok(()),
             (true, false) => Err("nextest passed without a summary that can be read".to_owned()),
-            (false, _) => Err("see above".to_owned()),
+            (false, true) => Err("see above".to_owned()),
+            (false, false) => Err("they did not run; see above".to_owned()),
         }
     }
 

@@ -48,7 +48,10 @@ pub(super) const ROOMS: &[Room] = &[
     part("problem", &[]),
     // The gate reads the principal from the request, however it came there: it never imports `authn`.
     part("gate", &["problem"]),
+    // A route names the quota that its callers spend.
+    part("routes", &["problem", "gate", "throttle"]),
     part("resource", &["problem", "gate"]),
+    part("tenancy", &[]),
     part("check", &["problem"]),
     part("health", &["problem"]),
     control("request_id"),
@@ -83,7 +86,11 @@ pub(super) struct Crossing {
 }
 
 /// See [`Crossing`].
-pub(super) const CROSSINGS: &[Crossing] = &[];
+pub(super) const CROSSINGS: &[Crossing] = &[Crossing {
+    file: "crates/bailiwick/src/routes.rs",
+    module: "app",
+    reason: "the default of a type parameter, so that users write `Routes` and not `Routes<app::State>`",
+}];
 
 /// A control's folder without one of [`CONTROL_FILES`].
 pub(super) struct Missing {
@@ -110,6 +117,11 @@ pub(super) const LOUD: &[Loud] = &[
         file: "crates/bailiwick-core/src/clock.rs",
         word: "disallowed_methods",
         reason: "the clock and the entropy of the machine, which everything else takes as arguments",
+    },
+    Loud {
+        file: "crates/bailiwick/src/app/builder.rs",
+        word: "insecure_no_throttle",
+        reason: "defines the way to serve without any quota, for benches and for those who throttle elsewhere",
     },
     Loud {
         file: "xtask/src/stopwatch.rs",

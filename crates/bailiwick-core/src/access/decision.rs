@@ -8,7 +8,7 @@ use super::{
     rules::{Expression, Rules},
 };
 use crate::{
-    identity::{Membership, Principal, Role},
+    identity::{Membership, OrgId, Principal, Role},
     model::{Model, ScopeKind},
 };
 
@@ -137,6 +137,11 @@ impl<R, Op> Access<R, Op> {
     /// The principal's role in the organisation, where the rows belong to one.
     pub const fn role(&self) -> Option<Role> {
         self.role
+    }
+
+    /// The organisation the rows belong to, where they belong to one.
+    pub fn org_id(&self) -> Option<OrgId> {
+        self.role.map(|_| OrgId::from_uuid(self.scope))
     }
 
     pub(crate) const fn scope(&self) -> Uuid {

@@ -83,6 +83,16 @@ impl<M: Model> Assignments<M> {
         self.sets.is_empty()
     }
 
+    /// What is set: the position of each column, and its value.
+    pub fn values(&self) -> impl Iterator<Item = (usize, &Value)> {
+        self.sets.iter().map(|(position, value)| (*position, value))
+    }
+
+    /// The rows that clients pointed at; each must exist in the scope that is written in (I5).
+    pub fn references(&self) -> &[Reference] {
+        &self.references
+    }
+
     pub(crate) fn into_parts(self) -> (SmallVec<[(usize, Value); 8]>, Vec<Reference>) {
         (self.sets, self.references)
     }

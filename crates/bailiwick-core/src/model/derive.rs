@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use serde::Serialize;
 
 use super::value::{FieldType, Kind};
+pub use super::view::unseen;
 use crate::{
     clock::Timestamp,
     id::Id,
@@ -20,6 +21,11 @@ use crate::{
 )]
 pub trait SameAs<T> {}
 impl<T> SameAs<T> for T {}
+
+/// Is nobody's type. With one impl alone the compiler would take the column's type from the field, and then complain
+/// about the column.
+pub enum Undecided {}
+impl<T: FieldType> SameAs<Undecided> for T {}
 
 /// The type of an id column.
 #[diagnostic::on_unimplemented(
@@ -67,8 +73,16 @@ impl Moment for Timestamp {}
     message = "a column marked `version` is an `i64`, not `{Self}`",
     label = "write `i64`"
 )]
-pub trait Counter {}
-impl Counter for i64 {}
+pub trait Counter {
+    /// The number.
+    fn count(&self) -> i64;
+}
+
+impl Counter for i64 {
+    fn count(&self) -> i64 {
+        *self
+    }
+}
 
 /// Compiles if `T` can be an id.
 pub const fn id<T: RowId>() {}
@@ -80,8 +94,10 @@ pub const fn tenant_of_caller<T: CallerTenant>() {}
 pub const fn actor<T: Actor>() {}
 /// Compiles if `T` can say when something happened.
 pub const fn moment<T: Moment>() {}
-/// Compiles if `T` can count changes.
-pub const fn counter<T: Counter>() {}
+/// How often the row was written.
+pub fn count<T: Counter>(version: &T) -> i64 {
+    version.count()
+}
 
 /// Whether `?search=` can look into a `T`: only into free text.
 pub const fn searchable<T: FieldType>() -> bool {

@@ -61,16 +61,23 @@ impl Serialize for FieldError {
     }
 }
 
-/// A body that becomes assignments.
-pub trait Body: Sized + Send {
-    /// The model it is for.
-    type For: Model;
-
-    /// Reads the body, and names everything that is wrong with it.
+/// A body that is read member by member, with all that is wrong with it named at once.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be read from a request",
+    note = "add #[derive(Input)]; with #[input(for = YourModel)] it also creates rows"
+)]
+pub trait FromJson: Sized + Send {
+    /// Reads the body.
     ///
     /// # Errors
     /// One [`FieldError`] for each member that is unknown, missing, or does not fit.
     fn from_json(body: Json<'_>) -> Result<Self, Vec<FieldError>>;
+}
+
+/// A body that becomes assignments.
+pub trait Body: FromJson {
+    /// The model it is for.
+    type For: Model;
 
     /// The values for the columns.
     fn into_assignments(self) -> Assignments<Self::For>;
@@ -104,12 +111,14 @@ pub enum Change<T> {
 #[derive(Debug)]
 pub struct NoInput<M>(PhantomData<fn() -> M>);
 
-impl<M: Model> Body for NoInput<M> {
-    type For = M;
-
+impl<M: Model> FromJson for NoInput<M> {
     fn from_json(_: Json<'_>) -> Result<Self, Vec<FieldError>> {
         Ok(Self(PhantomData))
     }
+}
+
+impl<M: Model> Body for NoInput<M> {
+    type For = M;
 
     fn into_assignments(self) -> Assignments<M> {
         Assignments::new()

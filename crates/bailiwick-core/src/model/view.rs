@@ -16,23 +16,36 @@ pub trait View: Serialize + From<Self::Of> + Send + 'static {
 }
 
 /// Refuses to compile if clients could filter, order or search by a column they cannot see: comparing leaks it,
-/// letter by letter (PAG-11).
+/// letter by letter (PAG-11). Call it in a constant beside a view that is written by hand.
 ///
 /// # Panics
-/// If there is such a column; the derive of `View` calls this in a constant, so the panic is a compile error.
+/// If there is such a column; in a constant that is a compile error.
 pub const fn assert_visible(table: &TableDef, fields: &[&str]) {
+    if let Some(message) = unseen(table, fields) {
+        panic!("{}", message.as_str());
+    }
+}
+
+/// Names a column by which clients may filter, order or search and which is not among `fields`.
+///
+/// The derive of `View` panics with it by itself, so that the compiler points at the view and not in here.
+#[doc(hidden)]
+pub const fn unseen(table: &TableDef, fields: &[&str]) -> Option<Message> {
     let mut at = 0;
     while at < table.columns.len() {
         let column = &table.columns[at];
         if (column.filters.any() || column.order || column.search) && !contains(fields, column.name) {
-            panic!("{}", Message::naming(column.name).as_str());
+            return Some(Message::naming(column.name));
         }
         at += 1;
     }
+    None
 }
 
 /// The text of the compile error, put together where `format!` cannot be used.
-struct Message {
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Message {
     text: [u8; 256],
     len: usize,
 }
@@ -57,7 +70,8 @@ impl Message {
         self
     }
 
-    const fn as_str(&self) -> &str {
+    /// The text.
+    pub const fn as_str(&self) -> &str {
         match std::str::from_utf8(self.text.split_at(self.len).0) {
             Ok(text) => text,
             Err(_) => "clients may filter, order or search by a column that the view does not show",

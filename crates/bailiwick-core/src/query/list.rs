@@ -122,14 +122,7 @@ impl<R: Model> ListQuery<R> {
         parameters: impl Iterator<Item = (Cow<'q, str>, Cow<'q, str>)>,
         settings: &PageSettings,
     ) -> Result<Self, QueryError> {
-        let mut query = Self {
-            filters: Vec::new(),
-            search: Vec::new(),
-            order: SmallVec::new(),
-            page: 1,
-            size: settings.default_size,
-            of: PhantomData,
-        };
+        let mut query = Self::unordered(settings.default_size);
         let mut errors = Vec::new();
         let mut no_such_page = false;
         let mut seen: SmallVec<[Cow<'q, str>; 8]> = SmallVec::new();
@@ -164,6 +157,31 @@ impl<R: Model> ListQuery<R> {
         }
         query.complete_order();
         Ok(query)
+    }
+
+    /// The first page of everything, in the default order.
+    pub fn first_page(size: u32) -> Self {
+        let mut query = Self::unordered(size.max(1));
+        query.complete_order();
+        query
+    }
+
+    fn unordered(size: u32) -> Self {
+        Self {
+            filters: Vec::new(),
+            search: Vec::new(),
+            order: SmallVec::new(),
+            page: 1,
+            size,
+            of: PhantomData,
+        }
+    }
+
+    /// The page after this one.
+    #[must_use]
+    pub fn next_page(mut self) -> Self {
+        self.page = self.page.saturating_add(1);
+        self
     }
 
     /// The number of the page; the first is 1.

@@ -1,8 +1,11 @@
 //! Counters for rate limits: the generic cell rate algorithm, once for all stores.
-use std::{sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
 
 use super::Answer;
-use crate::units::Rate;
+use crate::{identity::UserId, units::Rate};
 
 /// Counts what callers spend. The count is exact under any concurrency (THR-33).
 pub trait CounterStore: Send + Sync + 'static {
@@ -28,8 +31,31 @@ pub struct Charge {
 pub struct CounterKey {
     /// The policy.
     pub policy: &'static str,
-    /// The caller: an address or a principal, in a form that no other caller can have.
-    pub caller: Arc<str>,
+    /// Whose quota it is.
+    pub caller: Caller,
+}
+
+/// Whose quota is counted. Making one costs no allocation: it happens on every request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// Whoever comes from this address.
+    Address(IpAddr),
+    /// This user, wherever they come from.
+    User(UserId),
+}
+
+impl Caller {
+    /// Whoever comes from `address`: an IPv4 address whole, also where it is written as IPv6, and an IPv6 address
+    /// by its /64, since every host has one to itself (THR-11).
+    pub fn from_address(address: IpAddr) -> Self {
+        Self::Address(match address.to_canonical() {
+            IpAddr::V4(address) => IpAddr::V4(address),
+            IpAddr::V6(address) => {
+                let [a, b, c, d, ..] = address.segments();
+                IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
+            }
+        })
+    }
 }
 
 /// What a quota says to a charge.
@@ -96,6 +122,16 @@ mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
+
+    // THR-11
+    #[test]
+    fn an_address_counts_by_what_one_host_has_to_itself() {
+        let caller = |text: &str| Caller::from_address(text.parse().unwrap());
+        assert_eq!(caller("192.0.2.1"), caller("::ffff:192.0.2.1"));
+        assert_ne!(caller("192.0.2.1"), caller("192.0.2.2"));
+        assert_eq!(caller("2001:db8:1:2::1"), caller("2001:db8:1:2:ffff::9"));
+        assert_ne!(caller("2001:db8:1:2::1"), caller("2001:db8:1:3::1"));
+    }
 
     // THR-31
     #[test]

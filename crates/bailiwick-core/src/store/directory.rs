@@ -160,6 +160,11 @@ pub struct NewOrg {
     pub created_at: Timestamp,
 }
 
+impl NewOrg {
+    /// The version that a new organisation has.
+    pub const VERSION: i64 = 1;
+}
+
 /// An organisation, as an operator sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrgRecord {

@@ -10,7 +10,7 @@ mod tokens;
 use std::{future::Future, pin::Pin};
 
 pub use self::{
-    counters::{Charge, CounterKey, CounterStore, Gcra, Verdict},
+    counters::{Caller, Charge, CounterKey, CounterStore, Gcra, Verdict},
     directory::{Directory, DirectoryError, Login, NewOrg, NewUser, OrgRecord, Right, UserRecord},
     rows::{EachRow, RowStore, Written},
     tokens::{NewToken, TokenDigest, TokenRecord, TokenStore},

@@ -1,7 +1,7 @@
 //! Every setting: its name, type, default and documentation, declared once.
 //!
-//! To add one, add a field. It is then read from the file, the environment and, if it is a secret, from a `_file`; it
-//! is checked, listed by `config reference` and shown by `config show`.
+//! To add one, add a field. It is then read from the file, the environment and, if it is a secret, from a
+//! `_file`; it is checked, listed by `config reference` and shown by `config show`.
 use std::{net::SocketAddr, path::PathBuf};
 
 use http::{HeaderName, Method};
@@ -15,8 +15,9 @@ use super::{
     key::MasterKey,
     table::section,
     types::{
-        DatabaseUrl, DocsAccess, Environment, FindingCode, HostPattern, LogFormat, LogLevel, MailTransport, Origin, OverLimit,
-        PublicUrl, RegistrationMode, SharedUrl, SigningAlgorithm, Text, TrustedProxy, WebUrl,
+        DatabaseUrl, DocsAccess, Environment, FindingCode, HostPattern, LogFormat, LogLevel, MailTransport,
+        Origin, OverLimit, PublicUrl, RegistrationMode, SharedUrl, SigningAlgorithm, Text, TrustedProxy,
+        WebUrl,
     },
     value::Whole,
 };
@@ -61,9 +62,11 @@ section! {
         operations_bind: SocketAddr = "127.0.0.1:9000" [not_yet];
         /// The address by which clients reach the server. Links in answers begin with it.
         public_url: Option<PublicUrl> = unset like "https://api.example.com";
-        /// The proxies in front of the server. X-Forwarded-For, -Proto and -Host are believed from these alone.
-        trusted_proxies: Vec<TrustedProxy> = "";
-        /// The hosts that requests may name, without port; `.example.com` also takes sub-domains. Others get 400.
+        /// The proxies in front of the server. X-Forwarded-For, -Proto and -Host are believed from these
+        /// alone.
+        trusted_proxies: Vec<TrustedProxy> = "" [not_yet];
+        /// The hosts that requests may name, without port; `.example.com` also takes sub-domains. Others get
+        /// 400.
         allowed_hosts: Vec<HostPattern> = "", "localhost, 127.0.0.1, [::1]" in development;
         /// `development` relaxes some defaults, as each of them says.
         environment: Environment = "production";
@@ -83,10 +86,10 @@ section! {
 section! {
     /// Where the data is.
     pub struct Database {
-        /// A file of SQLite, or a PostgreSQL server. The path of a file starts at the directory of the settings file;
-        /// after three slashes it is absolute.
+        /// A file of SQLite, or a PostgreSQL server. The path of a file starts at the directory of the
+        /// settings file; after three slashes it is absolute.
         url: DatabaseUrl = "sqlite://bailiwick.db";
-        /// How many connections to PostgreSQL, or reading ones to SQLite, may be open. Unset: as many as fit the machine.
+        /// How many connections to PostgreSQL a server opens at most. Unset: 10.
         max_connections: Option<Whole<1, 1_000>> = unset like "16";
         /// Lets PostgreSQL check the organisation of every row a second time.
         row_level_security: bool = "false" [refused];
@@ -104,8 +107,8 @@ section! {
 section! {
     /// Keys. Files with secrets must not be readable by others.
     pub struct Secrets {
-        /// The key from which all others are derived. Required in production; in development `bailiwick.key` is made
-        /// beside the settings.
+        /// The key from which all others are derived. Required in production; in development `bailiwick.key`
+        /// is made beside the settings.
         master_key: Option<MasterKey> = unset like "";
         /// Former master keys, which only read what was written with them.
         master_key_fallbacks: Vec<MasterKey> = "";
@@ -149,8 +152,8 @@ section! {
     pub struct Tokens {
         /// How long a token lives if its maker does not say.
         default_lifetime: Period = "30d";
-        /// How many live tokens a user may have.
-        max_per_user: Whole<1, 10_000> = "20" [not_yet];
+        /// How many live tokens a user may have; one more log-in ends the oldest.
+        max_per_user: Whole<1, 10_000> = "20";
     }
 }
 
@@ -188,9 +191,11 @@ section! {
         /// The methods they may use.
         allowed_methods: Vec<Method> = "GET, HEAD, POST, PUT, PATCH, DELETE" [not_yet];
         /// The header fields they may send.
-        allowed_headers: Vec<HeaderName> = "authorization, content-type, idempotency-key, if-match, if-none-match, x-csrftoken, x-request-id" [not_yet];
+        allowed_headers: Vec<HeaderName> = "authorization, content-type, idempotency-key, if-match, if-none-match, \
+            x-csrftoken, x-request-id" [not_yet];
         /// The header fields of an answer that they may read.
-        exposed_headers: Vec<HeaderName> = "etag, link, location, retry-after, ratelimit, ratelimit-policy, deprecation, sunset, x-request-id, idempotent-replayed, www-authenticate" [not_yet];
+        exposed_headers: Vec<HeaderName> = "etag, link, location, retry-after, ratelimit, ratelimit-policy, \
+            deprecation, sunset, x-request-id, idempotent-replayed, www-authenticate" [not_yet];
         /// How long a browser may remember a preflight.
         max_age: Period = "10m" [not_yet];
         /// Whether pages of public networks may call a server in a private one.

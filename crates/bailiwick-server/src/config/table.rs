@@ -1,11 +1,12 @@
 //! The declaration of settings: what a section is, and what is known about each key.
 //!
-//! `section!` turns a struct with defaults into everything that deals with its keys: the struct itself, the table that
-//! `config reference` prints and that misspelt keys are compared with, and the code that reads it.
+//! `section!` turns a struct with defaults into everything that deals with its keys: the struct itself, the
+//! table that `config reference` prints and that misspelt keys are compared with, and the code that reads it.
 use std::{borrow::Cow, path::Path};
 
 use super::{
     read::Reader,
+    types::Environment,
     value::{Setting, name_of_type},
 };
 use serde_json::Value;
@@ -51,7 +52,7 @@ pub struct Key {
     /// Whether its value is never shown.
     pub is_secret: bool,
     accepts: fn() -> Cow<'static, str>,
-    show: fn(&str) -> Result<Value, String>,
+    show: fn(&str, &Path) -> Result<Value, String>,
 }
 
 /// Whether a key has an effect in this version.
@@ -59,14 +60,15 @@ pub struct Key {
 pub enum Standing {
     /// It has.
     InForce,
-    /// Not yet: it is read and checked, and setting it is a warning. Without it the server does less, not more.
+    /// Not yet: it is read and checked, and setting it is a warning. Without it the server does less, not
+    /// more.
     NotYet,
     /// Not yet, and whoever sets it would rely on it: any value but the default is refused.
     Refused,
 }
 
 impl Key {
-    pub(super) fn new<T: Setting>(section: &str, spec: Spec) -> Self {
+    pub(super) fn new<T: Setting>(section: &str, spec: &Spec) -> Self {
         let is_unset = spec.unset.is_some();
         Self {
             path: join(section, spec.name),
@@ -78,11 +80,7 @@ impl Key {
             standing: spec.standing,
             is_secret: T::SECRET,
             accepts: T::accepts,
-            show: |text| {
-                let value = T::from_text(text, Path::new(""))?;
-                // An example of a secret is no secret.
-                Ok(if T::SECRET { text.into() } else { value.show() })
-            },
+            show: |text, base| T::from_text(text, base).map(|value| value.show()),
         }
     }
 
@@ -97,7 +95,15 @@ impl Key {
     /// # Errors
     /// If it is not accepted.
     pub(super) fn literal(&self, text: &str) -> Result<Value, String> {
-        (self.show)(text)
+        let value = (self.show)(text, Path::new(""))?;
+        // An example of a secret is no secret.
+        Ok(if self.is_secret { text.into() } else { value })
+    }
+
+    /// The default in this environment, as `config show` prints it when relative paths start at `base`.
+    pub(super) fn default_in(&self, environment: Environment, base: &Path) -> Result<Value, String> {
+        let development = self.development.filter(|_| environment == Environment::Development);
+        (self.show)(development.unwrap_or(self.default), base)
     }
 
     /// The environment variable that sets the key.
@@ -164,11 +170,10 @@ macro_rules! section {
 
         impl $crate::config::table::Section for $section {
             fn describe(path: &str, table: &mut Vec<$crate::config::table::SectionInfo>) {
-                use $crate::config::table::{Key, SectionInfo, Spec, join};
-                table.push(SectionInfo {
+                table.push($crate::config::table::SectionInfo {
                     path: path.to_owned(),
                     about: &[$($about),+],
-                    keys: vec![$(Key::new::<$type>(path, Spec {
+                    keys: vec![$($crate::config::table::Key::new::<$type>(path, &$crate::config::table::Spec {
                         name: stringify!($key),
                         about: &[$($doc),+],
                         unset: section!(@option $(stringify!($unset))?),
@@ -177,8 +182,7 @@ macro_rules! section {
                         standing: section!(@standing $($standing)?),
                     })),*],
                 });
-                $($( <$inner_type>::describe(&join(path, stringify!($inner)), table); )+)?
-                let _ = join;
+                $($( <$inner_type>::describe(&$crate::config::table::join(path, stringify!($inner)), table); )+)?
             }
 
             fn read(path: &str, reader: &mut $crate::config::read::Reader<'_>) -> Option<Self> {
@@ -240,7 +244,8 @@ impl Table {
         self.paths().any(|known| known == path)
     }
 
-    /// The path that `path` was probably meant to be: the same key in another section, or the nearest spelling.
+    /// The path that `path` was probably meant to be: the same key in another section, or the nearest
+    /// spelling.
     pub(super) fn nearest_path(&self, path: &str) -> Option<String> {
         let name = path.rsplit('.').next().unwrap_or(path);
         let mut same_name = self.paths().filter(|known| known.rsplit('.').next() == Some(name));
@@ -271,7 +276,8 @@ pub(super) fn nearest<'a>(word: &str, candidates: impl Iterator<Item = Cow<'a, s
 
 /// Walks a TOML document down to the values of keys, and tells which of its paths are known to be none.
 ///
-/// `key` is called with the path of every value, `stray` with every path that is neither a key nor in a section.
+/// `key` is called with the path of every value, `stray` with every path that is neither a key nor in a
+/// section.
 pub(super) fn walk<'t, 'i>(
     known: &Table,
     table: &'t DeTable<'i>,
@@ -285,7 +291,7 @@ pub(super) fn walk<'t, 'i>(
             Some(inner) if known.is_section(&path) => walk(known, inner, &path, visit),
             None if known.is_section(&path) => {
                 let found = name_of_type(value.get_ref());
-                visit(Visit::Stray { at, why: format!("this is a section, but {found} was given") , path });
+                visit(Visit::Stray { at, why: format!("this is a section, but {found} was given"), path });
             }
             _ if known.has_path(&path) => visit(Visit::Value { path, at, value: value.get_ref() }),
             Some(_) => visit(Visit::UnknownSection { path, at }),

@@ -146,7 +146,20 @@ choice! {
     }
 }
 
-/// A host that the server answers for: exact, or `.example.com` for a domain and all of its sub-domains (HST-02).
+impl From<LogLevel> for tracing::Level {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Error => Self::ERROR,
+            LogLevel::Warn => Self::WARN,
+            LogLevel::Info => Self::INFO,
+            LogLevel::Debug => Self::DEBUG,
+            LogLevel::Trace => Self::TRACE,
+        }
+    }
+}
+
+/// A host that the server answers for: exact, or `.example.com` for a domain and all of its sub-domains
+/// (HST-02).
 ///
 /// `*`, any host, is read so that `check` can refuse it by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,8 +181,8 @@ impl HostPattern {
 
 impl Setting for HostPattern {
     fn accepts() -> Cow<'static, str> {
-        "a host name without scheme and port such as `api.example.com`, an address such as `[::1]`, or `.example.com` for a \
-         domain with its sub-domains"
+        "a host name without scheme and port such as `api.example.com`, an address such as `[::1]`, or \
+         `.example.com` for a domain with its sub-domains"
             .into()
     }
 
@@ -180,7 +193,9 @@ impl Setting for HostPattern {
         let host = text.to_ascii_lowercase();
         let right = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
             Some(address) => address.parse::<Ipv6Addr>().is_ok(),
-            None if host.contains(':') => return Err("a host here has no port, and an IPv6 address has brackets".to_owned()),
+            None if host.contains(':') => {
+                return Err("a host here has no port, and an IPv6 address has brackets".to_owned());
+            }
             None => host == "*" || is_host_name(host.strip_prefix('.').unwrap_or(&host)),
         };
         if right { Ok(Self(host)) } else { Err("this is not a host".to_owned()) }
@@ -191,7 +206,8 @@ impl Setting for HostPattern {
     }
 }
 
-/// Labels of letters, digits and inner hyphens, in ASCII (international names as punycode), or an IPv4 address.
+/// Labels of letters, digits and inner hyphens, in ASCII (international names as punycode), or an IPv4
+/// address.
 fn is_host_name(host: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -200,6 +216,12 @@ fn is_host_name(host: &str) -> bool {
             && !label.ends_with('-')
     };
     host.len() <= 253 && host.split('.').all(label)
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
 }
 
 /// A network whose members may say for whom they forward.
@@ -222,7 +244,9 @@ impl Setting for TrustedProxy {
     fn from_text(text: &str, _: &Path) -> Result<Self, String> {
         let network = match text.parse::<IpAddr>() {
             Ok(address) => IpNet::from(address),
-            Err(_) => text.parse::<IpNet>().map_err(|_| "this is neither a network nor an address".to_owned())?,
+            Err(_) => {
+                text.parse::<IpNet>().map_err(|_| "this is neither a network nor an address".to_owned())?
+            }
         };
         Ok(Self(network.trunc()))
     }
@@ -271,7 +295,10 @@ fn web_address(text: &str) -> Result<(Uri, String), String> {
         return Err("the URL carries a user name or a password".to_owned());
     }
     let host = uri.host().unwrap_or_default().to_ascii_lowercase();
-    if authority.ends_with(':') || (uri.port().is_some() && uri.port_u16().is_none_or(|port| port == 0)) {
+    let port = authority.get(host.len()..).unwrap_or_default();
+    if !port.is_empty()
+        && !port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
+    {
         return Err("the port of the URL is not from 1 to 65535".to_owned());
     }
     let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
@@ -281,10 +308,12 @@ fn web_address(text: &str) -> Result<(Uri, String), String> {
     Ok((uri, host))
 }
 
-/// `scheme://host[:port]` in lower case, without the default port: the form of an `Origin` (CORS-40). And the host.
+/// `scheme://host[:port]` in lower case, without the default port: the form of an `Origin` (CORS-40). And the
+/// host.
 fn origin(text: &str) -> Result<(String, String), String> {
     let (uri, host) = web_address(text)?;
-    if !matches!(uri.path_and_query().map(|rest| rest.as_str()), None | Some("" | "/")) || text.contains('#') {
+    if !matches!(uri.path_and_query().map(|rest| rest.as_str()), None | Some("" | "/")) || text.contains('#')
+    {
         return Err("there is something after the host and the port".to_owned());
     }
     let scheme = uri.scheme_str().unwrap_or_default();
@@ -323,6 +352,12 @@ impl PublicUrl {
     }
 }
 
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.url)
+    }
+}
+
 impl Setting for PublicUrl {
     fn accepts() -> Cow<'static, str> {
         "scheme, host and port such as `https://api.example.com`".into()
@@ -339,7 +374,7 @@ impl Setting for PublicUrl {
 }
 
 /// `localhost`, a name below it, or an address of this machine, with or without brackets.
-pub(super) fn is_loopback_host(host: &str) -> bool {
+pub(crate) fn is_loopback_host(host: &str) -> bool {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     host == "localhost"
         || host.ends_with(".localhost")
@@ -361,7 +396,8 @@ impl Origin {
 
 impl Setting for Origin {
     fn accepts() -> Cow<'static, str> {
-        "`scheme://host[:port]` in lower case and without a default port, such as `https://app.example.com`".into()
+        "`scheme://host[:port]` in lower case and without a default port, such as `https://app.example.com`"
+            .into()
     }
 
     fn from_text(text: &str, _: &Path) -> Result<Self, String> {
@@ -489,7 +525,9 @@ impl DatabaseUrl {
     #[must_use]
     pub fn hosts(&self) -> Vec<&str> {
         let Self::Postgres(url) = self else { return Vec::new() };
-        let hosts = authority(url.expose()).rsplit_once('@').map_or_else(|| authority(url.expose()), |(_, hosts)| hosts);
+        let hosts = authority(url.expose())
+            .rsplit_once('@')
+            .map_or_else(|| authority(url.expose()), |(_, hosts)| hosts);
         hosts.split(',').map(without_port).filter(|host| !host.is_empty()).collect()
     }
 }
@@ -540,7 +578,9 @@ impl Setting for DatabaseUrl {
             return match path {
                 "" => Err("the path of the SQLite file is missing".to_owned()),
                 ":memory:" | "/:memory:" => Err("a database in memory is lost at every stop".to_owned()),
-                _ if path.contains(['\0', '?', '#']) => Err("the path of the SQLite file has a ?, a # or a NUL".to_owned()),
+                _ if path.contains(['\0', '?', '#']) => {
+                    Err("the path of the SQLite file has a ?, a # or a NUL".to_owned())
+                }
                 _ => Ok(Self::Sqlite(from_base(base, path))),
             };
         }
@@ -587,7 +627,9 @@ impl Setting for SharedUrl {
         match text {
             "memory" => Ok(Self::Memory),
             "database" => Ok(Self::Database),
-            _ if text.starts_with("redis://") || text.starts_with("rediss://") => Ok(Self::Redis(Secret::new(text.to_owned()))),
+            _ if text.starts_with("redis://") || text.starts_with("rediss://") => {
+                Ok(Self::Redis(Secret::new(text.to_owned())))
+            }
             _ => Err("this is none of the accepted forms".to_owned()),
         }
     }
@@ -616,7 +658,9 @@ impl Setting for MailTransport {
     const SECRET: bool = true;
 
     fn accepts() -> Cow<'static, str> {
-        "`console`, `file:` with a directory, or an SMTP URL such as `smtp://user:password@mail.example.com:587`".into()
+        "`console`, `file:` with a directory, or an SMTP URL such as \
+         `smtp://user:password@mail.example.com:587`"
+            .into()
     }
 
     fn from_text(text: &str, base: &Path) -> Result<Self, String> {
@@ -675,8 +719,23 @@ mod tests {
         }
         let long = "a".repeat(64);
         for wrong in [
-            "", ".", "..", "a..b", "*.example.com", "https://example.com", "example.com:8000", "::1", "[::1]:80", "[nonsense]",
-            "exa mple.com", "bücher.example", "-a.example", "example.com/", "a_b", "example.com.", &long,
+            "",
+            ".",
+            "..",
+            "a..b",
+            "*.example.com",
+            "https://example.com",
+            "example.com:8000",
+            "::1",
+            "[::1]:80",
+            "[nonsense]",
+            "exa mple.com",
+            "bücher.example",
+            "-a.example",
+            "example.com/",
+            "a_b",
+            "example.com.",
+            &long,
         ] {
             assert!(read::<HostPattern>(wrong).is_err(), "{wrong}");
         }
@@ -704,9 +763,19 @@ mod tests {
             assert_eq!(read::<PublicUrl>(right), Ok(kept.into()), "{right}");
         }
         for wrong in [
-            "", "api.example.com", "ftp://example.com", "https://", "https://user:pw@example.com", "https://example.com/api",
-            "https://example.com?x", "https://example.com/#x", "https://example.com:0", "https://example.com:99999",
-            "https://example.com:", "https://exa_mple.com", "https://example.com\n",
+            "",
+            "api.example.com",
+            "ftp://example.com",
+            "https://",
+            "https://user:pw@example.com",
+            "https://example.com/api",
+            "https://example.com?x",
+            "https://example.com/#x",
+            "https://example.com:0",
+            "https://example.com:99999",
+            "https://example.com:",
+            "https://exa_mple.com",
+            "https://example.com\n",
         ] {
             assert!(read::<PublicUrl>(wrong).is_err(), "{wrong}");
         }
@@ -715,10 +784,21 @@ mod tests {
     #[test]
     fn loopback_is_told_from_names_that_only_look_like_it() {
         let url = |text| PublicUrl::from_text(text, Path::new("")).unwrap();
-        for here in ["http://localhost", "http://localhost:8000", "http://127.0.0.1:8000", "http://[::1]:8000", "http://[::1]"] {
+        for here in [
+            "http://localhost",
+            "http://localhost:8000",
+            "http://127.0.0.1:8000",
+            "http://[::1]:8000",
+            "http://[::1]",
+        ] {
             assert!(url(here).is_loopback(), "{here}");
         }
-        for away in ["http://localhost.example.com", "http://127.0.0.1.example.com", "http://10.0.0.1", "http://[fd00::1]:1"] {
+        for away in [
+            "http://localhost.example.com",
+            "http://127.0.0.1.example.com",
+            "http://10.0.0.1",
+            "http://[fd00::1]:1",
+        ] {
             assert!(!url(away).is_loopback(), "{away}");
         }
     }
@@ -732,7 +812,9 @@ mod tests {
             read::<Origin>("https://App.example.com:443/").unwrap_err(),
             "a browser sends this origin as `https://app.example.com`"
         );
-        for wrong in ["null", "*", "", "app.example.com", "https://*.example.com", "https://app.example.com/x"] {
+        for wrong in
+            ["null", "*", "", "app.example.com", "https://*.example.com", "https://app.example.com/x"]
+        {
             assert!(read::<Origin>(wrong).is_err(), "{wrong}");
         }
     }
@@ -741,7 +823,16 @@ mod tests {
     fn database_urls_name_a_file_or_a_server() {
         assert_eq!(read::<DatabaseUrl>("sqlite://bailiwick.db"), Ok("sqlite:///srv/bailiwick.db".into()));
         assert_eq!(read::<DatabaseUrl>("sqlite:///var/lib/b.db"), Ok("sqlite:///var/lib/b.db".into()));
-        for wrong in ["", "sqlite://", "sqlite:x.db", "sqlite::memory:", "sqlite://:memory:", "mysql://h/d", "postgres:h", "sqlite://a?b"] {
+        for wrong in [
+            "",
+            "sqlite://",
+            "sqlite:x.db",
+            "sqlite::memory:",
+            "sqlite://:memory:",
+            "mysql://h/d",
+            "postgres:h",
+            "sqlite://a?b",
+        ] {
             assert!(read::<DatabaseUrl>(wrong).is_err(), "{wrong}");
         }
     }

@@ -15,8 +15,8 @@ use bailiwick_core::{
 /// A type that a setting can have.
 ///
 /// Text is the common form: defaults in the table, environment variables and secret files are all read by
-/// [`from_text`](Setting::from_text), and so is a TOML string. Errors say only what is wrong; what is accepted is
-/// said once, by [`accepts`](Setting::accepts).
+/// [`from_text`](Setting::from_text), and so is a TOML string. Errors say only what is wrong; what is
+/// accepted is said once, by [`accepts`](Setting::accepts).
 pub trait Setting: Sized {
     /// Whether the value must not be shown. Then it can also come from a file, by the key `<key>_file`.
     const SECRET: bool = false;
@@ -113,12 +113,16 @@ impl<T: Setting> Setting for Vec<T> {
         if text.starts_with('[') && text.ends_with(']') && !is_bracketed_address(text) {
             // Every JSON array of scalars is a TOML array as well.
             let document = format!("list = {text}");
-            let table = DeTable::parse(&document).map_err(|_| "the text begins like a list but cannot be read".to_owned())?;
+            let table = DeTable::parse(&document)
+                .map_err(|_| "the text begins like a list but cannot be read".to_owned())?;
             let list = table.get_ref().get("list").ok_or("the text is no list")?;
             return Self::from_toml(list.get_ref(), base);
         }
         let entries = text.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty());
-        entries.enumerate().map(|(at, entry)| T::from_text(entry, base).map_err(|why| in_entry(at, &why))).collect()
+        entries
+            .enumerate()
+            .map(|(at, entry)| T::from_text(entry, base).map_err(|why| in_entry(at, &why)))
+            .collect()
     }
 
     fn from_toml(value: &DeValue<'_>, base: &Path) -> Result<Self, String> {
@@ -155,7 +159,9 @@ impl Setting for bool {
     }
 
     fn from_toml(value: &DeValue<'_>, _: &Path) -> Result<Self, String> {
-        value.as_bool().ok_or_else(|| format!("this is {}, not a boolean without quotes", name_of_type(value)))
+        value
+            .as_bool()
+            .ok_or_else(|| format!("this is {}, not a boolean without quotes", name_of_type(value)))
     }
 
     fn show(&self) -> Value {
@@ -211,7 +217,8 @@ impl<const MIN: u32, const MAX: u32> Setting for Whole<MIN, MAX> {
     }
 }
 
-/// Implements [`Setting`] for a type of `bailiwick_core::units`, which say in their own words what they accept.
+/// Implements [`Setting`] for a type of `bailiwick_core::units`, which say in their own words what they
+/// accept.
 macro_rules! unit_setting {
     ($($unit:ident),*) => {$(
         impl Setting for $unit {
@@ -240,7 +247,8 @@ impl Setting for ByteSize {
 
     fn from_toml(value: &DeValue<'_>, base: &Path) -> Result<Self, String> {
         match value {
-            // Plain bytes need no quotes; the text of a decimal TOML integer is digits, with a sign if negative.
+            // Plain bytes need no quotes; the text of a decimal TOML integer is digits, with a sign if
+            // negative.
             DeValue::Integer(bytes) if bytes.radix() == 10 => Self::from_text(bytes.as_str(), base),
             DeValue::String(text) => Self::from_text(text, base),
             other => Err(format!("this is {}, not a size", name_of_type(other))),
@@ -333,7 +341,10 @@ mod tests {
         assert_eq!(toml::<Small>("1"), Err("the number is below 2".to_owned()));
         assert_eq!(toml::<Small>("-3"), Err("the number is negative".to_owned()));
         assert_eq!(toml::<Small>("6"), Err("the number is above 5".to_owned()));
-        assert_eq!(toml::<Small>("99999999999999999999999999999999999999999999"), Err("the number is above 5".to_owned()));
+        assert_eq!(
+            toml::<Small>("99999999999999999999999999999999999999999999"),
+            Err("the number is above 5".to_owned())
+        );
         for wrong in ["\"3\"", "3.0", "true", "[3]"] {
             assert!(toml::<Small>(wrong).is_err(), "{wrong}");
         }
@@ -352,10 +363,16 @@ mod tests {
         assert!(text::<Vec<Small>>("").unwrap().is_empty());
         assert!(text::<Vec<Small>>("[]").unwrap().is_empty());
         assert_eq!(text::<Vec<Small>>("2,9"), Err("entry 2: the number is above 5".to_owned()));
-        assert_eq!(toml::<Vec<Small>>("[2, \"x\"]").unwrap_err(), "entry 2: this is text, not a whole number without quotes");
+        assert_eq!(
+            toml::<Vec<Small>>("[2, \"x\"]").unwrap_err(),
+            "entry 2: this is text, not a whole number without quotes"
+        );
         assert_eq!(toml::<Vec<Small>>("2").unwrap_err(), "this is a number, not a list in brackets");
         assert_eq!(text::<Vec<Small>>("[2,").unwrap_err(), "entry 1: this is not a whole number");
-        assert_eq!(text::<Vec<Small>>("[2,,]").unwrap_err(), "the text begins like a list but cannot be read");
+        assert_eq!(
+            text::<Vec<Small>>("[2,,]").unwrap_err(),
+            "the text begins like a list but cannot be read"
+        );
     }
 
     #[test]

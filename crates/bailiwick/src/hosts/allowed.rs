@@ -50,7 +50,8 @@ impl AllowedHosts {
     /// # Errors
     /// The first entry that is no host name.
     pub fn parse(entries: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, InvalidHost> {
-        let patterns = entries.into_iter().map(|entry| Pattern::parse(entry.as_ref())).collect::<Result<_, _>>()?;
+        let patterns =
+            entries.into_iter().map(|entry| Pattern::parse(entry.as_ref())).collect::<Result<_, _>>()?;
         Ok(Self { patterns })
     }
 

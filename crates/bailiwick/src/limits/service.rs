@@ -9,7 +9,6 @@ use std::{
 use axum::body::Body;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
-use http_body::Body as _;
 use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 use tower_service::Service;

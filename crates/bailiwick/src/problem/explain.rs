@@ -31,7 +31,7 @@ fn prefers_html(headers: &HeaderMap) -> bool {
     let mut html = None;
     let mut json = None;
     // A more exact range outweighs a wider one, whatever the order (RFC 9110 §12.5.1).
-    let mut keep = |slot: &mut Option<(u8, f32)>, exact: u8, weight: f32| {
+    let keep = |slot: &mut Option<(u8, f32)>, exact: u8, weight: f32| {
         if slot.is_none_or(|(known, _)| known < exact) {
             *slot = Some((exact, weight));
         }

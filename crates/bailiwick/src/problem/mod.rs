@@ -24,7 +24,8 @@ mod tests;
 use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
 use axum::response::IntoResponse;
-use bailiwick_core::units::ByteSize;
+pub use bailiwick_core::model::FieldError;
+use bailiwick_core::{db::DbError, error::StoreError, units::ByteSize};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 pub use self::{
@@ -44,7 +45,7 @@ pub const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/prob
 /// ```
 /// use bailiwick::problem::{FieldError, Problem};
 ///
-/// let problem = Problem::validation(vec![FieldError::new("#/title", "too-long", "at most 200 characters")]);
+/// let problem = Problem::validation(vec![FieldError::body("#/title", "too-long", "at most 200 characters")]);
 /// assert_eq!(problem.status(), 422);
 /// ```
 ///
@@ -61,43 +62,6 @@ struct Parts {
     violated_policies: Vec<Cow<'static, str>>,
     headers: Vec<(HeaderName, HeaderValue)>,
     cause: Option<Cause>,
-}
-
-/// One value of the request that cannot be accepted.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct FieldError {
-    pointer: Cow<'static, str>,
-    code: Cow<'static, str>,
-    detail: Cow<'static, str>,
-}
-
-impl FieldError {
-    /// Says what is wrong with the value at `pointer`.
-    ///
-    /// The pointer is a JSON Pointer as a URI fragment, such as `#/title` (ERR-07), or the name of a query
-    /// parameter; the code is stable, such as `too-long`; the detail is for people, and must not repeat the value.
-    pub fn new(
-        pointer: impl Into<Cow<'static, str>>,
-        code: impl Into<Cow<'static, str>>,
-        detail: impl Into<Cow<'static, str>>,
-    ) -> Self {
-        Self { pointer: pointer.into(), code: code.into(), detail: detail.into() }
-    }
-
-    /// Where the value is.
-    pub fn pointer(&self) -> &str {
-        &self.pointer
-    }
-
-    /// What is wrong, for programs.
-    pub fn code(&self) -> &str {
-        &self.code
-    }
-
-    /// What is wrong, for people.
-    pub fn detail(&self) -> &str {
-        &self.detail
-    }
 }
 
 /// The private cause of a problem, in the extensions of its response. Only the log layer reads it.
@@ -337,6 +301,31 @@ fn challenge(headers: &mut http::HeaderMap, code: Code) {
     };
     headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"Token realm="api""#));
     headers.append(header::WWW_AUTHENTICATE, HeaderValue::from_static(bearer));
+}
+
+/// Whether trying again may help decides between 503 and 500; the rest is for the log.
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) | StoreError::NotWritable(_) => Self::unavailable().because(error),
+            _ => Self::internal().because(error),
+        }
+    }
+}
+
+/// What the client reads when rows cannot be had.
+impl From<DbError> for Problem {
+    fn from(error: DbError) -> Self {
+        match error {
+            DbError::NotFound => Self::not_found(),
+            DbError::Forbidden => Self::forbidden(),
+            DbError::Stale => Self::precondition_failed(),
+            DbError::Conflict => Self::conflict("a value is taken, or other objects depend on this one"),
+            DbError::Dangling(errors) => Self::validation(errors),
+            DbError::Store(error) => error.into(),
+            other => Self::internal().because(other),
+        }
+    }
 }
 
 impl IntoResponse for Problem {

@@ -77,9 +77,9 @@ where
             // cloned for every request.
             None => match catch_unwind(AssertUnwindSafe(|| self.inner.call(request))) {
                 Ok(future) => Step::Running { future },
-                Err(payload) => Step::Refused {
-                    problem: Some(Problem::internal().because(Panicked::new(&*payload))),
-                },
+                Err(payload) => {
+                    Step::Refused { problem: Some(Problem::internal().because(Panicked::new(&*payload))) }
+                }
             },
         };
         ProblemFuture { step, asked }
@@ -130,14 +130,12 @@ where
         let this = self.project();
         let response = match this.step.project() {
             // A future that panicked is not polled again: it is answered for here.
-            StepProjection::Running { future } => {
-                match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-                    Ok(Poll::Pending) => return Poll::Pending,
-                    Ok(Poll::Ready(Ok(response))) => response,
-                    Ok(Poll::Ready(Err(error))) => return Poll::Ready(Err(error)),
-                    Err(payload) => Panicked::answer(&*payload),
-                }
-            }
+            StepProjection::Running { future } => match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+                Ok(Poll::Pending) => return Poll::Pending,
+                Ok(Poll::Ready(Ok(response))) => response,
+                Ok(Poll::Ready(Err(error))) => return Poll::Ready(Err(error)),
+                Err(payload) => Panicked::answer(&*payload),
+            },
             StepProjection::Refused { problem } => {
                 problem.take().expect("a future is not polled after it was ready").answer()
             }
@@ -183,6 +181,8 @@ impl Asked {
         let mut response = response.map(drop);
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
+        // axum's router has measured the body that was not there yet.
+        headers.remove(header::CONTENT_LENGTH);
         if self.method == Asks::Patch
             && let Some(accepted) = headers.get(header::ACCEPT).cloned()
         {
@@ -210,13 +210,7 @@ fn has_own_body<B>(response: &Response<B>) -> bool {
 
 /// Takes away what described the body that is replaced.
 fn strip(headers: &mut http::HeaderMap) {
-    for name in [
-        header::CONTENT_LENGTH,
-        header::CONTENT_ENCODING,
-        header::TRANSFER_ENCODING,
-        header::ETAG,
-        header::LAST_MODIFIED,
-    ] {
+    for name in [header::CONTENT_ENCODING, header::TRANSFER_ENCODING, header::ETAG, header::LAST_MODIFIED] {
         headers.remove(name);
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

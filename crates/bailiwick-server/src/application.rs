@@ -1,0 +1,135 @@
+//! The application that the settings describe.
+use std::{future::Future, io, sync::Arc};
+
+use bailiwick::{
+    app::{App, BuildError, serve::ServeOptions},
+    authn::{Authn, password::HashCost},
+    clock::SystemClock,
+    hosts::{AllowedHosts, InvalidHost},
+    limits::LimitsLayer,
+    query::{OverLimit, PageSettings},
+    resource,
+    store::Store,
+    tenancy::TenantFrom,
+    trace::{Format, Log},
+};
+use tokio::net::TcpListener;
+use tracing::Level;
+
+use crate::{
+    config::{self, Settings},
+    handlers, resources,
+};
+
+/// Why the settings make no application.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplicationError {
+    /// A host that no request can name.
+    #[error("server.allowed_hosts: {0}")]
+    Hosts(#[from] InvalidHost),
+    /// The access log cannot be opened.
+    #[error("the access log cannot be written")]
+    Log(#[source] io::Error),
+    /// The parts do not fit together.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+}
+
+/// Builds the server's application on `store`.
+///
+/// # Errors
+/// Names the setting that is wrong.
+pub fn build(settings: &Settings, store: Arc<dyn Store>, log: Log) -> Result<App, ApplicationError> {
+    let hosts = AllowedHosts::parse(settings.server.allowed_hosts.iter().map(config::HostPattern::as_str))?;
+    let limits = LimitsLayer::new()
+        .max_body(settings.limits.body)
+        .request_timeout(settings.server.request_timeout.as_duration());
+    let authn = Authn::new()
+        .hash_cost(hash_cost(settings))
+        .token_lifetime(settings.tokens.default_lifetime.as_duration())
+        .max_tokens_per_user(settings.tokens.max_per_user.get());
+    let rates = &settings.throttle.rates;
+    let app = App::builder()
+        .store(store)
+        .authenticate(authn)
+        .tenancy(TenantFrom::path())
+        .resources(resources::all())
+        .routes(handlers::routes())
+        .log(log)
+        .policies(|policies| {
+            let policies = policies
+                .hosts(hosts)
+                .limits(limits)
+                .throttle_anonymous(rates.anon)
+                .throttle_users(rates.user)
+                .throttle_scope("login", rates.login)
+                .resources(answers(settings));
+            if settings.throttle.enabled { policies } else { policies.insecure_no_throttle() }
+        })
+        .build()?;
+    Ok(app)
+}
+
+/// Opens the access log that the settings describe.
+///
+/// # Errors
+/// If standard output cannot be written.
+pub fn log(settings: &Settings) -> Result<Log, ApplicationError> {
+    let format = match settings.log.format {
+        config::LogFormat::Json => Format::Json,
+        config::LogFormat::Pretty => Format::Pretty,
+    };
+    Log::stdout(format, level(settings.log.level), Arc::new(SystemClock::new())).map_err(ApplicationError::Log)
+}
+
+/// Serves `app` until `shutdown` is ready.
+///
+/// # Errors
+/// If the listener fails for good.
+pub async fn serve(
+    app: App,
+    settings: &Settings,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let options = ServeOptions::new()
+        .header_timeout(settings.server.header_timeout.as_duration())
+        .max_connections(settings.server.max_connections.get() as usize);
+    app.serve(listener, options, shutdown).await
+}
+
+const fn level(level: config::LogLevel) -> Level {
+    match level {
+        config::LogLevel::Error => Level::ERROR,
+        config::LogLevel::Warn => Level::WARN,
+        config::LogLevel::Info => Level::INFO,
+        config::LogLevel::Debug => Level::DEBUG,
+        config::LogLevel::Trace => Level::TRACE,
+    }
+}
+
+/// The work that a password's hash is.
+fn hash_cost(settings: &Settings) -> HashCost {
+    let passwords = &settings.passwords;
+    HashCost {
+        memory_kib: passwords.argon2_memory_kib.get(),
+        iterations: passwords.argon2_iterations.get(),
+        parallelism: passwords.argon2_parallelism.get(),
+    }
+}
+
+fn answers(settings: &Settings) -> resource::Settings {
+    resource::Settings {
+        pages: PageSettings {
+            default_size: settings.pagination.default_size.get(),
+            max_size: settings.pagination.max_size.get(),
+            over_limit: match settings.pagination.over_limit {
+                config::OverLimit::Cap => OverLimit::Cap,
+                config::OverLimit::Reject => OverLimit::Reject,
+            },
+        },
+        json_depth: settings.limits.json_depth.get() as usize,
+        require_if_match: settings.writes.require_if_match,
+        public_url: settings.server.public_url.as_ref().and_then(|url| url.as_str().parse().ok()),
+    }
+}

@@ -1,0 +1,738 @@
+//! The rules of `bailiwick check`: which settings are unsafe, why, and what to do.
+//!
+//! `serve` refuses to start on an error. A code is permanent once released; `check.allow` accepts one on
+//! purpose, and then it is logged at every start. To add a rule, add a line to [`RULES`] and two tests: one
+//! that triggers it and one that clears it (DEP-02).
+use std::{borrow::Cow, fs, path::Path};
+
+use bailiwick::check::{Finding, Report, Severity};
+use bailiwick_core::units::{ByteSize, Rate};
+
+use crate::config::{self, DatabaseUrl, Environment, Loaded, LogLevel, Settings, Source, Standing};
+
+/// How strictly to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strictness {
+    /// As the environment in the settings asks.
+    AsConfigured,
+    /// As if this were production, whatever the settings say: `check --deploy`.
+    Deploy,
+}
+
+/// Looks at the settings, and at the files that they name.
+#[must_use]
+pub fn check(loaded: &Loaded, strictness: Strictness) -> Report {
+    let is_production =
+        loaded.settings.server.environment == Environment::Production || strictness == Strictness::Deploy;
+    let mut found = Found { code: "", is_production, findings: Vec::new() };
+    for rule in RULES {
+        found.code = rule.code;
+        (rule.find)(&Subject { loaded, settings: &loaded.settings, strictness }, &mut found);
+    }
+    let allowed: Vec<&str> = loaded.settings.check.allow.iter().map(|code| code.as_str()).collect();
+    Report::new(found.findings, &allowed)
+}
+
+struct Rule {
+    code: &'static str,
+    find: fn(&Subject<'_>, &mut Found),
+}
+
+struct Subject<'a> {
+    loaded: &'a Loaded,
+    settings: &'a Settings,
+    strictness: Strictness,
+}
+
+/// Takes the findings of one rule after the other.
+struct Found {
+    code: &'static str,
+    is_production: bool,
+    findings: Vec<Finding>,
+}
+
+type Words = Cow<'static, str>;
+
+impl Found {
+    fn error(&mut self, setting: impl Into<Words>, reason: impl Into<Words>, fix: impl Into<Words>) {
+        self.push(Severity::Error, setting, reason, fix);
+    }
+
+    fn warning(&mut self, setting: impl Into<Words>, reason: impl Into<Words>, fix: impl Into<Words>) {
+        self.push(Severity::Warning, setting, reason, fix);
+    }
+
+    /// An error in production, and elsewhere a warning.
+    fn error_in_production(
+        &mut self,
+        setting: impl Into<Words>,
+        reason: impl Into<Words>,
+        fix: impl Into<Words>,
+    ) {
+        let severity = if self.is_production { Severity::Error } else { Severity::Warning };
+        self.push(severity, setting, reason, fix);
+    }
+
+    fn push(
+        &mut self,
+        severity: Severity,
+        setting: impl Into<Words>,
+        reason: impl Into<Words>,
+        fix: impl Into<Words>,
+    ) {
+        self.findings.push(Finding::new(self.code, severity, setting).because(reason).fix(fix));
+    }
+}
+
+/// Every rule, in the order in which findings are listed.
+const RULES: &[Rule] = &[
+    Rule { code: "CHECK-001", find: unknown_codes },
+    Rule { code: "ENV-001", find: development_deployed },
+    Rule { code: "SET-001", find: settings_without_effect },
+    Rule { code: "SET-002", find: settings_not_available },
+    Rule { code: "KEY-001", find: missing_key },
+    Rule { code: "KEY-002", find: weak_keys },
+    Rule { code: "KEY-003", find: exposed_secret_files },
+    Rule { code: "KEY-004", find: exposed_settings_file },
+    Rule { code: "KEY-005", find: key_among_fallbacks },
+    Rule { code: "HOST-001", find: no_hosts },
+    Rule { code: "HOST-002", find: any_host },
+    Rule { code: "HOST-003", find: hosts_of_a_whole_suffix },
+    Rule { code: "PROXY-001", find: proxies_everywhere },
+    Rule { code: "URL-001", find: no_public_url },
+    Rule { code: "URL-002", find: public_url_without_https },
+    Rule { code: "BIND-001", find: plain_http_outside },
+    Rule { code: "RATE-001", find: throttle_off },
+    Rule { code: "RATE-002", find: fast_guessing },
+    Rule { code: "PAGE-001", find: huge_pages },
+    Rule { code: "PAGE-002", find: default_page_above_cap },
+    Rule { code: "BODY-001", find: huge_bodies },
+    Rule { code: "TIME-001", find: long_timeouts },
+    Rule { code: "DB-001", find: exposed_database },
+    Rule { code: "DB-002", find: database_without_tls },
+    Rule { code: "PWD-001", find: short_passwords },
+    Rule { code: "ARGON-001", find: weak_hash },
+    Rule { code: "ARGON-002", find: dear_hash },
+    Rule { code: "LOG-001", find: talkative_log },
+];
+
+fn unknown_codes(subject: &Subject<'_>, found: &mut Found) {
+    for code in subject.settings.check.allow.iter().map(|code| code.as_str()) {
+        if !RULES.iter().any(|rule| rule.code == code) {
+            found.error(
+                "check.allow",
+                format!("there is no finding {code}, so accepting it does nothing"),
+                "correct the code, or remove it",
+            );
+        }
+    }
+}
+
+fn development_deployed(subject: &Subject<'_>, found: &mut Found) {
+    if subject.strictness == Strictness::Deploy
+        && subject.settings.server.environment == Environment::Development
+    {
+        found.error(
+            "server.environment",
+            "`development` relaxes defaults that protect a server on the net",
+            "set it to `production`, or remove it",
+        );
+    }
+}
+
+/// The keys of this standing that somebody set to something else than the default.
+fn changed<'a>(subject: &'a Subject<'_>, standing: Standing) -> impl Iterator<Item = &'a str> {
+    let keys = Settings::table().keys().filter(move |key| key.standing == standing);
+    keys.filter_map(|key| subject.loaded.changed(key)).map(|effective| effective.path.as_str())
+}
+
+fn settings_without_effect(subject: &Subject<'_>, found: &mut Found) {
+    for path in changed(subject, Standing::NotYet) {
+        found.warning(
+            path.to_owned(),
+            "this setting has no effect in this version",
+            "remove it until a version has it in force",
+        );
+    }
+}
+
+fn settings_not_available(subject: &Subject<'_>, found: &mut Found) {
+    for path in changed(subject, Standing::Refused) {
+        found.error(
+            path.to_owned(),
+            "this version does not do what the setting asks for, and you would rely on it",
+            "remove it, and use a version that has it in force",
+        );
+    }
+}
+
+fn missing_key(subject: &Subject<'_>, found: &mut Found) {
+    if found.is_production && subject.settings.secrets.master_key.is_none() {
+        found.error(
+            "secrets.master_key",
+            "there is no master key, so nothing can be encrypted or sealed",
+            config::HOW_TO_MAKE_A_KEY,
+        );
+    }
+}
+
+fn weak_keys(subject: &Subject<'_>, found: &mut Found) {
+    let secrets = &subject.settings.secrets;
+    let current = secrets.master_key.iter().map(|key| ("secrets.master_key", key));
+    let former = secrets.master_key_fallbacks.iter().map(|key| ("secrets.master_key_fallbacks", key));
+    for (setting, key) in current.chain(former) {
+        if let Some(weakness) = key.weakness() {
+            found.error(
+                setting,
+                format!("a key can be guessed: {weakness}"),
+                "replace it by 32 random bytes; `openssl rand -hex 32` makes some",
+            );
+        }
+    }
+}
+
+fn exposed_secret_files(subject: &Subject<'_>, found: &mut Found) {
+    for effective in &subject.loaded.effective {
+        if let Source::SecretFile(path) = &effective.source
+            && others_may_read(path)
+        {
+            found.error_in_production(
+                effective.path.clone(),
+                format!("every user of this machine can read {}", path.display()),
+                format!("chmod o= {}", path.display()),
+            );
+        }
+    }
+}
+
+fn exposed_settings_file(subject: &Subject<'_>, found: &mut Found) {
+    let Some(file) = subject.loaded.file.as_deref().filter(|file| others_may_read(file)) else { return };
+    let from_file = |path: &str| matches!(subject.loaded.source(path), Some(Source::File { .. }));
+    for key in Settings::table().keys().filter(|key| key.is_secret && from_file(&key.path)) {
+        // `memory` or the path of a SQLite file is no secret; a URL with a password is shown with a mark.
+        let shown = subject.loaded.effective.iter().find(|effective| effective.path == key.path);
+        if shown.is_some_and(|effective| effective.value.to_string().contains("[redacted]")) {
+            found.error_in_production(
+                key.path.clone(),
+                format!("every user of this machine can read this secret in {}", file.display()),
+                format!(
+                    "chmod o= {}, or move the secret to a file of its own with {}_file",
+                    file.display(),
+                    key.path
+                ),
+            );
+        }
+    }
+}
+
+fn key_among_fallbacks(subject: &Subject<'_>, found: &mut Found) {
+    let secrets = &subject.settings.secrets;
+    if secrets.master_key.as_ref().is_some_and(|key| secrets.master_key_fallbacks.contains(key)) {
+        found.warning(
+            "secrets.master_key_fallbacks",
+            "the master key is also among the former ones, so it has not been replaced",
+            "give secrets.master_key a fresh key, or take it out of the former ones",
+        );
+    }
+}
+
+fn no_hosts(subject: &Subject<'_>, found: &mut Found) {
+    if subject.settings.server.allowed_hosts.is_empty() {
+        found.error(
+            "server.allowed_hosts",
+            "no host is allowed, so every request would be refused",
+            "list the names under which clients reach the server, such as [\"api.example.com\"]",
+        );
+    }
+}
+
+fn any_host(subject: &Subject<'_>, found: &mut Found) {
+    if subject.settings.server.allowed_hosts.iter().any(|host| host.is_any()) {
+        found.error_in_production(
+            "server.allowed_hosts",
+            "`*` lets a request name any host, which poisons links and caches",
+            "list the names under which clients reach the server",
+        );
+    }
+}
+
+fn hosts_of_a_whole_suffix(subject: &Subject<'_>, found: &mut Found) {
+    for host in subject.settings.server.allowed_hosts.iter().map(|host| host.as_str()) {
+        if host.strip_prefix('.').is_some_and(|suffix| !suffix.contains('.') && suffix != "localhost") {
+            found.warning(
+                "server.allowed_hosts",
+                format!("`{host}` takes every domain of a whole suffix"),
+                "name your own domain, such as `.example.com`",
+            );
+        }
+    }
+}
+
+fn proxies_everywhere(subject: &Subject<'_>, found: &mut Found) {
+    for network in subject.settings.server.trusted_proxies.iter().map(|proxy| proxy.network()) {
+        // Two halves of the world are the world, so a very short prefix counts as one.
+        if network.prefix_len() < 8 {
+            found.error(
+                "server.trusted_proxies",
+                format!(
+                    "{network} is more than your proxies: nearly anybody could say where a request comes from"
+                ),
+                "list the addresses of your proxies, such as `10.0.0.0/24`",
+            );
+        }
+    }
+}
+
+fn no_public_url(subject: &Subject<'_>, found: &mut Found) {
+    if found.is_production && subject.settings.server.public_url.is_none() {
+        found.error(
+            "server.public_url",
+            "links in answers would be built from what a request says about its host",
+            "set it to the address that clients use, such as \"https://api.example.com\"",
+        );
+    }
+}
+
+fn public_url_without_https(subject: &Subject<'_>, found: &mut Found) {
+    if let Some(url) = &subject.settings.server.public_url
+        && found.is_production
+        && !url.is_https()
+        && !url.is_loopback()
+    {
+        found.error(
+            "server.public_url",
+            "tokens and passwords would travel unencrypted",
+            "serve https, by a proxy in front of the server, and write https:// here",
+        );
+    }
+}
+
+fn plain_http_outside(subject: &Subject<'_>, found: &mut Found) {
+    let server = &subject.settings.server;
+    let has_https = server.tls_cert_file.is_some() || !server.trusted_proxies.is_empty();
+    if !server.bind.ip().is_loopback() && !has_https {
+        found.error_in_production(
+            "server.bind",
+            format!(
+                "{} is reached from other machines, without encryption and without a proxy that adds it",
+                server.bind
+            ),
+            "bind to 127.0.0.1, behind a proxy with https on this machine; a proxy on another one is declared in \
+             server.trusted_proxies",
+        );
+    }
+}
+
+fn throttle_off(subject: &Subject<'_>, found: &mut Found) {
+    if !subject.settings.throttle.enabled {
+        found.error_in_production(
+            "throttle.enabled",
+            "nobody is throttled, so passwords can be guessed without end",
+            "remove it, and raise single rates in [throttle.rates] where they are too low",
+        );
+    }
+}
+
+fn fast_guessing(subject: &Subject<'_>, found: &mut Found) {
+    let login = subject.settings.throttle.rates.login;
+    if is_faster(login, Rate::per_minute(60)) {
+        found.warning(
+            "throttle.rates.login",
+            format!("{login} lets one address try more than a password a second"),
+            "lower it, for example to the default of `5/min`",
+        );
+    }
+}
+
+/// Whether `rate` admits more in the long run than `other`.
+fn is_faster(rate: Rate, other: Rate) -> bool {
+    let per = |rate: Rate, window: Rate| u64::from(rate.limit().get()) * window.window().as_secs();
+    per(rate, other) > per(other, rate)
+}
+
+fn huge_pages(subject: &Subject<'_>, found: &mut Found) {
+    if subject.settings.pagination.max_size.get() > 1_000 {
+        found.warning(
+            "pagination.max_size",
+            "a page of more than 1000 rows makes one request as dear as hundreds",
+            "lower it; clients that need everything use an export",
+        );
+    }
+}
+
+fn default_page_above_cap(subject: &Subject<'_>, found: &mut Found) {
+    let pagination = &subject.settings.pagination;
+    if pagination.default_size > pagination.max_size {
+        found.error(
+            "pagination.default_size",
+            format!(
+                "{} is above pagination.max_size, which is {}",
+                pagination.default_size.get(),
+                pagination.max_size.get()
+            ),
+            "lower the default, or raise the cap",
+        );
+    }
+}
+
+fn huge_bodies(subject: &Subject<'_>, found: &mut Found) {
+    let body = subject.settings.limits.body;
+    if body > ByteSize::mib(16) {
+        found.warning(
+            "limits.body",
+            format!("a body of {body} is held in memory, for as many requests as run at once"),
+            "lower it, for example to the default of `1MiB`",
+        );
+    }
+}
+
+fn long_timeouts(subject: &Subject<'_>, found: &mut Found) {
+    let server = &subject.settings.server;
+    for (setting, period, seconds) in [
+        ("server.header_timeout", server.header_timeout, 60),
+        ("server.request_timeout", server.request_timeout, 600),
+    ] {
+        if period.as_secs() > seconds {
+            found.warning(
+                setting,
+                format!("for {period}, a client that sends nothing keeps a connection busy"),
+                format!("lower it to at most {seconds}s"),
+            );
+        }
+    }
+}
+
+fn exposed_database(subject: &Subject<'_>, found: &mut Found) {
+    if let DatabaseUrl::Sqlite(path) = &subject.settings.database.url
+        && others_may_read(path)
+    {
+        found.error_in_production(
+            "database.url",
+            format!("every user of this machine can read {}", path.display()),
+            format!("chmod o= {}", path.display()),
+        );
+    }
+}
+
+fn database_without_tls(subject: &Subject<'_>, found: &mut Found) {
+    let DatabaseUrl::Postgres(url) = &subject.settings.database.url else { return };
+    let encrypts = ["sslmode=require", "sslmode=verify-ca", "sslmode=verify-full"]
+        .iter()
+        .any(|mode| url.expose().contains(mode));
+    let is_away = |host: &&str| !config::is_loopback_host(host);
+    if let Some(host) = subject.settings.database.url.hosts().into_iter().find(is_away)
+        && !encrypts
+    {
+        found.warning(
+            "database.url",
+            format!("the connection to {host} is not encrypted"),
+            "reach the database by a private network or a tunnel, and then accept this finding in check.allow",
+        );
+    }
+}
+
+fn short_passwords(subject: &Subject<'_>, found: &mut Found) {
+    let length = subject.settings.passwords.min_length.get();
+    if found.is_production && length < 15 {
+        found.error(
+            "passwords.min_length",
+            format!(
+                "{length} characters are too few where a password is the only factor (NIST SP 800-63B-4)"
+            ),
+            "remove the setting, or set it to at least 15",
+        );
+    }
+}
+
+fn weak_hash(subject: &Subject<'_>, found: &mut Found) {
+    let passwords = &subject.settings.passwords;
+    // PWD-01: the rows of ASVS 5.0 for argon2id.
+    let least = match passwords.argon2_iterations.get() {
+        1 => 47_104,
+        2 => 19_456,
+        _ => 12_288,
+    };
+    if passwords.argon2_memory_kib.get() < least {
+        found.error_in_production(
+            "passwords.argon2_memory_kib",
+            format!("at this number of iterations a hash in less than {least} KiB is too cheap to guess (ASVS 5.0)"),
+            format!("set it to at least {least}"),
+        );
+    }
+}
+
+fn dear_hash(subject: &Subject<'_>, found: &mut Found) {
+    let memory = subject.settings.passwords.argon2_memory_kib.get();
+    if memory > 262_144 {
+        found.warning(
+            "passwords.argon2_memory_kib",
+            format!("each log-in takes {} MiB, so a few at once can exhaust the memory", memory / 1024),
+            "lower it, for example to the default of 19456",
+        );
+    }
+}
+
+fn talkative_log(subject: &Subject<'_>, found: &mut Found) {
+    let level = subject.settings.log.level;
+    if found.is_production && level >= LogLevel::Debug {
+        found.warning(
+            "log.level",
+            format!("`{level}` writes details of requests, and slows the server down"),
+            "set it to `info`",
+        );
+    }
+}
+
+/// Whether a user of this machine who is neither the owner nor in the group can read or write the file.
+fn others_may_read(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o006 != 0)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (path, fs::metadata::<&Path>);
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The settings of a production server with nothing to complain about.
+    const SAFE: &str = "
+        server.allowed_hosts = ['api.example.com']
+        server.public_url = 'https://api.example.com'
+        secrets.master_key = '8f1c04e2b7a95d3360ef4a1b92c7d85e0f6b3a49c1d27e8855aa3c96fe10b472'
+    ";
+
+    /// The findings with these settings on top of the safe ones, as `severity code setting`.
+    fn find(settings: &str) -> Vec<String> {
+        find_with(settings, Strictness::AsConfigured)
+    }
+
+    fn find_with(settings: &str, strictness: Strictness) -> Vec<String> {
+        let given = |line: &&str| {
+            let key = line.trim().split(" = ").next().unwrap_or_default();
+            key.is_empty() || !settings.contains(&format!("{key} ="))
+        };
+        let text = SAFE.lines().filter(given).fold(settings.to_owned(), |text, line| text + "\n" + line);
+        let loaded = Loaded::test(&text, &[]).unwrap_or_else(|faults| panic!("{faults}"));
+        let report = check(&loaded, strictness);
+        report.findings().iter().map(|f| format!("{} {} {}", f.severity(), f.code(), f.setting())).collect()
+    }
+
+    /// Each rule: settings that trigger it, what is then found, and settings that clear it.
+    #[test]
+    fn every_rule_is_triggered_and_cleared() {
+        let cases = [
+            ("check.allow = ['NOPE-001']", "error CHECK-001 check.allow", "check.allow = ['DB-001']"),
+            (
+                "registration.mode = 'open'",
+                "warning SET-001 registration.mode",
+                "registration.mode = 'closed'",
+            ),
+            ("shared.url = 'redis://localhost'", "error SET-002 shared.url", "shared.url = 'memory'"),
+            ("database.row_level_security = true", "error SET-002 database.row_level_security", ""),
+            ("secrets.master_key = ''", "error KEY-001 secrets.master_key", ""),
+            (
+                "secrets.master_key = '0000000000000000000000000000000000000000000000000000000000000000'",
+                "error KEY-002 secrets.master_key",
+                "",
+            ),
+            (
+                "secrets.master_key_fallbacks = ['0101010101010101010101010101010101010101010101010101010101010101']",
+                "error KEY-002 secrets.master_key_fallbacks",
+                "",
+            ),
+            (
+                "secrets.master_key_fallbacks = ['8f1c04e2b7a95d3360ef4a1b92c7d85e0f6b3a49c1d27e8855aa3c96fe10b472']\nsecrets.master_key = '8f1c04e2b7a95d3360ef4a1b92c7d85e0f6b3a49c1d27e8855aa3c96fe10b472'",
+                "warning KEY-005 secrets.master_key_fallbacks",
+                "",
+            ),
+            ("server.allowed_hosts = []", "error HOST-001 server.allowed_hosts", ""),
+            ("server.allowed_hosts = ['*']", "error HOST-002 server.allowed_hosts", ""),
+            (
+                "server.allowed_hosts = ['.com']",
+                "warning HOST-003 server.allowed_hosts",
+                "server.allowed_hosts = ['.a.com']",
+            ),
+            (
+                "server.trusted_proxies = ['0.0.0.0/0']",
+                "error PROXY-001 server.trusted_proxies",
+                "server.trusted_proxies = ['10.0.0.0/8']",
+            ),
+            (
+                "server.trusted_proxies = ['::/1']",
+                "error PROXY-001 server.trusted_proxies",
+                "server.trusted_proxies = ['fd00::/8']",
+            ),
+            ("server.public_url = ''", "error URL-001 server.public_url", ""),
+            (
+                "server.public_url = 'http://a.example'",
+                "error URL-002 server.public_url",
+                "server.public_url = 'http://localhost:8000'",
+            ),
+            ("server.bind = '0.0.0.0:8000'", "error BIND-001 server.bind", "server.bind = '[::1]:8000'"),
+            (
+                "server.bind = '10.0.0.1:80'",
+                "error BIND-001 server.bind",
+                "server.bind = '10.0.0.1:80'\nserver.trusted_proxies = ['10.0.0.2']",
+            ),
+            ("throttle.enabled = false", "error RATE-001 throttle.enabled", "throttle.enabled = true"),
+            (
+                "throttle.rates.login = '61/min'",
+                "warning RATE-002 throttle.rates.login",
+                "throttle.rates.login = '1/s'",
+            ),
+            (
+                "pagination.max_size = 1001",
+                "warning PAGE-001 pagination.max_size",
+                "pagination.max_size = 1000",
+            ),
+            (
+                "pagination.default_size = 101",
+                "error PAGE-002 pagination.default_size",
+                "pagination.default_size = 100",
+            ),
+            ("limits.body = '17MiB'", "warning BODY-001 limits.body", "limits.body = '16MiB'"),
+            (
+                "server.header_timeout = '61s'",
+                "warning TIME-001 server.header_timeout",
+                "server.header_timeout = '60s'",
+            ),
+            (
+                "server.request_timeout = '1h'",
+                "warning TIME-001 server.request_timeout",
+                "server.request_timeout = '10m'",
+            ),
+            (
+                "database.url = 'postgres://u:p@db/a'",
+                "warning DB-002 database.url",
+                "database.url = 'postgres://u:p@localhost/a'",
+            ),
+            (
+                "database.url = 'postgres://db/a'",
+                "warning DB-002 database.url",
+                "database.url = 'postgres://db/a?sslmode=verify-full'",
+            ),
+            ("passwords.min_length = 14", "error PWD-001 passwords.min_length", "passwords.min_length = 15"),
+            ("passwords.argon2_memory_kib = 19455", "error ARGON-001 passwords.argon2_memory_kib", ""),
+            (
+                "passwords.argon2_memory_kib = 47103\npasswords.argon2_iterations = 1",
+                "error ARGON-001 passwords.argon2_memory_kib",
+                "passwords.argon2_memory_kib = 47104\npasswords.argon2_iterations = 1",
+            ),
+            (
+                "passwords.argon2_memory_kib = 12287\npasswords.argon2_iterations = 3",
+                "error ARGON-001 passwords.argon2_memory_kib",
+                "passwords.argon2_memory_kib = 12288\npasswords.argon2_iterations = 3",
+            ),
+            (
+                "passwords.argon2_memory_kib = 262145",
+                "warning ARGON-002 passwords.argon2_memory_kib",
+                "passwords.argon2_memory_kib = 262144",
+            ),
+            ("log.level = 'debug'", "warning LOG-001 log.level", "log.level = 'info'"),
+        ];
+        assert_eq!(find(""), [""; 0], "the safe settings are safe");
+        for (unsafe_settings, finding, safe_settings) in cases {
+            // Proxies are looked at before a version has them in force.
+            let find = |settings| {
+                let mut findings = find(settings);
+                findings.retain(|other| other != "warning SET-001 server.trusted_proxies");
+                findings
+            };
+            assert_eq!(find(unsafe_settings), [finding], "{unsafe_settings}");
+            assert_eq!(find(safe_settings), [""; 0], "{safe_settings}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn files_that_others_can_read_are_found() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let key = file("master.key", "8f1c04e2b7a95d3360ef4a1b92c7d85e0f6b3a49c1d27e8855aa3c96fe10b472");
+        let database = file("data.db", "");
+        let settings = file(
+            "bailiwick.toml",
+            "[server]\nallowed_hosts = ['a.example']\npublic_url = 'https://a.example'\n\
+             [database]\nurl = 'sqlite://data.db'\n[secrets]\nmaster_key_file = 'master.key'\n\
+             master_key_fallbacks = ['9f1c04e2b7a95d3360ef4a1b92c7d85e0f6b3a49c1d27e8855aa3c96fe10b472']\n",
+        );
+        let codes = |modes: [u32; 3]| {
+            for (path, mode) in [&key, &database, &settings].into_iter().zip(modes) {
+                fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+            }
+            let inputs = crate::config::Inputs { file: Some(settings.clone()), variables: Vec::new() };
+            let report = check(&Loaded::load(&inputs).unwrap(), Strictness::AsConfigured);
+            report.findings().iter().map(|f| format!("{} {}", f.severity(), f.code())).collect::<Vec<_>>()
+        };
+        assert_eq!(codes([0o600, 0o600, 0o600]), [""; 0]);
+        assert_eq!(codes([0o640, 0o660, 0o440]), [""; 0], "the group is the operator's own choice");
+        assert_eq!(codes([0o644, 0o600, 0o600]), ["error KEY-003"]);
+        assert_eq!(codes([0o600, 0o644, 0o600]), ["error DB-001"]);
+        assert_eq!(codes([0o600, 0o602, 0o600]), ["error DB-001"]);
+        assert_eq!(codes([0o600, 0o600, 0o644]), ["error KEY-004"]);
+    }
+
+    #[test]
+    fn development_is_warned_where_production_is_refused() {
+        let development =
+            "server.environment = 'development'\nsecrets.master_key = ''\nserver.public_url = ''\n";
+        assert_eq!(find(development), [""; 0]);
+        for (settings, finding) in [
+            ("throttle.enabled = false", "warning RATE-001 throttle.enabled"),
+            ("server.bind = '0.0.0.0:1'", "warning BIND-001 server.bind"),
+            ("server.allowed_hosts = ['*']", "warning HOST-002 server.allowed_hosts"),
+            ("passwords.argon2_memory_kib = 8", "warning ARGON-001 passwords.argon2_memory_kib"),
+        ] {
+            assert_eq!(find(&format!("{development}{settings}")), [finding]);
+        }
+    }
+
+    #[test]
+    fn a_deployment_is_checked_as_production_whatever_the_settings_say() {
+        let found =
+            find_with("server.environment = 'development'\nthrottle.enabled = false", Strictness::Deploy);
+        assert_eq!(
+            found,
+            [
+                "error ENV-001 server.environment",
+                "error RATE-001 throttle.enabled",
+                "error PWD-001 passwords.min_length"
+            ]
+        );
+        assert_eq!(find_with("", Strictness::Deploy), [""; 0]);
+    }
+
+    #[test]
+    fn an_accepted_finding_is_set_aside_and_kept() {
+        let text = format!("{SAFE}\nthrottle.enabled = false\ncheck.allow = ['RATE-001']");
+        let report = check(&Loaded::test(&text, &[]).unwrap(), Strictness::AsConfigured);
+        assert!(!report.has_errors() && report.findings().is_empty());
+        assert_eq!(report.accepted().iter().map(Finding::code).collect::<Vec<_>>(), ["RATE-001"]);
+    }
+
+    #[test]
+    fn codes_are_unique_and_every_finding_says_what_to_do() {
+        let mut codes: Vec<_> = RULES.iter().map(|rule| rule.code).collect();
+        codes.sort_unstable();
+        let count = codes.len();
+        codes.dedup();
+        assert_eq!(codes.len(), count);
+        let report = check(&Loaded::test("throttle.enabled = false", &[]).unwrap(), Strictness::Deploy);
+        for finding in report.findings() {
+            assert!(!finding.reason().is_empty());
+            assert!(!finding.to_string().ends_with("fix: "));
+        }
+    }
+}

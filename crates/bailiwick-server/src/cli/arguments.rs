@@ -1,0 +1,57 @@
+//! Arguments that several commands take.
+use clap::Args;
+
+/// Reads an e-mail address: something on both sides of one `@`, without white space.
+pub(super) fn email(text: &str) -> Result<String, &'static str> {
+    let fits = text.len() <= 254
+        && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+        && text.split_once('@').is_some_and(|(name, host)| {
+            !name.is_empty() && name.len() <= 64 && !host.is_empty() && !host.contains('@')
+        });
+    if fits { Ok(text.to_owned()) } else { Err("an e-mail address looks like name@example.com") }
+}
+
+/// Reads a name for people: 1 to 200 characters, none of them a control character.
+pub(super) fn display_name(text: &str) -> Result<String, &'static str> {
+    let name = text.trim();
+    let fits = (1..=200).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    if fits { Ok(name.to_owned()) } else { Err("a name has 1 to 200 characters and no control characters") }
+}
+
+/// Where a password comes from.
+#[derive(Args, Clone, Debug)]
+pub(super) struct PasswordSource {
+    /// Read the password from the first line of standard input, instead of asking for it
+    #[arg(long = "password-stdin")]
+    pub(super) from_stdin: bool,
+
+    /// Only here so that somebody who tries is told why not, and the password is not repeated.
+    #[arg(long = "password", hide = true, num_args = 0..=1, default_missing_value = "")]
+    pub(super) refused: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_e_mail_address_has_two_sides() {
+        for right in ["ann@example.com", "a.b+c@sub.example", "ann@localhost", "zoë@example.com"] {
+            assert_eq!(email(right).as_deref(), Ok(right));
+        }
+        let long = format!("{}@example.com", "a".repeat(65));
+        for wrong in
+            ["", "ann", "@example.com", "ann@", "a@b@c", "ann @example.com", "ann@example.com\n", &long]
+        {
+            assert!(email(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_name_for_people_is_one_line() {
+        assert_eq!(display_name(" Acme & Söhne ").as_deref(), Ok("Acme & Söhne"));
+        for wrong in ["", "  ", "a\nb", "a\x1bb", &"a".repeat(201)] {
+            assert!(display_name(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! `bailiwick check`.
+use clap::Args as ClapArgs;
+
+use super::{
+    Context, Outcome,
+    failure::Failure,
+    output::{Format, print, print_json, tell},
+};
+use crate::check::{Strictness, check};
+
+/// Check whether the settings are safe: every problem with a code, a reason and a fix
+///
+/// Exits with 1 if any of them is an error.
+#[derive(ClapArgs, Clone, Copy, Debug)]
+#[command(after_help = "Examples:\n  bailiwick check\n  bailiwick check --deploy --format json")]
+pub(super) struct Args {
+    /// Check as for production, whatever the settings say
+    #[arg(long)]
+    deploy: bool,
+
+    #[command(flatten)]
+    format: Format,
+}
+
+pub(super) fn run(context: &Context, args: Args) -> Outcome {
+    let loaded = context.settings()?;
+    let strictness = if args.deploy { Strictness::Deploy } else { Strictness::AsConfigured };
+    let report = check(&loaded, strictness);
+    for finding in report.accepted() {
+        tell(&format!("accepted: {finding}"));
+    }
+    if args.format.is_json() {
+        print_json(&report.findings())?;
+    } else {
+        let text: String = report.findings().iter().map(|finding| format!("{finding}\n")).collect();
+        print(&text)?;
+        if report.findings().is_empty() {
+            tell("no findings");
+        }
+    }
+    if report.has_errors() { Err(Failure::answered_no()) } else { Ok(()) }
+}

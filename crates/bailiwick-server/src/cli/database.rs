@@ -1,0 +1,152 @@
+//! The database that the settings name.
+use std::{
+    num::NonZeroU32,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use bailiwick_core::{model::TableDef, store::Store};
+use bailiwick_store::{MigrateError, MigrateReport, OpenError, OpenOptions, PostgresOptions};
+use tokio::net::TcpListener;
+
+use super::{
+    Outcome,
+    failure::{Failure, with_causes},
+};
+use crate::{
+    application::{self, ApplicationError},
+    config::{DatabaseUrl, Loaded},
+    resources,
+};
+
+mod embedded {
+    refinery::embed_migrations!("migrations");
+}
+
+/// Opens the database, which must have the schema of this version.
+pub(super) async fn open(loaded: &Loaded) -> Result<Arc<dyn Store>, Failure> {
+    let (url, options) = location(loaded)?;
+    bailiwick_store::open(&url, &options).await.map_err(cannot_open)
+}
+
+/// What the database lacks, by name.
+pub(super) async fn pending(loaded: &Loaded) -> Result<Vec<String>, Failure> {
+    let (url, options) = location(loaded)?;
+    let report = bailiwick_store::pending(&url, &options, &embedded::migrations::runner(), &tables()).await;
+    report.map(names).map_err(cannot_migrate)
+}
+
+/// Brings the database to the schema of this version; answers what it lacked, by name.
+pub(super) async fn migrate(loaded: &Loaded) -> Result<Vec<String>, Failure> {
+    let (url, options) = location(loaded)?;
+    let report = bailiwick_store::migrate(&url, &options, &embedded::migrations::runner(), &tables()).await;
+    report.map(names).map_err(cannot_migrate)
+}
+
+/// Makes the database ready to be served: SQLite is migrated, PostgreSQL must have been, since several
+/// servers share it and the old ones may still run.
+pub(super) async fn prepare(loaded: &Loaded) -> Result<Arc<dyn Store>, Failure> {
+    match loaded.settings.database.url {
+        DatabaseUrl::Sqlite(_) => {
+            migrate(loaded).await?;
+        }
+        DatabaseUrl::Postgres(_) => {
+            let pending = pending(loaded).await?;
+            if !pending.is_empty() {
+                return Err(Failure::out_of_reach(
+                    format!("the database lacks {}", pending.join(", ")),
+                    "run `bailiwick migrate` once, before the servers of this version start",
+                ));
+            }
+        }
+    }
+    open(loaded).await
+}
+
+fn location(loaded: &Loaded) -> Result<(String, OpenOptions), Failure> {
+    let database = &loaded.settings.database;
+    let mut options = OpenOptions::default();
+    if let Some(most) = database.max_connections.and_then(|most| NonZeroU32::new(most.get())) {
+        let mut postgres = PostgresOptions::default();
+        postgres.max_connections = most;
+        options.postgres = postgres;
+    }
+    let url = match &database.url {
+        DatabaseUrl::Postgres(url) => url.expose().clone(),
+        DatabaseUrl::Sqlite(path) => match path.to_str() {
+            Some(path) => format!("sqlite://{path}"),
+            None => {
+                return Err(Failure::refused(
+                    format!("the path of the database is not UTF-8: {}", path.display()),
+                    "keep the database in a directory with an ordinary name, by database.url",
+                ));
+            }
+        },
+    };
+    Ok((url, options))
+}
+
+fn names(report: MigrateReport) -> Vec<String> {
+    let counters = report.counted.iter().map(|table| format!("counter of {table}"));
+    report.applied.iter().cloned().chain(counters).collect()
+}
+
+fn cannot_open(error: OpenError) -> Failure {
+    match error {
+        OpenError::Url(_) => Failure::refused(error, "correct database.url"),
+        // The message says what to do.
+        error => Failure::out_of_reach(with_causes(&error), ""),
+    }
+}
+
+fn cannot_migrate(error: MigrateError) -> Failure {
+    match error {
+        MigrateError::Open(error) => cannot_open(error),
+        error => Failure::out_of_reach(with_causes(&error), ""),
+    }
+}
+
+/// The path of a file that SQLite keeps beside its database.
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// The tables of the resources.
+fn tables() -> Vec<&'static TableDef> {
+    resources::all().tables().to_vec()
+}
+
+/// Serves until SIGTERM or Ctrl-C.
+pub(super) async fn serve(loaded: &Loaded, store: Arc<dyn Store>, listener: TcpListener) -> Outcome {
+    let settings = &loaded.settings;
+    let refused = |error: ApplicationError| Failure::refused(with_causes(&error), "correct the setting");
+    let log = application::log(settings).map_err(refused)?;
+    let app = application::build(settings, store, log.clone()).map_err(refused)?;
+    let served = application::serve(app, settings, listener, stop_signal()).await;
+    log.flush(FLUSH);
+    served.map_err(|error| Failure::out_of_reach(format!("the listener failed: {error}"), "start again"))
+}
+
+/// How long the last lines of the log may take to be written.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// Ready when the process is asked to end: by SIGTERM, or by Ctrl-C.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            // Without the handler SIGTERM ends the process at once, by the system's default.
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = terminated => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

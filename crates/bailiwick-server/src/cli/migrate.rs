@@ -1,0 +1,41 @@
+//! `bailiwick migrate`.
+use clap::Args as ClapArgs;
+
+use super::{
+    Context, Outcome, block_on, database,
+    failure::Failure,
+    output::{print, tell},
+};
+
+/// Bring the database to the schema of this version
+#[derive(ClapArgs, Clone, Copy, Debug)]
+#[command(
+    after_help = "Examples:\n  bailiwick migrate\n  bailiwick migrate --check || echo 'the database is behind'"
+)]
+pub(super) struct Args {
+    /// Change nothing: list what is pending, and exit with 1 if anything is
+    #[arg(long)]
+    check: bool,
+}
+
+pub(super) fn run(context: &Context, args: Args) -> Outcome {
+    let loaded = context.given_settings()?;
+    if args.check {
+        let pending = block_on(database::pending(&loaded))?;
+        print(&lines(&pending))?;
+        if pending.is_empty() {
+            tell("the database has the schema of this version");
+            return Ok(());
+        }
+        tell("the database is behind; run `bailiwick migrate`");
+        return Err(Failure::answered_no());
+    }
+    let applied = block_on(database::migrate(&loaded))?;
+    print(&lines(&applied))?;
+    tell(if applied.is_empty() { "nothing to do" } else { "the database has the schema of this version" });
+    Ok(())
+}
+
+fn lines(names: &[String]) -> String {
+    names.iter().map(|name| format!("{name}\n")).collect()
+}

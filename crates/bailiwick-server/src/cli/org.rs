@@ -1,0 +1,106 @@
+//! `bailiwick org`.
+use bailiwick_core::{
+    clock::{Clock, OsEntropy, SystemClock},
+    id::Id,
+    identity::{OrgId, Role, Slug, Username},
+    store::{DirectoryError, NewOrg},
+};
+use clap::Subcommand;
+use serde_json::json;
+
+use super::{
+    Context, Outcome,
+    arguments::display_name,
+    block_on, database,
+    output::{Format, tell},
+};
+
+/// Make organisations, and say who is a member
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Add an organisation with its first owner; prints its id
+    #[command(after_help = "Example:\n  bailiwick org create acme --name 'Acme Inc.' --owner ann")]
+    Create {
+        /// The short name in URLs: 1 to 50 characters of a-z, 0-9 and -
+        slug: Slug,
+        /// The name for people
+        #[arg(long, value_parser = display_name)]
+        name: String,
+        /// The user who becomes the first owner
+        #[arg(long, value_name = "USER")]
+        owner: Username,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// List all organisations
+    #[command(after_help = "Example:\n  bailiwick org list --format json")]
+    List {
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Make a user a member, or change the role of one
+    #[command(after_help = "Example:\n  bailiwick org add-member acme bob --role member")]
+    AddMember {
+        /// The organisation
+        slug: Slug,
+        /// The user name
+        user: Username,
+        /// viewer, member, admin or owner
+        #[arg(long)]
+        role: Role,
+    },
+    /// End a membership; tasks of the organisation lose an assignee who leaves
+    #[command(after_help = "Example:\n  bailiwick org remove-member acme bob")]
+    RemoveMember {
+        /// The organisation
+        slug: Slug,
+        /// The user name
+        user: Username,
+    },
+}
+
+pub(super) fn run(context: &Context, command: Command) -> Outcome {
+    let loaded = context.given_settings()?;
+    match command {
+        Command::Create { slug, name, owner, format } => {
+            let id: OrgId = block_on(async {
+                let store = database::open(&loaded).await?;
+                let owner = store.login(owner.as_str()).await?.ok_or(DirectoryError::NoSuchUser)?.user_id;
+                let clock = SystemClock::new();
+                let id = Id::new(&clock, &OsEntropy);
+                store
+                    .create_org(NewOrg { id, slug: slug.clone(), name, owner, created_at: clock.now() })
+                    .await?;
+                Ok(id)
+            })?;
+            tell(&format!("organisation {slug} created"));
+            format.print_one(&id.to_string(), &json!({ "id": id.to_string(), "slug": slug.as_str() }))
+        }
+        Command::List { format } => {
+            let orgs = block_on(async { Ok(database::open(&loaded).await?.orgs().await?) })?;
+            let rows = orgs.into_iter().map(|org| {
+                vec![
+                    org.id.to_string().into(),
+                    org.slug.into(),
+                    org.name.into(),
+                    org.members.into(),
+                    org.created_at.to_string().into(),
+                ]
+            });
+            format.print_table(&["id", "slug", "name", "members", "created_at"], rows.collect())
+        }
+        Command::AddMember { slug, user, role } => {
+            block_on(async {
+                let now = SystemClock::new().now();
+                Ok(database::open(&loaded).await?.put_member(&slug, &user, role, now).await?)
+            })?;
+            tell(&format!("{user} is {role} of {slug}"));
+            Ok(())
+        }
+        Command::RemoveMember { slug, user } => {
+            block_on(async { Ok(database::open(&loaded).await?.remove_member(&slug, &user).await?) })?;
+            tell(&format!("{user} is no member of {slug} any more"));
+            Ok(())
+        }
+    }
+}

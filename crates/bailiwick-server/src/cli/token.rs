@@ -1,0 +1,149 @@
+//! `bailiwick token`.
+use std::time::Duration;
+
+use bailiwick::authn::token::TokenText;
+use bailiwick_core::{
+    clock::{Clock, OsEntropy, SystemClock, Timestamp},
+    id::Id,
+    identity::{ApiTokenId, Username},
+    store::{DirectoryError, NewToken, TokenRecord},
+};
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::{
+    Context, Outcome,
+    arguments::display_name,
+    block_on, database,
+    failure::Failure,
+    output::{Format, tell},
+};
+
+/// Make and end API tokens
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Make a token for a user; prints it, this once
+    #[command(after_help = "Example:\n  bailiwick token create ann --name deploy --expires-in-days 90")]
+    Create {
+        /// The user name
+        user: Username,
+        /// What the token is for
+        #[arg(long, value_parser = display_name)]
+        name: String,
+        /// How long it works [default: the setting tokens.default_lifetime]
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
+        expires_in_days: Option<u32>,
+        /// Only here so that somebody who asks for less than all rights does not get all of them.
+        #[arg(long, hide = true)]
+        scopes: Option<String>,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// List the tokens of a user, also those that have ended
+    #[command(after_help = "Example:\n  bailiwick token list ann --format json")]
+    List {
+        /// The user name
+        user: Username,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// End a token at once
+    #[command(after_help = "Example:\n  bailiwick token revoke 01890a5d-ac96-774b-bcce-b302099a8057")]
+    Revoke {
+        /// The id of the token, as `bailiwick token list` shows it
+        id: ApiTokenId,
+    },
+}
+
+pub(super) fn run(context: &Context, command: Command) -> Outcome {
+    let loaded = context.given_settings()?;
+    match command {
+        Command::Create { scopes: Some(_), .. } => Err(Failure::refused(
+            "tokens with scopes are not available in this version",
+            "leave --scopes out; the token then has all rights of its user",
+        )),
+        Command::Create { user, name, expires_in_days, scopes: None, format } => {
+            let lifetime = match expires_in_days {
+                Some(days) => Duration::from_secs(u64::from(days) * 24 * 60 * 60),
+                None => loaded.settings.tokens.default_lifetime.as_duration(),
+            };
+            let most = loaded.settings.tokens.max_per_user.get();
+            let clock = SystemClock::new();
+            let now = clock.now();
+            let text = TokenText::generate(&OsEntropy);
+            let token = |user_id| NewToken {
+                id: Id::new(&clock, &OsEntropy),
+                digest: text.digest(),
+                user_id,
+                name: Some(name),
+                display: text.display(),
+                created_at: now,
+                expires_at: now.saturating_add(lifetime),
+                keep_at_most: most,
+            };
+            let (id, expires_at) = block_on(async {
+                let store = database::open(&loaded).await?;
+                let owner = store.login(user.as_str()).await?.ok_or(DirectoryError::NoSuchUser)?.user_id;
+                let tokens = store.tokens_of(&user).await?.unwrap_or_default();
+                if tokens.iter().filter(|token| state(token, now) == "live").count() >= most as usize {
+                    return Err(Failure::no(
+                        format!("{user} has {most} live tokens already"),
+                        "revoke one, or raise the setting tokens.max_per_user",
+                    ));
+                }
+                let token = token(owner);
+                let created = (token.id, token.expires_at);
+                if store.create_token(token).await? {
+                    Ok(created)
+                } else {
+                    Err(Failure::no(
+                        format!("{user} is disabled"),
+                        format!("let the user in with `bailiwick user enable {user}`"),
+                    ))
+                }
+            })?;
+            tell(&format!("token {id} of {user} works until {expires_at}; it is shown this once"));
+            let object =
+                json!({ "id": id.to_string(), "token": text.expose(), "expires_at": expires_at.to_string() });
+            format.print_one(text.expose(), &object)
+        }
+        Command::List { user, format } => {
+            let tokens = block_on(async {
+                let tokens = database::open(&loaded).await?.tokens_of(&user).await?;
+                Ok(tokens.ok_or(DirectoryError::NoSuchUser)?)
+            })?;
+            let now = SystemClock::new().now();
+            let rows = tokens.into_iter().map(|token| {
+                vec![
+                    token.id.to_string().into(),
+                    state(&token, now).into(),
+                    token.name.map_or(Value::Null, Value::from),
+                    token.display.into(),
+                    token.created_at.to_string().into(),
+                    token.expires_at.to_string().into(),
+                ]
+            });
+            format.print_table(&["id", "state", "name", "token", "created_at", "expires_at"], rows.collect())
+        }
+        Command::Revoke { id } => {
+            let now = SystemClock::new().now();
+            if block_on(async { Ok(database::open(&loaded).await?.revoke_token(id, now).await?) })? {
+                tell(&format!("token {id} revoked"));
+                Ok(())
+            } else {
+                Err(Failure::no(
+                    format!("there is no live token {id}"),
+                    "`bailiwick token list USER` shows the tokens of a user",
+                ))
+            }
+        }
+    }
+}
+
+fn state(token: &TokenRecord, now: Timestamp) -> &'static str {
+    match token.revoked_at {
+        Some(_) => "revoked",
+        None if token.expires_at <= now => "expired",
+        None => "live",
+    }
+}

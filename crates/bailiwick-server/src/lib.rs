@@ -1,0 +1,7 @@
+//! The ready-to-run server of Bailiwick, as a library for its binary and its tests.
+pub mod application;
+pub mod check;
+pub mod cli;
+pub mod config;
+mod handlers;
+mod resources;

@@ -1,0 +1,22 @@
+//! What the server keeps for its users. A new resource is one file here, one migration, and one line below.
+mod member;
+mod my_org;
+mod organisation;
+pub(crate) mod task;
+
+use bailiwick::app::Resources;
+
+pub(crate) use self::{
+    my_org::MyOrg,
+    organisation::{Organisation, OrganisationView},
+    task::Task,
+};
+
+/// All resources.
+pub(crate) fn all() -> Resources {
+    Resources::new()
+        .resource::<Task>()
+        .resource::<member::Member>()
+        .resource::<MyOrg>()
+        .guarded::<Organisation>()
+}

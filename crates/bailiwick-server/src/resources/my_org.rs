@@ -1,0 +1,51 @@
+//! The organisations that the caller is a member of.
+use bailiwick::{
+    Model, View,
+    access::{List, Rules, authenticated},
+    clock::Timestamp,
+    identity::{OrgId, Role, UserId},
+    model::NoInput,
+    resource::Resource,
+};
+
+/// An organisation and the caller's role in it: a view of the database, whose rows belong to the user.
+#[derive(Model)]
+#[model(table = "my_orgs", scope = Caller)]
+pub(crate) struct MyOrg {
+    #[model(tenant)]
+    user_id: UserId,
+    #[model(id)]
+    id: OrgId,
+    #[model(managed, order(default = asc))]
+    pub(crate) slug: String,
+    #[model(managed, order)]
+    pub(crate) name: String,
+    #[model(managed)]
+    pub(crate) role: Role,
+    #[model(managed, order)]
+    created_at: Timestamp,
+    #[model(managed)]
+    updated_at: Timestamp,
+}
+
+#[derive(View)]
+#[view(of = MyOrg)]
+pub(crate) struct MyOrgView {
+    id: OrgId,
+    slug: String,
+    name: String,
+    role: Role,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+impl Resource for MyOrg {
+    const PATH: &'static str = "orgs";
+    type New = NoInput<Self>;
+    type Patch = NoInput<Self>;
+    type View = MyOrgView;
+
+    fn rules() -> Rules<Self> {
+        Rules::deny_all().allow::<List>(authenticated())
+    }
+}

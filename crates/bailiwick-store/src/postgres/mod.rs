@@ -1,0 +1,88 @@
+//! PostgreSQL, for when one machine is too small.
+//!
+//! A [`PostgresStore`] keeps a pool of connections. Statements are prepared once a connection and pipelined: the
+//! look-ups of one request cost one round trip, a write without references is one statement that commits by itself,
+//! and a write with references two round trips.
+//!
+//! # Cancel safety
+//! A future may be dropped at any await: a write then happens whole or not at all, no transaction stays open, and
+//! the next borrower of the connection finds it clean (RST-12).
+//!
+//! # Security
+//! There is no TLS yet. Reach the server over a Unix socket, the loopback interface or a tunnel; a URL that asks for
+//! TLS is refused, not weakened.
+mod connect;
+mod directory;
+mod failure;
+mod migrate;
+mod pool;
+mod rows;
+mod tokens;
+mod value;
+
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
+
+pub use self::connect::ConnectError;
+pub(crate) use self::migrate::{migrate, pending};
+use self::{connect::Target, pool::Pool};
+use crate::sql::{Dialect, Statements};
+
+/// How a [`PostgresStore`] uses its server.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct PostgresOptions {
+    /// How many connections are open at most. The default is 10.
+    pub max_connections: NonZeroU32,
+    /// How long a request waits for a connection before it is answered as unavailable. The default is 5 s.
+    pub wait_timeout: Duration,
+    /// How long opening a connection may take. The default is 5 s; `connect_timeout` in the URL comes before it.
+    pub connect_timeout: Duration,
+    /// How long a statement may run before the server stops it. The default is 30 s.
+    pub statement_timeout: Duration,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        Self {
+            max_connections: NonZeroU32::new(10).expect("10 is not zero"),
+            wait_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(5),
+            statement_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A database on a PostgreSQL server, version 13 or newer. Cheap to clone.
+#[derive(Clone)]
+pub struct PostgresStore {
+    pool: Pool,
+    statements: Arc<Statements>,
+    target: Arc<Target>,
+}
+
+impl PostgresStore {
+    /// Connects to the database that `url` names, as `postgres://user:password@host:port/database`, which
+    /// [`migrate`](crate::migrate) has prepared.
+    ///
+    /// # Errors
+    /// Names what is wrong and what to do about it.
+    pub async fn connect(url: &str, options: &PostgresOptions) -> Result<Self, ConnectError> {
+        let target = Target::parse(url, options)?;
+        // The pool would say only that something failed, at the first request.
+        let client = target.connect_alone().await?;
+        migrate::check_framework(&client, &target).await?;
+        let pool = Pool::new(&target, options);
+        Ok(Self { pool, statements: Arc::new(Statements::new(Dialect::Postgres)), target: Arc::new(target) })
+    }
+
+    /// Takes no further work: every call is answered as out of reach. What is under way ends by itself.
+    pub fn close(&self) {
+        self.pool.close();
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PostgresStore").field(&self.target).finish()
+    }
+}

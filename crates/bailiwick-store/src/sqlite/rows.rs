@@ -1,0 +1,288 @@
+//! Plans on SQLite.
+use bailiwick_core::{
+    access::Clause,
+    error::StoreError,
+    model::{Kind, Part, Reference, RowBuf, RowReader, Value, ValueRef},
+    query::{Action, Lane, ListPlan, Plan, Precondition},
+    store::{Answer, EachRow, RowStore, Written},
+};
+use rusqlite::Connection;
+
+use super::{
+    SqliteStore,
+    error::{Violation, store_error, violation},
+    row::{SqliteRow, bind, only},
+};
+use crate::sql::{Binds, Diagnosis, Statement, Statements};
+
+impl RowStore for SqliteStore {
+    fn read<'a>(&'a self, plan: &'a Plan, each: &'a mut EachRow<'_>) -> Answer<'a, u64> {
+        Box::pin(async move {
+            match plan.action() {
+                Action::Retrieve { key } => self.read_one(plan, key, each),
+                Action::List(list) if plan.lane() == Lane::Short => {
+                    let (count, rows) = (self.statements.count(plan, list), self.statements.rows(plan, list));
+                    page(&*self.readers.get()?, &count, &rows, |row| each(row).map_err(StoreError::from))
+                }
+                Action::List(list) => self.scan(plan, list, each).await,
+                _ => Err(StoreError::Refused("a plan that writes is not for reading".into())),
+            }
+        })
+    }
+
+    fn write(&self, plan: Plan) -> Answer<'_, Written> {
+        let statements = std::sync::Arc::clone(&self.statements);
+        Box::pin(self.writer.run(move |connection| write(connection, &statements, &plan)))
+    }
+}
+
+impl SqliteStore {
+    fn read_one(&self, plan: &Plan, key: &Value, each: &mut EachRow<'_>) -> Result<u64, StoreError> {
+        let reader = self.readers.get()?;
+        let statement = self.statements.row(plan, key);
+        let mut prepared = bind(&reader, &statement).map_err(store_error)?;
+        let found = only(prepared.raw_query(), |row| Ok::<_, ReadError>(each(&SqliteRow(row))?))?;
+        Ok(found.is_some().into())
+    }
+
+    async fn scan(&self, plan: &Plan, list: &ListPlan, each: &mut EachRow<'_>) -> Result<u64, StoreError> {
+        let table = plan.table();
+        let [count, rows] =
+            [self.statements.count(plan, list), self.statements.rows(plan, list)].map(Owned::of);
+        let scan = self.scans.run(move |connection| {
+            let mut found = Vec::new();
+            let (count, rows) = (count.statement(), rows.statement());
+            let count = page(connection, &count, &rows, |row| Ok(found.push(row.to_buf(table)?)))?;
+            Ok((count, found))
+        });
+        let (count, found) = scan.await?;
+        for row in &found {
+            each(row)?;
+        }
+        Ok(count)
+    }
+}
+
+/// A statement on its way to another thread.
+struct Owned {
+    text: std::sync::Arc<str>,
+    values: Vec<Value>,
+}
+
+impl Owned {
+    fn of(statement: Statement<'_>) -> Self {
+        // No condition compares with null, and a null has no other use for its kind.
+        let values = statement.binds.iter().map(|value| value.to_value(Kind::Text)).collect();
+        Self { text: statement.text, values }
+    }
+
+    fn statement(&self) -> Statement<'_> {
+        let binds: Binds<'_> = self.values.iter().map(Value::as_ref).collect();
+        Statement { text: std::sync::Arc::clone(&self.text), binds }
+    }
+}
+
+/// Reads a page and how many rows its list has, both of one state of the database.
+fn page(
+    connection: &Connection,
+    count: &Statement<'_>,
+    rows: &Statement<'_>,
+    mut each: impl FnMut(&SqliteRow<'_, '_>) -> Result<(), StoreError>,
+) -> Result<u64, StoreError> {
+    let transaction = |statement| {
+        let mut prepared = connection.prepare_cached(statement)?;
+        prepared.execute([])
+    };
+    transaction("BEGIN").map_err(store_error)?;
+    // If anything fails, whoever lent the connection ends the transaction.
+    let count = {
+        let mut prepared = bind(connection, count).map_err(store_error)?;
+        only(prepared.raw_query(), |row| row.get::<_, i64>(0)).map_err(store_error)?
+    };
+    let mut prepared = bind(connection, rows).map_err(store_error)?;
+    let mut rows = prepared.raw_query();
+    while let Some(row) = rows.next().map_err(store_error)? {
+        each(&SqliteRow(row))?;
+    }
+    drop(rows);
+    drop(prepared);
+    transaction("COMMIT").map_err(store_error)?;
+    Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
+}
+
+/// Runs a plan that writes, in the transaction that the connection is in.
+fn write(connection: &Connection, statements: &Statements, plan: &Plan) -> Result<Written, StoreError> {
+    let write = Write { connection, statements, plan };
+    match plan.action() {
+        Action::Insert { values, references } => write.insert(values, references),
+        Action::Update { key, values, references, precondition, visible } => {
+            write.update(key, values, references, precondition, visible)
+        }
+        Action::Delete { key, precondition, visible } => write.delete(key, precondition, visible),
+        Action::List(_) | Action::Retrieve { .. } => {
+            Err(StoreError::Refused("a plan that reads is not for writing".into()))
+        }
+    }
+}
+
+struct Write<'w> {
+    connection: &'w Connection,
+    statements: &'w Statements,
+    plan: &'w Plan,
+}
+
+impl Write<'_> {
+    fn insert(&self, values: &[(usize, Value)], references: &[Reference]) -> Result<Written, StoreError> {
+        let dangling = self.dangling(references)?;
+        if !dangling.is_empty() {
+            return Ok(Written::Dangling(dangling));
+        }
+        match self.row(&self.statements.insert(self.plan, values)) {
+            Ok(Some(row)) => Ok(Written::Row(row)),
+            Ok(None) => Err(StoreError::Refused("an insert returned no row".into())),
+            Err(error) => refused(error, references),
+        }
+    }
+
+    fn update(
+        &self,
+        key: &Value,
+        values: &[(usize, Value)],
+        references: &[Reference],
+        precondition: &Precondition,
+        visible: &Clause,
+    ) -> Result<Written, StoreError> {
+        let dangling = self.dangling(references)?;
+        if !dangling.is_empty() {
+            // Whoever may not know of the row, or not change it, learns nothing about what they sent.
+            return Ok(self.diagnose(key, precondition, visible)?.unwrap_or(Written::Dangling(dangling)));
+        }
+        let row = match self.statements.update(self.plan, key, values, precondition) {
+            Some(statement) => self.row(&statement),
+            None => Ok(None),
+        };
+        match row {
+            Ok(Some(row)) => Ok(Written::Row(row)),
+            Ok(None) => self.why_not(key, precondition, visible),
+            Err(error) => refused(error, references),
+        }
+    }
+
+    fn delete(
+        &self,
+        key: &Value,
+        precondition: &Precondition,
+        visible: &Clause,
+    ) -> Result<Written, StoreError> {
+        let deleted = match self.statements.delete(self.plan, key, precondition) {
+            Some(statement) => self.run(&statement, |_| Ok(())),
+            None => Ok(None),
+        };
+        match deleted {
+            Ok(Some(())) => Ok(Written::Deleted),
+            Ok(None) => self.why_not(key, precondition, visible),
+            // Other rows point at it.
+            Err(ReadError::Sqlite(error)) if violation(&error) == Some(Violation::ForeignKey) => {
+                Ok(Written::Conflict)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The positions of the references that are not in scope.
+    fn dangling(&self, references: &[Reference]) -> Result<Vec<usize>, StoreError> {
+        let mut dangling = Vec::new();
+        for (position, reference) in references.iter().enumerate() {
+            let found = match self.statements.exists(self.plan, reference) {
+                Some(statement) => self.run(&statement, |_| Ok(()))?,
+                None => None,
+            };
+            if found.is_none() {
+                dangling.push(position);
+            }
+        }
+        Ok(dangling)
+    }
+
+    fn why_not(
+        &self,
+        key: &Value,
+        precondition: &Precondition,
+        visible: &Clause,
+    ) -> Result<Written, StoreError> {
+        // Nobody else writes in this transaction: a row that meets every condition would have been hit.
+        self.diagnose(key, precondition, visible)?
+            .ok_or_else(|| StoreError::Refused("a write did not hit a row that it fits".into()))
+    }
+
+    fn diagnose(
+        &self,
+        key: &Value,
+        precondition: &Precondition,
+        visible: &Clause,
+    ) -> Result<Option<Written>, StoreError> {
+        let has_version = self.plan.table().position(Part::Version).is_some();
+        let found = self.run(&self.statements.diagnose(self.plan, key, visible), |row| {
+            let allowed = row.read(0, Kind::Bool)? == ValueRef::Bool(true);
+            let version = match has_version.then(|| row.read(1, Kind::Integer)).transpose()? {
+                Some(ValueRef::Integer(version)) => Some(version),
+                _ => None,
+            };
+            Ok(Diagnosis { allowed, version })
+        })?;
+        Ok(Diagnosis::verdict(found, precondition))
+    }
+
+    fn row(&self, statement: &Statement<'_>) -> Result<Option<RowBuf>, ReadError> {
+        self.run(statement, |row| Ok(row.to_buf(self.plan.table())?))
+    }
+
+    fn run<T>(
+        &self,
+        statement: &Statement<'_>,
+        read: impl FnOnce(&SqliteRow<'_, '_>) -> Result<T, ReadError>,
+    ) -> Result<Option<T>, ReadError> {
+        let mut prepared = bind(self.connection, statement)?;
+        only(prepared.raw_query(), |row| read(&SqliteRow(row)))
+    }
+}
+
+/// What a failed insert or update means: a constraint that the client can be told of, or a failure.
+fn refused(error: ReadError, references: &[Reference]) -> Result<Written, StoreError> {
+    if let ReadError::Sqlite(error) = &error {
+        match violation(error) {
+            Some(Violation::Unique) => return Ok(Written::Conflict),
+            // The row was in scope, and yet the key does not fit it: the tables disagree about what a reference is.
+            Some(Violation::ForeignKey) if references.len() == 1 => return Ok(Written::Dangling(vec![0])),
+            _ => {}
+        }
+    }
+    Err(error.into())
+}
+
+/// Why a statement was not run or its answer not read.
+enum ReadError {
+    Sqlite(rusqlite::Error),
+    Decode(bailiwick_core::error::DecodeError),
+}
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+impl From<bailiwick_core::error::DecodeError> for ReadError {
+    fn from(error: bailiwick_core::error::DecodeError) -> Self {
+        Self::Decode(error)
+    }
+}
+
+impl From<ReadError> for StoreError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Sqlite(error) => store_error(error),
+            ReadError::Decode(error) => error.into(),
+        }
+    }
+}

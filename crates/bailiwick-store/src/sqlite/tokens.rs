@@ -1,0 +1,124 @@
+//! API tokens on SQLite.
+use bailiwick_core::{
+    clock::Timestamp,
+    error::StoreError,
+    identity::{ApiTokenId, Credential, Principal, PrincipalParts, Username},
+    store::{Answer, NewToken, TokenDigest, TokenRecord, TokenStore},
+};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{
+    SqliteStore,
+    error::store_error,
+    row::{Key, Moment},
+};
+
+impl TokenStore for SqliteStore {
+    fn principal_of(&self, digest: TokenDigest, now: Timestamp) -> Answer<'_, Option<Principal>> {
+        Box::pin(async move {
+            let reader = self.readers.get()?;
+            principal_of(&reader, &digest, now).optional().map_err(store_error)
+        })
+    }
+
+    fn create_token(&self, token: NewToken) -> Answer<'_, bool> {
+        Box::pin(self.writer.run(move |connection| create(connection, &token).map_err(store_error)))
+    }
+
+    fn revoke_token(&self, id: ApiTokenId, now: Timestamp) -> Answer<'_, bool> {
+        Box::pin(self.writer.run(move |connection| -> Result<bool, StoreError> {
+            let mut revoke = connection
+                .prepare_cached(
+                    "UPDATE api_tokens SET revoked_at = ?2
+                     WHERE id = ?1 AND revoked_at IS NULL AND expires_at > ?2",
+                )
+                .map_err(store_error)?;
+            Ok(revoke.execute(params![Key::from(id), Moment(now)]).map_err(store_error)? > 0)
+        }))
+    }
+
+    fn tokens_of<'a>(&'a self, name: &'a Username) -> Answer<'a, Option<Vec<TokenRecord>>> {
+        let name = name.as_str().to_ascii_lowercase();
+        Box::pin(self.scans.run(move |connection| tokens_of(connection, &name).map_err(store_error)))
+    }
+}
+
+fn principal_of(
+    connection: &Connection,
+    digest: &TokenDigest,
+    now: Timestamp,
+) -> rusqlite::Result<Principal> {
+    let mut find = connection.prepare_cached(
+        "SELECT api_tokens.id, users.id, users.username, users.email, users.is_staff, users.created_at
+         FROM api_tokens JOIN users ON users.id = api_tokens.user_id
+         WHERE api_tokens.digest = ?1 AND api_tokens.revoked_at IS NULL AND api_tokens.expires_at > ?2
+           AND users.is_active",
+    )?;
+    find.query_row(params![digest.as_slice(), Moment(now)], |row| {
+        Ok(Principal::new(PrincipalParts {
+            credential: Credential::ApiToken(row.get::<_, Key>(0)?.id()),
+            user_id: row.get::<_, Key>(1)?.id(),
+            username: row.get(2)?,
+            email: row.get(3)?,
+            is_staff: row.get(4)?,
+            created_at: row.get::<_, Moment>(5)?.0,
+        }))
+    })
+}
+
+fn create(connection: &Connection, token: &NewToken) -> rusqlite::Result<bool> {
+    let (id, owner) = (Key::from(token.id), Key::from(token.user_id));
+    let (now, expires) = (Moment(token.created_at), Moment(token.expires_at));
+    let is_active = connection
+        .prepare_cached("SELECT 1 FROM users WHERE id = ?1 AND is_active")?
+        .exists(params![owner])?;
+    if !is_active {
+        return Ok(false);
+    }
+    connection
+        .prepare_cached("DELETE FROM api_tokens WHERE user_id = ?1 AND expires_at <= ?2")?
+        .execute(params![owner, now])?;
+    connection
+        .prepare_cached(
+            "INSERT INTO api_tokens (id, digest, user_id, name, display, created_at, expires_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![id, token.digest.as_slice(), owner, token.name, token.display, now, expires])?;
+    if token.name.is_none() {
+        // The new one stays, however the clock stood when the others were made.
+        let others = i64::from(token.keep_at_most.saturating_sub(1));
+        connection
+            .prepare_cached(
+                "UPDATE api_tokens SET revoked_at = ?3
+                 WHERE id IN (SELECT id FROM api_tokens
+                              WHERE user_id = ?1 AND id <> ?2 AND name IS NULL
+                                AND revoked_at IS NULL AND expires_at > ?3
+                              ORDER BY created_at DESC, id DESC LIMIT -1 OFFSET ?4)",
+            )?
+            .execute(params![owner, id, now, others])?;
+    }
+    Ok(true)
+}
+
+fn tokens_of(connection: &Connection, name: &str) -> rusqlite::Result<Option<Vec<TokenRecord>>> {
+    let owner: Option<Key> = connection
+        .prepare_cached("SELECT id FROM users WHERE lower(username) = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()?;
+    let Some(owner) = owner else { return Ok(None) };
+    let mut find = connection.prepare_cached(
+        "SELECT id, name, display, created_at, expires_at, revoked_at FROM api_tokens
+         WHERE user_id = ?1 ORDER BY created_at DESC, id DESC",
+    )?;
+    let tokens = find.query_map([owner], |row| {
+        Ok(TokenRecord {
+            id: row.get::<_, Key>(0)?.id(),
+            name: row.get(1)?,
+            display: row.get(2)?,
+            created_at: row.get::<_, Moment>(3)?.0,
+            expires_at: row.get::<_, Moment>(4)?.0,
+            revoked_at: row.get::<_, Option<Moment>>(5)?.map(|at| at.0),
+        })
+    })?;
+    tokens.collect::<Result<_, _>>().map(Some)
+}

@@ -1,0 +1,312 @@
+//! The one writer: it takes transactions from a queue and commits them in groups.
+//!
+//! A commit waits for the disk, so that what was answered is there after a crash. While it waits, others queue up; the
+//! next commit takes them all. Nobody waits for a group to fill: with one caller, each transaction is a group.
+//!
+//! Within its group a transaction is a savepoint: if it fails, nothing of it stays, and the others do not notice. If
+//! the commit fails, all of the group failed. Answers are sent when the commit has returned, never before.
+use std::{
+    cell::Cell,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Mutex, PoisonError},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use bailiwick_core::error::StoreError;
+use rusqlite::{Connection, hooks::Wal};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{error::GroupFailed, readers::closed};
+
+/// How many transactions one commit takes at most: with more, the first would wait long for their answers.
+const MAX_GROUP: usize = 128;
+/// After how many pages in the log they are copied into the database file: 4 MiB, as SQLite does by itself. We do it
+/// between two groups instead of within a commit, where somebody waits for it.
+const CHECKPOINT_PAGES: u32 = 1000;
+/// From how many pages on the log is cut even if readers must be waited for: 64 MiB. Below, a reader that takes long only
+/// makes the log longer; above, it would grow for as long as there always is one.
+const RESTART_PAGES: u32 = 16_384;
+/// How long to wait for such readers. Meanwhile nobody can write.
+const RESTART_WAIT: Duration = Duration::from_millis(100);
+
+/// A hand on the writer.
+#[derive(Debug)]
+pub(super) struct Writer {
+    queue: mpsc::Sender<Message>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+enum Message {
+    Run(Box<dyn Job>),
+    /// Run what is queued, and end.
+    End,
+}
+
+impl Writer {
+    /// Starts the writer with its connection, the only one that writes.
+    pub(super) fn start(
+        connection: Connection,
+        queue_limit: usize,
+        busy_timeout: Duration,
+    ) -> std::io::Result<Self> {
+        let (queue, queued) = mpsc::channel(queue_limit.max(1));
+        let thread = thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || {
+            connection.wal_hook(Some(remember_pages));
+            Loop { connection, queue: queued, busy_timeout, next_checkpoint: CHECKPOINT_PAGES }.run();
+        })?;
+        Ok(Self { queue, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Runs `work` in a transaction. When this answers, what `work` did is on disk, or, if it answered with an error,
+    /// undone.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped before `work` has begun, it does not happen; after, it happens whole.
+    pub(super) async fn run<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let job = Transaction { work: Some(work), outcome: None, answer };
+        // A full queue is waited for: whoever writes has a time limit of their own.
+        if self.queue.send(Message::Run(Box::new(job))).await.is_err() {
+            return Err(closed().into());
+        }
+        answered.await.unwrap_or_else(|_| Err(closed().into()))
+    }
+
+    /// How many transactions wait.
+    #[cfg(test)]
+    pub(super) fn queued(&self) -> usize {
+        self.queue.max_capacity() - self.queue.capacity()
+    }
+
+    /// Runs what is queued, and ends. Blocks until it is done.
+    pub(super) fn close(&self) {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return };
+        let mut end = Message::End;
+        // The queue may be full, and waiting for room in it is not possible on every thread.
+        while let Err(mpsc::error::TrySendError::Full(back)) = self.queue.try_send(end) {
+            end = back;
+            thread::sleep(Duration::from_millis(1));
+        }
+        // All panics of jobs were caught; one of the writer's own was reported when it happened.
+        let _ = thread.join();
+    }
+}
+
+/// A transaction that waits for its turn, runs, and waits for its commit.
+trait Job: Send {
+    /// Whether nobody waits for the answer any more.
+    fn is_abandoned(&self) -> bool;
+
+    /// Does the work. Answers whether what it did is to stay.
+    fn run(&mut self, connection: &Connection) -> bool;
+
+    /// Sends the answer; that of the work itself, unless something failed around it.
+    fn answer(self: Box<Self>, instead: Option<StoreError>);
+}
+
+struct Transaction<W, T, E> {
+    work: Option<W>,
+    outcome: Option<Result<T, E>>,
+    answer: oneshot::Sender<Result<T, E>>,
+}
+
+impl<W, T, E> Job for Transaction<W, T, E>
+where
+    W: FnOnce(&Connection) -> Result<T, E> + Send,
+    T: Send,
+    E: From<StoreError> + Send,
+{
+    fn is_abandoned(&self) -> bool {
+        self.answer.is_closed()
+    }
+
+    fn run(&mut self, connection: &Connection) -> bool {
+        let Some(work) = self.work.take() else { return false };
+        let outcome = work(connection);
+        let stays = outcome.is_ok();
+        self.outcome = Some(outcome);
+        stays
+    }
+
+    fn answer(self: Box<Self>, instead: Option<StoreError>) {
+        let outcome = match (instead, self.outcome) {
+            // What the work refused by itself stays refused, whatever became of the others.
+            (_, Some(Err(error))) => Err(error),
+            (Some(error), _) => Err(error.into()),
+            (None, Some(outcome)) => outcome,
+            (None, None) => Err(StoreError::Refused("a write panicked".into()).into()),
+        };
+        // Whoever asked may be gone.
+        let _ = self.answer.send(outcome);
+    }
+}
+
+thread_local! {
+    /// How many pages the log had after the last commit of this thread.
+    static LOG_PAGES: Cell<u32> = const { Cell::new(0) };
+}
+
+fn remember_pages(_: &Wal, pages: i32) -> rusqlite::Result<()> {
+    LOG_PAGES.set(u32::try_from(pages).unwrap_or(0));
+    Ok(())
+}
+
+struct Loop {
+    connection: Connection,
+    queue: mpsc::Receiver<Message>,
+    busy_timeout: Duration,
+    /// At how many pages in the log to look after it.
+    next_checkpoint: u32,
+}
+
+/// Jobs that ran and wait for their commit.
+type Group = Vec<Box<dyn Job>>;
+
+impl Loop {
+    fn run(mut self) {
+        let mut group = Group::with_capacity(MAX_GROUP);
+        while let Some(Message::Run(first)) = self.queue.blocking_recv() {
+            if first.is_abandoned() {
+                continue;
+            }
+            if let Err(error) = self.execute("BEGIN IMMEDIATE") {
+                self.fail_queued(first, error);
+                continue;
+            }
+            let ended = self.fill(&mut group, first);
+            self.commit(&mut group);
+            if ended {
+                break;
+            }
+            self.look_after_the_log();
+        }
+        // What came after the end gets no answer, which says that it did not happen. Closing the last connection
+        // cuts the log.
+    }
+
+    /// Runs `first` and whatever is queued behind it. Answers whether the end has come.
+    fn fill(&mut self, group: &mut Group, first: Box<dyn Job>) -> bool {
+        let mut next = Some(first);
+        while let Some(mut job) = next.take() {
+            let ran = self.run_one(&mut *job);
+            group.push(job);
+            if let Err(error) = ran {
+                // SQLite has undone the whole group.
+                self.fail(group, error);
+                return false;
+            }
+            while group.len() < MAX_GROUP && next.is_none() {
+                match self.queue.try_recv() {
+                    Ok(Message::Run(job)) if job.is_abandoned() => {}
+                    Ok(Message::Run(job)) => next = Some(job),
+                    Ok(Message::End) => return true,
+                    Err(_) => break,
+                }
+            }
+        }
+        false
+    }
+
+    /// Runs a job in a savepoint.
+    ///
+    /// # Errors
+    /// If nothing is left of the transaction around it.
+    fn run_one(&self, job: &mut dyn Job) -> rusqlite::Result<()> {
+        self.execute("SAVEPOINT job")?;
+        // A panic ends as a failure of this job alone: what it changed is undone, and its own state is not looked
+        // at again.
+        let stays = catch_unwind(AssertUnwindSafe(|| job.run(&self.connection))).unwrap_or(false);
+        if !stays {
+            // Fails if the job's failure has ended the whole transaction: on a full disk, SQLite may have to.
+            self.execute("ROLLBACK TO job")?;
+        }
+        self.execute("RELEASE job")
+    }
+
+    fn commit(&self, group: &mut Group) {
+        if group.is_empty() {
+            return;
+        }
+        match self.execute("COMMIT") {
+            Ok(()) => group.drain(..).for_each(|job| job.answer(None)),
+            Err(error) => self.fail(group, error),
+        }
+    }
+
+    /// Undoes the group and says so to each of its jobs.
+    fn fail(&self, group: &mut Group, error: rusqlite::Error) {
+        tracing::error!(%error, jobs = group.len(), "a group of transactions was not committed");
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.execute("ROLLBACK")
+        {
+            // The next BEGIN will say so again; nothing was acknowledged.
+            tracing::error!(%error, "a failed group of transactions could not be undone");
+        }
+        let failed = GroupFailed::new(error);
+        group.drain(..).for_each(|job| job.answer(Some(failed.to_store_error())));
+    }
+
+    /// No transaction can begin: another process holds the lock, or the disk is full. All who wait now have waited as
+    /// long, and are told together; or the last of them would wait for a time-out of each before.
+    fn fail_queued(&mut self, first: Box<dyn Job>, error: rusqlite::Error) {
+        tracing::error!(%error, "no transaction can begin");
+        let failed = GroupFailed::new(error);
+        first.answer(Some(failed.to_store_error()));
+        for _ in 0..self.queue.len() {
+            match self.queue.try_recv() {
+                Ok(Message::Run(job)) => job.answer(Some(failed.to_store_error())),
+                Ok(Message::End) => self.queue.close(),
+                Err(_) => break,
+            }
+        }
+    }
+
+    /// Copies the log into the database file when it has grown. Nobody waits for that but who writes next.
+    fn look_after_the_log(&mut self) {
+        let pages = LOG_PAGES.get();
+        if pages < self.next_checkpoint {
+            // If the log has begun anew, so do we.
+            self.next_checkpoint = self.next_checkpoint.min(pages.max(1).next_multiple_of(CHECKPOINT_PAGES));
+            return;
+        }
+        let copied = if pages < RESTART_PAGES {
+            self.checkpoint("PRAGMA wal_checkpoint(PASSIVE)")
+        } else {
+            let restart = self
+                .connection
+                .busy_timeout(RESTART_WAIT)
+                .and_then(|()| self.checkpoint("PRAGMA wal_checkpoint(RESTART)"));
+            self.connection.busy_timeout(self.busy_timeout).and(restart)
+        };
+        let copied = copied.unwrap_or_else(|error| {
+            // The log is longer than it should be, and nothing else.
+            tracing::warn!(%error, pages, "the write-ahead log could not be copied into the database");
+            false
+        });
+        // A log that was copied whole begins anew with the next write, unless somebody still reads from it. One that was
+        // not, because somebody reads an older state, is worth another look sooner.
+        let further = if copied { CHECKPOINT_PAGES } else { CHECKPOINT_PAGES / 4 };
+        self.next_checkpoint = pages.saturating_add(further);
+    }
+
+    /// Answers whether the whole log was copied.
+    fn checkpoint(&self, statement: &str) -> rusqlite::Result<bool> {
+        let mut checkpoint = self.connection.prepare_cached(statement)?;
+        checkpoint.query_row([], |row| {
+            Ok(row.get::<_, i64>(0)? == 0 && row.get::<_, i64>(1)? == row.get::<_, i64>(2)?)
+        })
+    }
+
+    fn execute(&self, statement: &str) -> rusqlite::Result<()> {
+        self.connection.prepare_cached(statement)?.execute([]).map(drop)
+    }
+}

@@ -1,0 +1,189 @@
+//! API tokens: whom they speak for, and when they end.
+use std::time::Duration;
+
+use bailiwick_core::{
+    clock::{Clock, Timestamp},
+    identity::{ApiTokenId, Credential, UserId},
+    secret::Secret,
+    store::{NewToken, TokenRecord},
+};
+use tokio::task::JoinSet;
+
+use super::{
+    Subject,
+    world::{World, username},
+};
+
+const MICROSECOND: Duration = Duration::from_micros(1);
+
+/// The tokens of `name` that are not revoked, the newest first.
+async fn live(world: &World, name: &str) -> Vec<ApiTokenId> {
+    let tokens = world.store.tokens_of(&username(name)).await.unwrap().expect("the user is there");
+    tokens.iter().filter(|token| token.revoked_at.is_none()).map(|token| token.id).collect()
+}
+
+pub async fn a_token_speaks_for_its_owner_until_it_ends(subject: Subject) {
+    let world = World::new(subject).await;
+    let (alice, bob) = (world.user("alice").await, world.user("bob").await);
+    let store = &world.store;
+    let (short, long) = (world.token(alice), world.token(alice));
+    let made_at = world.clock.now();
+    let expires_at = made_at.saturating_add(Duration::from_secs(60));
+    let short = NewToken { expires_at, ..short };
+    let his = world.token(bob);
+    for token in [&short, &long, &his] {
+        assert!(store.create_token(token.clone()).await.unwrap());
+    }
+    let principal = store.principal_of(short.digest, made_at).await.unwrap().expect("the token is live");
+    assert_eq!(
+        (principal.user_id(), principal.username.as_str(), principal.email.as_str(), principal.is_staff),
+        (alice, "alice", "alice@example.com", false)
+    );
+    assert_eq!((principal.created_at, principal.credential), (made_at, Credential::ApiToken(short.id)));
+    let other = store.principal_of(his.digest, made_at).await.unwrap().expect("the token is live");
+    assert_eq!(other.user_id(), bob);
+    assert!(store.principal_of([0; 32], made_at).await.unwrap().is_none());
+
+    // It ends at the moment that it says, not after it.
+    let last = Timestamp::from_micros(expires_at.as_micros() - 1);
+    assert!(store.principal_of(short.digest, last).await.unwrap().is_some());
+    assert!(store.principal_of(short.digest, expires_at).await.unwrap().is_none());
+    assert!(!store.revoke_token(short.id, expires_at).await.unwrap(), "what has expired is not live");
+
+    assert!(store.revoke_token(long.id, made_at).await.unwrap());
+    assert!(store.principal_of(long.digest, made_at).await.unwrap().is_none());
+    assert!(!store.revoke_token(long.id, made_at).await.unwrap(), "it was revoked already");
+    assert!(!store.revoke_token(ApiTokenId::from_uuid(world.random()), made_at).await.unwrap());
+    assert!(store.principal_of(his.digest, made_at).await.unwrap().is_some(), "others live on");
+}
+
+pub async fn a_token_of_a_disabled_user_is_none(subject: Subject) {
+    let world = World::new(subject).await;
+    let alice = world.user("alice").await;
+    let (store, now, name) = (&world.store, world.clock.now(), username("alice"));
+    let token = world.token(alice);
+    assert!(store.create_token(token.clone()).await.unwrap());
+    store.set_active(&name, false).await.unwrap();
+    assert!(store.principal_of(token.digest, now).await.unwrap().is_none());
+    assert!(!store.login("alice").await.unwrap().expect("the user is there").is_active);
+    store.set_active(&name, true).await.unwrap();
+    assert!(store.principal_of(token.digest, now).await.unwrap().is_some());
+}
+
+pub async fn nobody_gets_a_token_who_is_not_there_or_disabled(subject: Subject) {
+    let world = World::new(subject).await;
+    let alice = world.user("alice").await;
+    let (store, now) = (&world.store, world.clock.now());
+    let of_nobody = world.token(UserId::from_uuid(world.random()));
+    assert!(!store.create_token(of_nobody.clone()).await.unwrap());
+    assert!(store.principal_of(of_nobody.digest, now).await.unwrap().is_none());
+    store.set_active(&username("alice"), false).await.unwrap();
+    let hers = world.token(alice);
+    assert!(!store.create_token(hers.clone()).await.unwrap());
+    store.set_active(&username("alice"), true).await.unwrap();
+    assert!(store.principal_of(hers.digest, now).await.unwrap().is_none(), "it was not only kept back");
+    assert_eq!(store.tokens_of(&username("alice")).await.unwrap(), Some(Vec::new()));
+}
+
+pub async fn tokens_are_listed_newest_first(subject: Subject) {
+    let world = World::new(subject).await;
+    let (alice, bob) = (world.user("Alice").await, world.user("bob").await);
+    let store = &world.store;
+    assert_eq!(store.tokens_of(&username("nobody")).await.unwrap(), None);
+    assert_eq!(store.tokens_of(&username("alice")).await.unwrap(), Some(Vec::new()));
+    store.create_token(world.token(bob)).await.unwrap();
+    let mut expected = Vec::new();
+    for name in [Some("laptop"), None, Some("")] {
+        world.clock.advance(MICROSECOND);
+        let token = NewToken { name: name.map(str::to_owned), ..world.token(alice) };
+        store.create_token(token.clone()).await.unwrap();
+        let NewToken { id, name, display, created_at, expires_at, .. } = token;
+        expected.insert(0, TokenRecord { id, name, display, created_at, expires_at, revoked_at: None });
+    }
+    world.clock.advance(MICROSECOND);
+    store.revoke_token(expected[1].id, world.clock.now()).await.unwrap();
+    expected[1].revoked_at = Some(world.clock.now());
+    assert_eq!(store.tokens_of(&username("aLICE")).await.unwrap(), Some(expected));
+}
+
+// TOK-26
+pub async fn the_oldest_log_in_is_ended_beyond_the_cap(subject: Subject) {
+    let world = World::new(subject).await;
+    let (alice, bob) = (world.user("alice").await, world.user("bob").await);
+    let store = &world.store;
+    let named = NewToken { name: Some("laptop".to_owned()), ..world.token(alice) };
+    let his = world.token(bob);
+    for token in [&named, &his] {
+        store.create_token(token.clone()).await.unwrap();
+    }
+    let mut made = Vec::new();
+    for _ in 0..5 {
+        world.clock.advance(MICROSECOND);
+        let token = NewToken { keep_at_most: 3, ..world.token(alice) };
+        assert!(store.create_token(token.clone()).await.unwrap());
+        made.insert(0, token.id);
+    }
+    assert_eq!(live(&world, "alice").await, [&made[..3], &[named.id]].concat());
+    assert_eq!(live(&world, "bob").await, [his.id], "others have a cap of their own");
+    // A named token ends no log-in.
+    world.clock.advance(MICROSECOND);
+    let second = NewToken { name: Some("phone".to_owned()), keep_at_most: 1, ..world.token(alice) };
+    store.create_token(second.clone()).await.unwrap();
+    assert_eq!(live(&world, "alice").await, [&[second.id], &made[..3], &[named.id]].concat());
+    // RST-08: a clock that went back does not end the log-in that was just made.
+    world.clock.set(Timestamp::from_micros(world.clock.now().as_micros() - 1_000_000));
+    let newest = NewToken { keep_at_most: 3, ..world.token(alice) };
+    store.create_token(newest.clone()).await.unwrap();
+    assert!(store.principal_of(newest.digest, world.clock.now()).await.unwrap().is_some());
+    assert_eq!(live(&world, "alice").await.len(), 3 + 2);
+}
+
+// TOK-26
+pub async fn the_cap_holds_under_parallel_log_ins(subject: Subject) {
+    let world = World::new(subject).await;
+    let alice = world.user("alice").await;
+    let mut tasks = JoinSet::new();
+    for _ in 0..50 {
+        let store = world.store.clone();
+        let token = NewToken { keep_at_most: 7, ..world.token(alice) };
+        tasks.spawn(async move { store.create_token(token).await.unwrap() });
+    }
+    while let Some(done) = tasks.join_next().await {
+        assert!(done.unwrap(), "every log-in gets its token");
+    }
+    assert_eq!(live(&world, "alice").await.len(), 7);
+}
+
+pub async fn expired_tokens_are_removed_when_one_is_made(subject: Subject) {
+    let world = World::new(subject).await;
+    let (alice, bob) = (world.user("alice").await, world.user("bob").await);
+    let store = &world.store;
+    for user in [alice, alice, bob] {
+        store.create_token(world.token(user)).await.unwrap();
+    }
+    world.clock.advance(Duration::from_secs(3600));
+    let fresh = world.token(alice);
+    store.create_token(fresh.clone()).await.unwrap();
+    assert_eq!(live(&world, "alice").await, [fresh.id]);
+    assert_eq!(live(&world, "bob").await.len(), 1, "others keep theirs until they make one");
+}
+
+pub async fn a_new_password_ends_log_ins(subject: Subject) {
+    let world = World::new(subject).await;
+    let (alice, bob) = (world.user("alice").await, world.user("bob").await);
+    let store = &world.store;
+    let named = NewToken { name: Some("laptop".to_owned()), ..world.token(alice) };
+    let (login, his) = (world.token(alice), world.token(bob));
+    for token in [&named, &login, &his] {
+        store.create_token(token.clone()).await.unwrap();
+    }
+    let now = world.clock.now();
+    store.set_password(&username("ALICE"), &Secret::new("new hash".to_owned()), now).await.unwrap();
+    let is_live = async |token: &NewToken| store.principal_of(token.digest, now).await.unwrap().is_some();
+    assert!(!is_live(&login).await);
+    assert!(is_live(&named).await, "a named token was not opened by the password");
+    assert!(is_live(&his).await);
+    let hash = store.login("alice").await.unwrap().expect("the user is there").password_hash;
+    assert_eq!(hash.expose(), "new hash");
+    assert_eq!(store.login("bob").await.unwrap().unwrap().password_hash.expose(), "hash of bob");
+}

@@ -1,0 +1,354 @@
+//! Stores that fail when the test says so.
+//!
+//! A control that cannot decide must refuse (I9), and nothing that was acknowledged may be lost: put a
+//! [`FaultyStore`] or [`FaultyCounters`] where the application expects its store, and see that it holds.
+//!
+//! ```
+//! use bailiwick_core::store::Store;
+//! use bailiwick_testkit::{Fault, FaultyStore, Operation};
+//! # use std::sync::Arc;
+//!
+//! # fn example(store: Arc<dyn Store>) {
+//! let store = FaultyStore::new(store);
+//! store.fail_next(Operation::Write, Fault::Unavailable); // once
+//! store.fail_all(Operation::Membership, Fault::Unavailable); // until mended
+//! store.mend();
+//! # }
+//! ```
+use std::{
+    collections::{HashMap, VecDeque},
+    future::Future,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bailiwick_core::{
+    clock::Timestamp,
+    error::{DecodeError, StoreError},
+    identity::{ApiTokenId, Membership, Principal, Role, Slug, UserId, Username},
+    query::Plan,
+    secret::Secret,
+    store::{
+        Answer, Charge, CounterStore, Directory, DirectoryError, EachRow, Login, NewOrg, NewToken, NewUser,
+        OrgRecord, Right, RowStore, Store, TokenDigest, TokenRecord, TokenStore, UserRecord, Verdict, Written,
+    },
+};
+
+/// A call to a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Operation {
+    /// [`RowStore::read`].
+    Read,
+    /// [`RowStore::write`].
+    Write,
+    /// [`Directory::membership`].
+    Membership,
+    /// [`Directory::login`].
+    Login,
+    /// [`Directory::create_user`].
+    CreateUser,
+    /// [`Directory::users`].
+    Users,
+    /// [`Directory::set_active`].
+    SetActive,
+    /// [`Directory::set_password`].
+    SetPassword,
+    /// [`Directory::set_right`].
+    SetRight,
+    /// [`Directory::create_org`].
+    CreateOrg,
+    /// [`Directory::orgs`].
+    Orgs,
+    /// [`Directory::put_member`].
+    PutMember,
+    /// [`Directory::remove_member`].
+    RemoveMember,
+    /// [`TokenStore::principal_of`].
+    PrincipalOf,
+    /// [`TokenStore::create_token`].
+    CreateToken,
+    /// [`TokenStore::revoke_token`].
+    RevokeToken,
+    /// [`TokenStore::tokens_of`].
+    TokensOf,
+    /// [`CounterStore::spend`].
+    Spend,
+}
+
+impl Operation {
+    /// All of them, so that a test can let each fail in turn.
+    pub const ALL: [Self; 18] = [
+        Self::Read,
+        Self::Write,
+        Self::Membership,
+        Self::Login,
+        Self::CreateUser,
+        Self::Users,
+        Self::SetActive,
+        Self::SetPassword,
+        Self::SetRight,
+        Self::CreateOrg,
+        Self::Orgs,
+        Self::PutMember,
+        Self::RemoveMember,
+        Self::PrincipalOf,
+        Self::CreateToken,
+        Self::RevokeToken,
+        Self::TokensOf,
+        Self::Spend,
+    ];
+}
+
+/// What goes wrong with a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Nothing happens, and the answer is [`StoreError::Unavailable`].
+    Unavailable,
+    /// Nothing happens, and the answer is [`StoreError::NotWritable`].
+    NotWritable,
+    /// Nothing happens, and the answer is [`StoreError::Corrupt`].
+    Corrupt,
+    /// Nothing happens, and the answer is [`StoreError::Refused`].
+    Refused,
+    /// It happens, but the answer is [`StoreError::Unavailable`]: the connection broke during the commit.
+    AnswerLost,
+    /// It happens, after so long.
+    Delay(Duration),
+    /// Nothing happens, and no answer ever comes.
+    Hang,
+}
+
+/// The cause of an injected failure.
+#[derive(Debug, thiserror::Error)]
+#[error("a test made the store fail")]
+struct Injected;
+
+/// What fails, shared by the clones of a store.
+#[derive(Debug, Default)]
+struct Faults(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    next: HashMap<Operation, VecDeque<Fault>>,
+    all: HashMap<Operation, Fault>,
+    everything: Option<Fault>,
+    calls: HashMap<Operation, u64>,
+}
+
+impl Faults {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a call, and says what goes wrong with it.
+    fn meet(&self, operation: Operation) -> Option<Fault> {
+        let mut table = self.table();
+        *table.calls.entry(operation).or_default() += 1;
+        let once = table.next.get_mut(&operation).and_then(VecDeque::pop_front);
+        once.or_else(|| table.all.get(&operation).copied()).or(table.everything)
+    }
+
+    async fn run<T, E: From<StoreError>>(
+        &self,
+        operation: Operation,
+        call: impl Future<Output = Result<T, E>> + Send,
+    ) -> Result<T, E> {
+        let error = match self.meet(operation) {
+            None => return call.await,
+            Some(Fault::Delay(time)) => {
+                tokio::time::sleep(time).await;
+                return call.await;
+            }
+            Some(Fault::Hang) => return std::future::pending().await,
+            Some(Fault::AnswerLost) => {
+                call.await?;
+                StoreError::Unavailable(Injected.into())
+            }
+            Some(Fault::Unavailable) => StoreError::Unavailable(Injected.into()),
+            Some(Fault::NotWritable) => StoreError::NotWritable(Injected.into()),
+            Some(Fault::Refused) => StoreError::Refused(Injected.into()),
+            Some(Fault::Corrupt) => {
+                StoreError::Corrupt(DecodeError { column: 0, expected: "a value that a test spoiled" })
+            }
+        };
+        Err(error.into())
+    }
+}
+
+/// A [`Store`] whose calls fail when the test says so. Clones fail together.
+#[derive(Clone, Debug)]
+pub struct FaultyStore {
+    inner: Arc<dyn Store>,
+    faults: Arc<Faults>,
+}
+
+/// A [`CounterStore`] that fails when the test says so. Clones fail together.
+#[derive(Clone)]
+pub struct FaultyCounters {
+    inner: Arc<dyn CounterStore>,
+    faults: Arc<Faults>,
+}
+
+macro_rules! controls {
+    ($name:ident) => {
+        impl $name {
+            /// Lets the next call of `operation` fail; said twice, the next two.
+            pub fn fail_next(&self, operation: Operation, fault: Fault) {
+                self.faults.table().next.entry(operation).or_default().push_back(fault);
+            }
+
+            /// Lets every call of `operation` fail until [`mend`](Self::mend).
+            pub fn fail_all(&self, operation: Operation, fault: Fault) {
+                self.faults.table().all.insert(operation, fault);
+            }
+
+            /// Lets every call of every operation fail until [`mend`](Self::mend).
+            pub fn fail_everything(&self, fault: Fault) {
+                self.faults.table().everything = Some(fault);
+            }
+
+            /// Lets nothing fail any more.
+            pub fn mend(&self) {
+                let mut table = self.faults.table();
+                table.next.clear();
+                table.all.clear();
+                table.everything = None;
+            }
+
+            /// How often `operation` was called, also when it failed.
+            pub fn calls(&self, operation: Operation) -> u64 {
+                self.faults.table().calls.get(&operation).copied().unwrap_or(0)
+            }
+        }
+    };
+}
+
+controls!(FaultyStore);
+controls!(FaultyCounters);
+
+impl FaultyStore {
+    /// A store that does what `inner` does until it is told to fail.
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self { inner, faults: Arc::default() }
+    }
+
+    /// `call` must be lazy: a store may begin its work when it is asked, not only when it is awaited.
+    fn run<'a, T: Send + 'a, E: From<StoreError> + Send + 'a>(
+        &'a self,
+        operation: Operation,
+        call: impl Future<Output = Result<T, E>> + Send + 'a,
+    ) -> Answer<'a, T, E> {
+        Box::pin(self.faults.run(operation, call))
+    }
+}
+
+impl FaultyCounters {
+    /// Counters that do what `inner` does until they are told to fail.
+    pub fn new(inner: Arc<dyn CounterStore>) -> Self {
+        Self { inner, faults: Arc::default() }
+    }
+}
+
+impl std::fmt::Debug for FaultyCounters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FaultyCounters").field("faults", &self.faults).finish_non_exhaustive()
+    }
+}
+
+impl CounterStore for FaultyCounters {
+    fn spend<'a>(&'a self, charges: &'a [Charge]) -> Answer<'a, Vec<Verdict>> {
+        Box::pin(self.faults.run(Operation::Spend, async move { self.inner.spend(charges).await }))
+    }
+}
+
+impl RowStore for FaultyStore {
+    fn read<'a>(&'a self, plan: &'a Plan, each: &'a mut EachRow<'_>) -> Answer<'a, u64> {
+        self.run(Operation::Read, async move { self.inner.read(plan, each).await })
+    }
+
+    fn write(&self, plan: Plan) -> Answer<'_, Written> {
+        self.run(Operation::Write, async move { self.inner.write(plan).await })
+    }
+}
+
+impl Directory for FaultyStore {
+    fn membership<'a>(&'a self, user: UserId, slug: &'a str) -> Answer<'a, Option<Membership>> {
+        self.run(Operation::Membership, async move { self.inner.membership(user, slug).await })
+    }
+
+    fn login<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Login>> {
+        self.run(Operation::Login, async move { self.inner.login(name).await })
+    }
+
+    fn create_user(&self, user: NewUser) -> Answer<'_, (), DirectoryError> {
+        self.run(Operation::CreateUser, async move { self.inner.create_user(user).await })
+    }
+
+    fn users(&self) -> Answer<'_, Vec<UserRecord>> {
+        self.run(Operation::Users, async move { self.inner.users().await })
+    }
+
+    fn set_active<'a>(&'a self, name: &'a Username, active: bool) -> Answer<'a, (), DirectoryError> {
+        self.run(Operation::SetActive, async move { self.inner.set_active(name, active).await })
+    }
+
+    fn set_password<'a>(
+        &'a self,
+        name: &'a Username,
+        hash: &'a Secret<String>,
+        now: Timestamp,
+    ) -> Answer<'a, (), DirectoryError> {
+        self.run(Operation::SetPassword, async move { self.inner.set_password(name, hash, now).await })
+    }
+
+    fn set_right<'a>(
+        &'a self,
+        name: &'a Username,
+        right: Right,
+        granted: bool,
+    ) -> Answer<'a, (), DirectoryError> {
+        self.run(Operation::SetRight, async move { self.inner.set_right(name, right, granted).await })
+    }
+
+    fn create_org(&self, org: NewOrg) -> Answer<'_, (), DirectoryError> {
+        self.run(Operation::CreateOrg, async move { self.inner.create_org(org).await })
+    }
+
+    fn orgs(&self) -> Answer<'_, Vec<OrgRecord>> {
+        self.run(Operation::Orgs, async move { self.inner.orgs().await })
+    }
+
+    fn put_member<'a>(
+        &'a self,
+        slug: &'a Slug,
+        name: &'a Username,
+        role: Role,
+        now: Timestamp,
+    ) -> Answer<'a, (), DirectoryError> {
+        self.run(Operation::PutMember, async move { self.inner.put_member(slug, name, role, now).await })
+    }
+
+    fn remove_member<'a>(&'a self, slug: &'a Slug, name: &'a Username) -> Answer<'a, (), DirectoryError> {
+        self.run(Operation::RemoveMember, async move { self.inner.remove_member(slug, name).await })
+    }
+}
+
+impl TokenStore for FaultyStore {
+    fn principal_of(&self, digest: TokenDigest, now: Timestamp) -> Answer<'_, Option<Principal>> {
+        self.run(Operation::PrincipalOf, async move { self.inner.principal_of(digest, now).await })
+    }
+
+    fn create_token(&self, token: NewToken) -> Answer<'_, bool> {
+        self.run(Operation::CreateToken, async move { self.inner.create_token(token).await })
+    }
+
+    fn revoke_token(&self, id: ApiTokenId, now: Timestamp) -> Answer<'_, bool> {
+        self.run(Operation::RevokeToken, async move { self.inner.revoke_token(id, now).await })
+    }
+
+    fn tokens_of<'a>(&'a self, name: &'a Username) -> Answer<'a, Option<Vec<TokenRecord>>> {
+        self.run(Operation::TokensOf, async move { self.inner.tokens_of(name).await })
+    }
+}

@@ -1,0 +1,488 @@
+//! Builds an application, decision by decision.
+use std::{
+    collections::{HashMap, HashSet},
+    convert::Infallible,
+    fmt,
+    future::Future,
+    io,
+    marker::PhantomData,
+    sync::Arc,
+};
+
+use axum::{Router, body::Body, routing::MethodRouter};
+use bailiwick_core::{
+    clock::{Clock, Entropy, OsEntropy, SystemClock},
+    db::Db,
+    model::TableDef,
+    store::{CounterStore, Store},
+    units::Rate,
+};
+use bailiwick_store::MemoryCounters;
+use http::{Method, Request, Response};
+use tokio::net::TcpListener;
+use tower_service::Service;
+use tracing::Level;
+
+use super::{
+    serve::{self, RequestBody, ServeOptions},
+    stack::Layers,
+    state::{Parts, State},
+};
+use crate::{
+    authn::{Authn, AuthnLayer},
+    gate::{self, Guarded},
+    health,
+    hosts::AllowedHosts,
+    limits::LimitsLayer,
+    problem,
+    resource::{self, PathRoutes, Resource},
+    routes::{Route, Routes, with_method_not_allowed},
+    tenancy::TenantFrom,
+    throttle::{Scope, Throttle},
+    trace::{Format, Log},
+};
+
+/// Where the API of version 1 begins.
+const BASE: &str = "/api/v1";
+
+/// The next decision is where rows are kept.
+#[derive(Debug)]
+pub enum NeedsStore {}
+/// The next decision is how callers prove who they are.
+#[derive(Debug)]
+pub enum NeedsAuthn {}
+/// The next decision is how a request names its tenant.
+#[derive(Debug)]
+pub enum NeedsTenancy {}
+/// Nothing need be decided any more.
+#[derive(Debug)]
+pub enum Ready {}
+
+/// An application that is being built. The compiler keeps the order of its first three decisions.
+pub struct Builder<Stage> {
+    decided: Decided,
+    stage: PhantomData<fn() -> Stage>,
+}
+
+struct Decided {
+    store: Option<Arc<dyn Store>>,
+    authn: Authn,
+    resources: Resources,
+    routes: Routes<State>,
+    policies: Policies,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    log: Option<Log>,
+}
+
+/// The resources of an application: a list that can be made without a store, so that whoever migrates the database
+/// knows their tables.
+#[derive(Default)]
+pub struct Resources {
+    tables: Vec<&'static TableDef>,
+    guards: Vec<fn(&mut gate::Context)>,
+    paths: Vec<fn() -> Vec<PathRoutes<State>>>,
+}
+
+impl Resources {
+    /// None yet.
+    pub const fn new() -> Self {
+        Self { tables: Vec::new(), guards: Vec::new(), paths: Vec::new() }
+    }
+
+    /// These and `R`, with its routes.
+    #[must_use]
+    pub fn resource<R: Resource>(mut self) -> Self {
+        self.paths.push(resource::routes::<R, State>);
+        self.guarded::<R>()
+    }
+
+    /// These and `R`, without routes of its own: for handlers that take an `Access` to it.
+    #[must_use]
+    pub fn guarded<R: Guarded>(mut self) -> Self {
+        self.tables.push(R::TABLE);
+        self.guards.push(gate::Context::guard::<R>);
+        self
+    }
+
+    /// Their tables.
+    pub fn tables(&self) -> &[&'static TableDef] {
+        &self.tables
+    }
+
+    fn extend(&mut self, others: Self) {
+        self.tables.extend(others.tables);
+        self.guards.extend(others.guards);
+        self.paths.extend(others.paths);
+    }
+}
+
+impl fmt::Debug for Resources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.tables.iter().map(|table| table.name)).finish()
+    }
+}
+
+/// The limits that an application keeps. Every one has a safe default.
+pub struct Policies {
+    hosts: AllowedHosts,
+    limits: LimitsLayer,
+    anon: Rate,
+    user: Rate,
+    scopes: HashMap<&'static str, Rate>,
+    throttled: bool,
+    counters: Option<Arc<dyn CounterStore>>,
+    resources: resource::Settings,
+}
+
+impl Policies {
+    fn new() -> Self {
+        Self {
+            hosts: AllowedHosts::parse(["localhost", "127.0.0.1", "[::1]"])
+                .expect("the names of the loopback are hosts"),
+            limits: LimitsLayer::new(),
+            anon: Rate::per_minute(60),
+            user: Rate::per_minute(600),
+            scopes: HashMap::from([("login", Rate::per_minute(5))]),
+            throttled: true,
+            counters: None,
+            resources: resource::Settings::default(),
+        }
+    }
+
+    /// Answers to these hosts only. The default is the loopback.
+    #[must_use]
+    pub fn hosts(mut self, hosts: AllowedHosts) -> Self {
+        self.hosts = hosts;
+        self
+    }
+
+    /// Bounds what one request may cost.
+    #[must_use]
+    pub fn limits(mut self, limits: LimitsLayer) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// How often an address without a credential may call. The default is 60 a minute.
+    #[must_use]
+    pub fn throttle_anonymous(mut self, rate: Rate) -> Self {
+        self.anon = rate;
+        self
+    }
+
+    /// How often a user may call. The default is 600 a minute.
+    #[must_use]
+    pub fn throttle_users(mut self, rate: Rate) -> Self {
+        self.user = rate;
+        self
+    }
+
+    /// How often routes that declare this scope may be called. `login` is 5 a minute by default; any other scope
+    /// that a route declares must be given.
+    #[must_use]
+    pub fn throttle_scope(mut self, scope: &'static str, rate: Rate) -> Self {
+        self.scopes.insert(scope, rate);
+        self
+    }
+
+    /// Does not throttle at all.
+    ///
+    /// # Security
+    /// Passwords can then be guessed as fast as they are hashed.
+    #[must_use]
+    pub fn insecure_no_throttle(mut self) -> Self {
+        self.throttled = false;
+        self
+    }
+
+    /// Where quotas are counted. The default is the memory of this process.
+    #[must_use]
+    pub fn counters(mut self, counters: Arc<dyn CounterStore>) -> Self {
+        self.counters = Some(counters);
+        self
+    }
+
+    /// How resources answer.
+    #[must_use]
+    pub fn resources(mut self, settings: resource::Settings) -> Self {
+        self.resources = settings;
+        self
+    }
+}
+
+impl fmt::Debug for Policies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policies").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl<Stage> Builder<Stage> {
+    fn next<Next>(self) -> Builder<Next> {
+        Builder { decided: self.decided, stage: PhantomData }
+    }
+
+    /// Takes the time from `clock`.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.decided.clock = clock;
+        self
+    }
+
+    /// Takes randomness from `entropy`.
+    #[must_use]
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.decided.entropy = entropy;
+        self
+    }
+}
+
+impl<Stage> fmt::Debug for Builder<Stage> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("resources", &self.decided.resources).finish_non_exhaustive()
+    }
+}
+
+impl Builder<NeedsStore> {
+    /// Keeps rows, users and tokens in `store`.
+    pub fn store(mut self, store: Arc<dyn Store>) -> Builder<NeedsAuthn> {
+        self.decided.store = Some(store);
+        self.next()
+    }
+}
+
+impl Builder<NeedsAuthn> {
+    /// Lets callers prove who they are by these methods.
+    pub fn authenticate(mut self, authn: Authn) -> Builder<NeedsTenancy> {
+        self.decided.authn = authn;
+        self.next()
+    }
+}
+
+impl Builder<NeedsTenancy> {
+    /// Reads there in which organisation a request acts.
+    pub fn tenancy(self, _: TenantFrom) -> Builder<Ready> {
+        self.next()
+    }
+}
+
+impl Builder<Ready> {
+    /// Adds a resource and its routes.
+    #[must_use]
+    pub fn resource<R: Resource>(mut self) -> Self {
+        self.decided.resources = self.decided.resources.resource::<R>();
+        self
+    }
+
+    /// Adds resources and their routes.
+    #[must_use]
+    pub fn resources(mut self, resources: Resources) -> Self {
+        self.decided.resources.extend(resources);
+        self
+    }
+
+    /// Adds routes with handlers of their own.
+    #[must_use]
+    pub fn routes(mut self, routes: Routes<State>) -> Self {
+        self.decided.routes = self.decided.routes.and(routes);
+        self
+    }
+
+    /// Changes the limits.
+    #[must_use]
+    pub fn policies(mut self, change: impl FnOnce(Policies) -> Policies) -> Self {
+        self.decided.policies = change(self.decided.policies);
+        self
+    }
+
+    /// Writes the access log to `log`. The default is JSON on standard output.
+    #[must_use]
+    pub fn log(mut self, log: Log) -> Self {
+        self.decided.log = Some(log);
+        self
+    }
+
+    /// Builds the application.
+    ///
+    /// # Errors
+    /// Every mistake of the configuration, all at once.
+    pub fn build(self) -> Result<App, BuildError> {
+        let Decided { store, authn, resources, routes, policies, clock, entropy, log } = self.decided;
+        let store = store.expect("the stage is reached with a store");
+        let mut mistakes = Vec::new();
+
+        let log = match log.map_or_else(|| Log::stdout(Format::Json, Level::INFO, Arc::clone(&clock)), Ok) {
+            Ok(log) => Some(log),
+            Err(error) => {
+                mistakes.push(format!("the access log cannot be written: {error}"));
+                None
+            }
+        };
+        let log_in = match authn.build(&store, &clock, &entropy) {
+            Ok(log_in) => Some(log_in),
+            Err(error) => {
+                mistakes.push(error.to_string());
+                None
+            }
+        };
+        let mut gates = gate::Context::new(Arc::clone(&store));
+        for guard in &resources.guards {
+            guard(&mut gates);
+        }
+        let routes = routes.into_inner();
+        let scopes = scopes(&routes, &policies.scopes, &mut mistakes);
+        let in_body: Vec<_> = routes
+            .iter()
+            .filter(|route| route.credential_in_body)
+            .map(|route| (route.method.clone(), format!("{BASE}{}", route.path)))
+            .collect();
+        let api = join(resources.paths.iter().flat_map(|paths| paths()), routes, &mut mistakes);
+
+        let (Some(log), Some(log_in)) = (log, log_in) else { return Err(BuildError { mistakes }) };
+        if !mistakes.is_empty() {
+            return Err(BuildError { mistakes });
+        }
+        let db = Db::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy));
+        let throttle = policies.throttled.then(|| {
+            let counters =
+                policies.counters.unwrap_or_else(|| Arc::new(MemoryCounters::new(Arc::clone(&clock))));
+            (Throttle::new(policies.anon, policies.user).scopes(scopes), counters)
+        });
+        let layers = Layers {
+            entropy: Arc::clone(&entropy),
+            log,
+            hosts: policies.hosts,
+            limits: policies.limits,
+            authn: AuthnLayer::new(Arc::clone(&store), Arc::clone(&clock)).credential_in_body(in_body),
+            throttle,
+        };
+        let state = State::new(Parts { store, clock, entropy, db, gates, settings: policies.resources, log_in });
+        let router = layers.around_routes(api.merge(problem::router()).with_state(state)).merge(health::router());
+        Ok(App { router, layers })
+    }
+}
+
+/// The rate of every scope that a route declares.
+fn scopes(
+    routes: &[Route<State>],
+    rates: &HashMap<&'static str, Rate>,
+    mistakes: &mut Vec<String>,
+) -> Vec<(Method, String, Scope)> {
+    let declared = routes.iter().filter_map(|route| Some((route, route.scope?)));
+    declared
+        .filter_map(|(route, (name, by))| match rates.get(name) {
+            Some(rate) => {
+                let scope = Scope { name, rate: *rate, by };
+                Some((route.method.clone(), format!("{BASE}{}", route.path), scope))
+            }
+            None => {
+                mistakes.push(format!("{} {} has the throttle scope {name}, which has no rate", route.method, route.path));
+                None
+            }
+        })
+        .collect()
+}
+
+/// One router of all routes; each path answers with and without its last slash, and to other methods with 405.
+fn join(
+    resources: impl Iterator<Item = PathRoutes<State>>,
+    routes: Vec<Route<State>>,
+    mistakes: &mut Vec<String>,
+) -> Router<State> {
+    let mut paths: Vec<PathRoutes<State>> = resources.collect();
+    paths.extend(routes.into_iter().map(|route| PathRoutes {
+        path: route.path,
+        methods: vec![route.method],
+        router: route.handler,
+    }));
+    let mut taken = HashSet::new();
+    let mut by_path: Vec<PathRoutes<State>> = Vec::new();
+    for routes in paths {
+        let twice: Vec<_> =
+            routes.methods.iter().filter(|method| !taken.insert(((*method).clone(), routes.path.clone()))).collect();
+        if let Some(method) = twice.first() {
+            mistakes.push(format!("{method} {} is declared twice", routes.path));
+            continue;
+        }
+        match by_path.iter_mut().find(|other| other.path == routes.path) {
+            Some(other) => {
+                other.methods.extend(routes.methods);
+                other.router = std::mem::replace(&mut other.router, MethodRouter::new()).merge(routes.router);
+            }
+            None => by_path.push(routes),
+        }
+    }
+    by_path.into_iter().fold(Router::new(), |router, PathRoutes { path, methods, router: handlers }| {
+        let handlers = with_method_not_allowed(&path, &methods, handlers);
+        let canonical = format!("{BASE}{path}");
+        router.route(canonical.trim_end_matches('/'), handlers.clone()).route(&canonical, handlers)
+    })
+}
+
+/// An application that can be served.
+pub struct App {
+    router: Router,
+    layers: Layers,
+}
+
+impl App {
+    /// Begins an application.
+    pub fn builder() -> Builder<NeedsStore> {
+        let decided = Decided {
+            store: None,
+            authn: Authn::new(),
+            resources: Resources::new(),
+            routes: Routes::new(),
+            policies: Policies::new(),
+            clock: Arc::new(SystemClock::new()),
+            entropy: Arc::new(OsEntropy),
+            log: None,
+        };
+        Builder { decided, stage: PhantomData }
+    }
+
+    /// The application as a service, for tests and for servers of your own. Requests carry the address they come
+    /// from as [`PeerAddr`](bailiwick_core::request::PeerAddr) in their extensions.
+    pub fn into_service(
+        self,
+    ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
+    {
+        let service = self.layers.around_router::<Body>(self.router);
+        tower::util::MapResponse::new(service, |response: Response<_>| response.map(Body::new))
+    }
+
+    /// Serves until `shutdown` is ready, then finishes what is in flight.
+    ///
+    /// # Errors
+    /// As [`serve::serve`].
+    pub async fn serve(
+        self,
+        listener: TcpListener,
+        options: ServeOptions,
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        let service = self.layers.around_router::<RequestBody>(self.router);
+        serve::serve(listener, service, options, shutdown).await
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").finish_non_exhaustive()
+    }
+}
+
+/// Every mistake of a configuration.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the application cannot be built: {}", mistakes.join("; "))]
+pub struct BuildError {
+    mistakes: Vec<String>,
+}
+
+impl BuildError {
+    /// What is wrong, one by one.
+    pub fn mistakes(&self) -> &[String] {
+        &self.mistakes
+    }
+}
+

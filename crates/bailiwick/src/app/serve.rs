@@ -1,0 +1,248 @@
+//! Takes connections from a listener and speaks HTTP/1.1 on them.
+//!
+//! What this adds to hyper is what an exposed server needs:
+//!
+//! - **Every answer looks alike** (ERR-12). hyper answers what it cannot parse by itself, with an empty body, and
+//!   closes in silence when headers do not come in time. Here such errors are handed to the service as a
+//!   [`Refusal`], and so leave as `application/problem+json` with a request id, security headers and a line in the
+//!   access log.
+//! - **Strict framing** (LIM-10). hyper lets `Transfer-Encoding` win over `Content-Length`, and takes a bare line
+//!   feed for the end of a line. A proxy in front may see the same bytes otherwise, so both are 400 here, and the
+//!   connection ends.
+//! - **Bounds on time** (LIM-11): for the headers and between requests, for a client that does not read its answer,
+//!   and for the end of the server.
+//! - **A bound on connections**. One above it gets a 503 and is closed, rather than left to wait: the caller learns
+//!   at once, and a health check sees it. Past 64 such farewells at a time connections are just closed.
+//! - **Half-closed connections**. A client that has sent its request and closed its side still gets the answer. One
+//!   that resets the connection is gone: its request is dropped.
+mod answering;
+mod body;
+mod connection;
+mod exchange;
+mod framing;
+mod service;
+mod wire;
+
+use std::{
+    error::Error,
+    future::Future,
+    io,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use bailiwick_core::request::{PeerAddr, Scheme};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Notify, Semaphore},
+};
+use tower_service::Service;
+
+pub use self::body::RequestBody;
+use crate::problem::{Problem, Refusal};
+
+type BoxError = Box<dyn Error + Send + Sync>;
+
+/// The bounds that [`serve`] keeps.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    header_timeout: Duration,
+    write_timeout: Duration,
+    max_connections: usize,
+    drain: Duration,
+    scheme: Scheme,
+}
+
+impl ServeOptions {
+    /// The default bounds.
+    pub fn new() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
+            max_connections: 10_000,
+            drain: Duration::from_secs(30),
+            scheme: Scheme::Http,
+        }
+    }
+
+    /// How long a client may take to send the headers of a request, and how long a connection may be idle between
+    /// requests. The default is 10 s.
+    ///
+    /// Headers that are late are answered with 408; an idle connection is closed in silence. After the first request
+    /// of a connection the time may be exceeded by a quarter.
+    #[must_use]
+    pub fn header_timeout(mut self, limit: Duration) -> Self {
+        self.header_timeout = limit;
+        self
+    }
+
+    /// How long a client may take to read some of its answer, once no more can be sent. The default is 30 s.
+    #[must_use]
+    pub fn write_timeout(mut self, limit: Duration) -> Self {
+        self.write_timeout = limit;
+        self
+    }
+
+    /// How many connections there may be at once, at least one. The default is 10,000.
+    #[must_use]
+    pub fn max_connections(mut self, limit: usize) -> Self {
+        self.max_connections = limit.clamp(1, MOST_CONNECTIONS as usize);
+        self
+    }
+
+    /// How long requests in flight may take to finish once the server is stopped. The default is 30 s.
+    #[must_use]
+    pub fn drain(mut self, limit: Duration) -> Self {
+        self.drain = limit;
+        self
+    }
+
+    /// How clients reach the listener. The default is [`Scheme::Http`].
+    #[must_use]
+    pub fn scheme(mut self, scheme: Scheme) -> Self {
+        self.scheme = scheme;
+        self
+    }
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// More than any machine has.
+const MOST_CONNECTIONS: u32 = 1 << 24;
+/// How many connections above the limit are told so at one time.
+const FAREWELLS: usize = 64;
+
+/// How far the end of the server has come.
+#[derive(Debug)]
+struct Stop {
+    phase: AtomicU8,
+    changed: Notify,
+}
+
+impl Stop {
+    const SERVING: u8 = 0;
+    /// Finish what is in flight.
+    const DRAINING: u8 = 1;
+    /// Close at once.
+    const CLOSED: u8 = 2;
+
+    fn phase(&self) -> u8 {
+        self.phase.load(Ordering::Acquire)
+    }
+
+    fn advance(&self, phase: u8) {
+        self.phase.store(phase, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+}
+
+/// Closes what is left when `serve` returns or is dropped.
+struct CloseOnDrop(Arc<Stop>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        self.0.advance(Stop::CLOSED);
+    }
+}
+
+/// Serves `service` on `listener` until `shutdown` is ready; then takes no more connections, finishes the requests in
+/// flight, and returns once they are done, or after the time that [`ServeOptions::drain`] allows.
+///
+/// Requests carry the address of the peer as [`PeerAddr`] and, over https, the [`Scheme`] in their extensions. The
+/// service must pass requests through [`ProblemLayer`](crate::problem::ProblemLayer) early on, or refusals reach the
+/// router as requests for `/`.
+///
+/// # Errors
+/// None at present: failing to accept a connection is logged, and tried again after a pause.
+///
+/// # Cancel safety
+/// When the future is dropped, the listener and all connections are closed at once.
+pub async fn serve<S, B>(
+    listener: TcpListener,
+    service: S,
+    options: ServeOptions,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let stop = Arc::new(Stop { phase: AtomicU8::new(Stop::SERVING), changed: Notify::new() });
+    let _close = CloseOnDrop(stop.clone());
+    let places = Arc::new(Semaphore::new(options.max_connections));
+    let farewells = Arc::new(Semaphore::new(FAREWELLS));
+    let bounds = connection::Bounds::new(&options);
+
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let (stream, peer) = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            accepted = accept(&listener) => accepted,
+        };
+        // Answers are written whole: waiting to fill a packet only delays them.
+        let _ = stream.set_nodelay(true);
+        if let Ok(place) = places.clone().try_acquire_owned() {
+            let (service, stop) = (service.clone(), stop.clone());
+            tokio::spawn(async move {
+                connection::drive(stream, peer, service, bounds, &stop).await;
+                drop(place);
+            });
+        } else if let Ok(farewell) = farewells.clone().try_acquire_owned() {
+            let service = service.clone();
+            tokio::spawn(async move {
+                let problem = Problem::unavailable()
+                    .with_detail("too many connections")
+                    .with_retry_after(Duration::from_secs(1));
+                connection::refuse(stream, peer, service, bounds, Refusal(problem)).await;
+                drop(farewell);
+            });
+        }
+    }
+
+    drop(listener);
+    stop.advance(Stop::DRAINING);
+    let all = u32::try_from(options.max_connections).unwrap_or(MOST_CONNECTIONS);
+    if tokio::time::timeout(options.drain, places.acquire_many(all)).await.is_err() {
+        let left = options.max_connections - places.available_permits();
+        tracing::warn!(connections = left, "closing connections whose requests did not finish in time");
+    }
+    Ok(())
+}
+
+/// Waits for the next connection, however often that fails.
+async fn accept(listener: &TcpListener) -> (TcpStream, PeerAddr) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => return (stream, PeerAddr(peer)),
+            // The client gave up while it waited in the queue.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionAborted
+                        | io::ErrorKind::ConnectionReset
+                        | io::ErrorKind::ConnectionRefused
+                        | io::ErrorKind::Interrupted
+                ) => {}
+            // Out of file descriptors or memory, most likely: trying again at once would spin.
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection; trying again in 100 ms");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The order of the layers, written once.
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{BoxError, Router, extract::MatchedPath};
+use bailiwick_core::{clock::Entropy, request::Facts, store::CounterStore};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use tower::{ServiceBuilder, util::MapRequestLayer};
+use tower_service::Service;
+
+use crate::{
+    authn::{AuthnLayer, RefuseLayer},
+    headers::SecurityHeadersLayer,
+    hosts::{AllowedHosts, HostsLayer},
+    limits::LimitsLayer,
+    problem::ProblemLayer,
+    request_id::RequestIdLayer,
+    throttle::{Throttle, ThrottleLayer},
+    trace::{Log, TraceLayer},
+};
+
+/// The layers that a request passes, from the outside in, and what breaks if one moves. A test prints it.
+pub const STACK: &[(&str, &str)] = &[
+    ("request_id", "outermost: every answer carries the id, and every line of the log names it"),
+    ("trace", "inside the id it logs; outside all else, so that nothing is answered without a line"),
+    ("headers", "outside all that answers, so that refusals are as protected as answers"),
+    ("problem", "outside all that refuses: it gives each refusal its body, and turns a panic into one"),
+    ("hosts", "before anything reads the host to build a link"),
+    ("limits", "before anything reads the target, the headers or the body"),
+    ("route", "the router matches first, so that the layers inside know the template"),
+    ("authn", "before whatever depends on who asks"),
+    ("throttle", "inside authn, to know whose quota; outside refuse, so that bad credentials are counted"),
+    ("refuse", "answers bad credentials, after they were counted and before any gate opens"),
+    ("gate", "the first argument of the handler: no byte of the body is read before it has passed"),
+    ("input", "the body, read by the handler once its gate has passed"),
+    ("db", "a plan made from the gate's proof"),
+];
+
+/// What the layers are made of.
+#[derive(Clone)]
+pub(super) struct Layers {
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) log: Log,
+    pub(super) hosts: AllowedHosts,
+    pub(super) limits: LimitsLayer,
+    pub(super) authn: AuthnLayer,
+    pub(super) throttle: Option<(Throttle, Arc<dyn CounterStore>)>,
+}
+
+impl Layers {
+    /// Wraps the routes of the API in what depends on the caller.
+    pub(super) fn around_routes(&self, api: Router) -> Router {
+        let throttle =
+            self.throttle.clone().map(|(throttle, counters)| ThrottleLayer::new(throttle, counters));
+        api.layer(
+            ServiceBuilder::new()
+                .layer(MapRequestLayer::new(note_route))
+                .layer(self.authn.clone())
+                .option_layer(throttle)
+                .layer(RefuseLayer::new())
+                .into_inner(),
+        )
+    }
+
+    /// Wraps the router in what every request passes.
+    pub(super) fn around_router<B>(
+        self,
+        router: Router,
+    ) -> impl Service<
+        Request<B>,
+        Response = Response<impl Body<Data = Bytes, Error = axum::Error> + Send + 'static>,
+        Error = Infallible,
+        Future: Send,
+    > + Clone
+    + Send
+    + 'static
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        ServiceBuilder::new()
+            .layer(RequestIdLayer::new(self.entropy))
+            .layer(TraceLayer::new(self.log))
+            .layer(SecurityHeadersLayer::new())
+            .layer(ProblemLayer::new())
+            .layer(HostsLayer::new(self.hosts))
+            .layer(self.limits)
+            .service(router)
+    }
+}
+
+/// Tells the access log which route matched, in its canonical form.
+fn note_route<B>(request: Request<B>) -> Request<B> {
+    let extensions = request.extensions();
+    if let (Some(facts), Some(path)) = (extensions.get::<Facts>(), extensions.get::<MatchedPath>()) {
+        let template = path.as_str();
+        if template.ends_with('/') {
+            facts.set_route(template);
+        } else {
+            facts.set_route(format!("{template}/"));
+        }
+    }
+    request
+}

@@ -1,0 +1,64 @@
+//! The layers that find out who is asking, and refuse whoever lies.
+use std::{collections::HashSet, sync::Arc};
+
+use bailiwick_core::{clock::Clock, store::Store};
+use http::Method;
+use tower_layer::Layer;
+
+use super::{AuthnService, RefuseService};
+
+/// Reads the credential of each request.
+#[derive(Clone)]
+pub struct AuthnLayer {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) in_body: Arc<HashSet<(Method, String)>>,
+}
+
+impl AuthnLayer {
+    /// Accepts the tokens that `store` knows.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock, in_body: Arc::default() }
+    }
+
+    /// Ignores `Authorization` on these routes, which take the credential in the body: a stale header must not make
+    /// a log-in fail (TOK-04). Each is a method and a route template, both with and without the trailing slash.
+    #[must_use]
+    pub fn credential_in_body(mut self, routes: impl IntoIterator<Item = (Method, String)>) -> Self {
+        self.in_body = Arc::new(routes.into_iter().collect());
+        self
+    }
+}
+
+impl std::fmt::Debug for AuthnLayer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AuthnLayer").field("in_body", &self.in_body).finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for AuthnLayer {
+    type Service = AuthnService<S>;
+
+    fn layer(&self, inner: S) -> AuthnService<S> {
+        AuthnService::new(inner, self.clone())
+    }
+}
+
+/// Answers requests whose credential was [`Rejected`](super::Rejected).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RefuseLayer(());
+
+impl RefuseLayer {
+    /// The layer. There is nothing to set.
+    pub fn new() -> Self {
+        Self(())
+    }
+}
+
+impl<S> Layer<S> for RefuseLayer {
+    type Service = RefuseService<S>;
+
+    fn layer(&self, inner: S) -> RefuseService<S> {
+        RefuseService::new(inner)
+    }
+}

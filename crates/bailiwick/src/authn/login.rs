@@ -1,0 +1,130 @@
+//! Log-in with user name and password, for a token.
+use std::{sync::Arc, time::Duration};
+
+use bailiwick_core::{
+    clock::{Clock, Entropy, Timestamp},
+    error::StoreError,
+    id::Id,
+    identity::{ApiTokenId, UserId},
+    secret::Secret,
+    store::{NewToken, Store},
+};
+
+use super::{
+    password::{self, PasswordHasher},
+    token::TokenText,
+};
+use crate::problem::Problem;
+
+/// Exchanges a user name and a password for a token. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct LogIn {
+    store: Arc<dyn Store>,
+    hasher: PasswordHasher,
+    issue: Issue,
+}
+
+/// Makes tokens.
+#[derive(Clone)]
+struct Issue {
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    lifetime: Duration,
+    keep_at_most: u32,
+}
+
+/// A token that was just made.
+#[derive(Clone, Debug)]
+pub struct IssuedToken {
+    /// Its text: the one time it can be seen.
+    pub text: TokenText,
+    /// When it stops working by itself.
+    pub expires_at: Timestamp,
+}
+
+impl LogIn {
+    /// Log-ins to the users of `store`, whose tokens live for `lifetime`. A user has at most `keep_at_most` tokens
+    /// from log-ins: one more ends the oldest.
+    pub fn new(
+        store: Arc<dyn Store>,
+        hasher: PasswordHasher,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        lifetime: Duration,
+        keep_at_most: u32,
+    ) -> Self {
+        Self { store, hasher, issue: Issue { clock, entropy, lifetime, keep_at_most } }
+    }
+
+    /// The hasher, for whoever sets passwords.
+    pub fn hasher(&self) -> &PasswordHasher {
+        &self.hasher
+    }
+
+    /// Logs in.
+    ///
+    /// # Errors
+    /// 401 `invalid-credentials`; 503 if the store or the hasher cannot decide.
+    ///
+    /// # Security
+    /// An unknown user, a wrong password and a disabled user have the same answer, after the same work (PWD-12).
+    pub async fn with_password(&self, username: &str, password: Secret<String>) -> Result<IssuedToken, Problem> {
+        // What is too long was never set; hashing it would only cost (PWD-09).
+        if password.expose().chars().count() > password::MAX_CHARS {
+            return Err(Problem::invalid_credentials());
+        }
+        let login = self.store.login(username).await.map_err(unavailable)?;
+        let hash = login.as_ref().map(|login| login.password_hash.clone());
+        let matches = self.hasher.verify(password, hash).await?;
+        match login {
+            Some(login) if matches && login.is_active => self.issue(login.user_id).await,
+            _ => Err(Problem::invalid_credentials()),
+        }
+    }
+
+    async fn issue(&self, user_id: UserId) -> Result<IssuedToken, Problem> {
+        let (token, issued) = self.issue.token(user_id);
+        // The user may have been disabled since the password was checked: the store decides in one transaction.
+        let created = self.store.create_token(token).await.map_err(unavailable)?;
+        if created { Ok(issued) } else { Err(Problem::invalid_credentials()) }
+    }
+
+    /// Ends a token at once; ending one that is gone is no error.
+    ///
+    /// # Errors
+    /// 503 if the store is out of reach.
+    pub async fn log_out(&self, token: ApiTokenId) -> Result<(), Problem> {
+        self.store.revoke_token(token, self.issue.clock.now()).await.map_err(unavailable)?;
+        Ok(())
+    }
+}
+
+impl Issue {
+    fn token(&self, user_id: UserId) -> (NewToken, IssuedToken) {
+        let text = TokenText::generate(&*self.entropy);
+        let now = self.clock.now();
+        let expires_at = now.saturating_add(self.lifetime);
+        let token = NewToken {
+            id: Id::new(&*self.clock, &*self.entropy),
+            digest: text.digest(),
+            user_id,
+            name: None,
+            display: text.display(),
+            created_at: now,
+            expires_at,
+            keep_at_most: self.keep_at_most,
+        };
+        (token, IssuedToken { text, expires_at })
+    }
+}
+
+impl std::fmt::Debug for Issue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Issue").field("lifetime", &self.lifetime).finish_non_exhaustive()
+    }
+}
+
+/// A log-in that cannot be decided is refused (I9).
+fn unavailable(error: StoreError) -> Problem {
+    Problem::unavailable().because(error)
+}

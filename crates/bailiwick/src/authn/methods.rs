@@ -1,0 +1,73 @@
+//! The methods by which callers prove who they are.
+use std::{sync::Arc, thread, time::Duration};
+
+use bailiwick_core::{
+    clock::{Clock, Entropy},
+    store::Store,
+};
+
+use super::{
+    LogIn,
+    password::{HashCost, InvalidCost, PasswordHasher},
+};
+
+/// How callers prove who they are: by API tokens, which they get for a user name and a password.
+#[derive(Clone, Debug)]
+pub struct Authn {
+    hash_cost: HashCost,
+    token_lifetime: Duration,
+    max_tokens_per_user: u32,
+}
+
+impl Authn {
+    /// Tokens of 30 days, at most 20 from log-ins for each user, and the default [`HashCost`].
+    pub fn new() -> Self {
+        let token_lifetime = Duration::from_secs(30 * 24 * 60 * 60);
+        Self { hash_cost: HashCost::default(), token_lifetime, max_tokens_per_user: 20 }
+    }
+
+    /// How much work a password's hash is.
+    #[must_use]
+    pub fn hash_cost(mut self, cost: HashCost) -> Self {
+        self.hash_cost = cost;
+        self
+    }
+
+    /// How long a token from a log-in lives.
+    #[must_use]
+    pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
+        self.token_lifetime = lifetime;
+        self
+    }
+
+    /// How many live tokens from log-ins a user may have: one more ends the oldest.
+    #[must_use]
+    pub fn max_tokens_per_user(mut self, most: u32) -> Self {
+        self.max_tokens_per_user = most.max(1);
+        self
+    }
+
+    pub(crate) fn build(
+        self,
+        store: &Arc<dyn Store>,
+        clock: &Arc<dyn Clock>,
+        entropy: &Arc<dyn Entropy>,
+    ) -> Result<LogIn, InvalidCost> {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let hasher = PasswordHasher::new(self.hash_cost, threads, Arc::clone(entropy))?;
+        Ok(LogIn::new(
+            Arc::clone(store),
+            hasher,
+            Arc::clone(clock),
+            Arc::clone(entropy),
+            self.token_lifetime,
+            self.max_tokens_per_user,
+        ))
+    }
+}
+
+impl Default for Authn {
+    fn default() -> Self {
+        Self::new()
+    }
+}

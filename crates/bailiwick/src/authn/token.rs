@@ -1,0 +1,123 @@
+//! The text of API tokens: `bw_pat_`, 30 random characters, 6 of checksum (TOK-20 to TOK-24).
+use bailiwick_core::{clock::Entropy, secret::Secret, store::TokenDigest};
+use sha2::{Digest, Sha256};
+
+/// What every personal token begins with, so that scanners find leaked ones.
+pub const PERSONAL_PREFIX: &str = "bw_pat_";
+const RANDOM_CHARS: usize = 30;
+const CHECKSUM_CHARS: usize = 6;
+const TOKEN_CHARS: usize = PERSONAL_PREFIX.len() + RANDOM_CHARS + CHECKSUM_CHARS;
+const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/// The text of an API token, which only its owner keeps: 178 bits of chance.
+#[derive(Clone, Debug)]
+pub struct TokenText(Secret<String>);
+
+impl TokenText {
+    /// A new token.
+    pub fn generate(entropy: &dyn Entropy) -> Self {
+        let mut random = String::with_capacity(RANDOM_CHARS);
+        let mut bytes = [0; 48];
+        while random.len() < RANDOM_CHARS {
+            entropy.fill(&mut bytes);
+            // 248 = 4 × 62: what is above would make some characters likelier than others (TOK-23).
+            let fair = bytes.iter().filter(|byte| **byte < 248).map(|byte| char::from(BASE62[usize::from(byte % 62)]));
+            random.extend(fair.take(RANDOM_CHARS - random.len()));
+        }
+        let checksum = checksum(&random);
+        let mut text = String::with_capacity(TOKEN_CHARS);
+        text.push_str(PERSONAL_PREFIX);
+        text.push_str(&random);
+        text.push_str(std::str::from_utf8(&checksum).expect("base 62 is ASCII"));
+        Self(Secret::new(text))
+    }
+
+    /// The text, to be shown once.
+    pub fn expose(&self) -> &str {
+        self.0.expose()
+    }
+
+    /// The part that may be shown later: the prefix and the last four characters (TOK-25).
+    pub fn display(&self) -> String {
+        let text = self.expose();
+        format!("{PERSONAL_PREFIX}…{}", &text[text.len() - 4..])
+    }
+
+    /// What the store keeps.
+    pub fn digest(&self) -> TokenDigest {
+        Sha256::digest(self.expose()).into()
+    }
+}
+
+/// The digest of `text` if it can be a token at all: right prefix, length, characters and checksum. A typo is
+/// refused here, before the store is asked (TOK-22).
+pub fn digest_if_plausible(text: &str) -> Option<TokenDigest> {
+    let rest = text.strip_prefix(PERSONAL_PREFIX)?;
+    if rest.len() != RANDOM_CHARS + CHECKSUM_CHARS || !rest.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return None;
+    }
+    let (random, sum) = rest.split_at(RANDOM_CHARS);
+    (checksum(random) == sum.as_bytes()).then(|| Sha256::digest(text).into())
+}
+
+/// CRC-32 of the random characters, in base 62, padded with `0` (TOK-20).
+fn checksum(random: &str) -> [u8; CHECKSUM_CHARS] {
+    let mut rest = crc32fast::hash(random.as_bytes());
+    let mut digits = [b'0'; CHECKSUM_CHARS];
+    for digit in digits.iter_mut().rev() {
+        *digit = BASE62[(rest % 62) as usize];
+        rest /= 62;
+    }
+    digits
+}
+
+#[cfg(test)]
+mod tests {
+    use bailiwick_core::clock::OsEntropy;
+
+    use super::*;
+
+    // TOK-20
+    #[test]
+    fn the_checksum_is_the_one_others_compute() {
+        assert_eq!(&checksum("zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ"), b"0mLq17");
+        assert_eq!(&checksum(&"A".repeat(30)), b"0uCPlr");
+    }
+
+    // TOK-22
+    #[test]
+    fn a_token_with_one_character_changed_is_implausible() {
+        let token = TokenText::generate(&OsEntropy);
+        let text = token.expose();
+        assert_eq!(digest_if_plausible(text), Some(token.digest()));
+        for at in PERSONAL_PREFIX.len()..text.len() {
+            let other = if text.as_bytes()[at] == b'x' { "y" } else { "x" };
+            let typo = format!("{}{other}{}", &text[..at], &text[at + 1..]);
+            assert_eq!(digest_if_plausible(&typo), None, "{typo}");
+        }
+        for wrong in ["", "bw_pat_", &text[..text.len() - 1], &format!("{text}a"), &text.replace("pat", "org")] {
+            assert_eq!(digest_if_plausible(wrong), None, "{wrong}");
+        }
+    }
+
+    // TOK-23: every one of the 62 characters occurs about as often as any other.
+    #[test]
+    fn the_characters_are_fair() {
+        let mut counts = [0_u32; 128];
+        for _ in 0..2000 {
+            for byte in TokenText::generate(&OsEntropy).expose()[PERSONAL_PREFIX.len()..][..RANDOM_CHARS].bytes() {
+                counts[usize::from(byte)] += 1;
+            }
+        }
+        let expected = 2000.0 * 30.0 / 62.0;
+        for byte in BASE62 {
+            let off = (f64::from(counts[usize::from(*byte)]) - expected).abs() / expected;
+            assert!(off < 0.25, "{} is off by {off}", char::from(*byte));
+        }
+    }
+
+    #[test]
+    fn a_token_prints_as_redacted() {
+        assert!(!format!("{:?}", TokenText::generate(&OsEntropy)).contains("bw_pat_"));
+    }
+}

@@ -1,0 +1,104 @@
+//! Says who may call a handler.
+//!
+//! The first argument of every handler on [`Routes`](crate::routes::Routes) is a gate (I6):
+//!
+//! | gate | who passes | else |
+//! |---|---|---|
+//! | [`Access<R, Op>`] | whoever the rules of `R` let do `Op` in the scope that the path names | 401, 404, 403 |
+//! | [`Authenticated`] | whoever has a valid credential | 401 |
+//! | [`Anyone`] | everyone | |
+//!
+//! A gate reads the [`Principal`] that some layer found, however it came, and no byte of the body: nobody uploads to
+//! a place they may not write to (PIP-02).
+//!
+//! # Security
+//! For a caller who is no member, an organisation that exists answers like one that does not (I8). The membership is
+//! read for every request, so a change of rights acts at once (ACL-09).
+mod access;
+mod context;
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use bailiwick_core::identity::{Membership, Principal};
+use http::request::Parts;
+
+pub use self::{
+    access::{Access, Guarded, TenantMember},
+    context::Context,
+};
+use crate::problem::Problem;
+
+/// The name of the path parameter that names the organisation.
+pub const TENANT_PARAMETER: &str = "org";
+
+/// An argument that says who may call the handler. It must be the first.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say who may call the handler",
+    note = "the gates are Access<Resource, Operation>, Authenticated and Anyone"
+)]
+pub trait Gate {}
+
+impl<R, Op> Gate for Access<R, Op> {}
+impl Gate for TenantMember {}
+impl Gate for Authenticated {}
+impl Gate for Anyone {}
+
+/// Whoever has a valid credential.
+#[derive(Clone, Debug)]
+pub struct Authenticated(pub Principal);
+
+impl<S: Send + Sync> FromRequestParts<S> for Authenticated {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        principal(parts).map(Self)
+    }
+}
+
+/// Everyone; the principal, if there is one.
+#[derive(Clone, Debug)]
+pub struct Anyone(pub Option<Principal>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Anyone {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        Ok(Self(parts.extensions.get().cloned()))
+    }
+}
+
+fn principal(parts: &Parts) -> Result<Principal, Problem> {
+    parts.extensions.get::<Principal>().cloned().ok_or_else(Problem::unauthenticated)
+}
+
+/// Finds the principal's place in the organisation that the path names.
+async fn membership<S: Send + Sync>(
+    parts: &mut Parts,
+    state: &S,
+    context: &Context,
+    principal: &Principal,
+) -> Result<Membership, Problem> {
+    let parameters = RawPathParams::from_request_parts(parts, state).await.map_err(|_| Problem::not_found())?;
+    let slug = parameters.iter().find(|(name, _)| *name == TENANT_PARAMETER).map(|(_, value)| value);
+    // A route without the parameter is a defect of the application; it lets nobody in.
+    let slug = slug.ok_or_else(Problem::internal)?;
+    context.membership(principal, slug, parts).await
+}
+
+/// Why a gate stays shut for someone whose credential is good.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Denial {
+    /// They may not know what is behind it.
+    Hidden,
+    /// They may know, but not do this.
+    Forbidden,
+}
+
+impl From<Denial> for Problem {
+    fn from(denial: Denial) -> Self {
+        match denial {
+            // The same answer as for what does not exist: a guesser must not learn that it does (I8).
+            Denial::Hidden => Self::not_found(),
+            Denial::Forbidden => Self::forbidden(),
+        }
+    }
+}

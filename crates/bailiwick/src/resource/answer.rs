@@ -1,0 +1,58 @@
+//! Answers with one object, for the handlers of resources and for your own.
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde::Serialize;
+
+use super::{ETag, etag};
+use crate::problem::Problem;
+
+/// 200 with the object, or 304 if `If-None-Match` says that the client has it already (CND-02).
+///
+/// # Errors
+/// 400 if `If-None-Match` is no list of entity tags.
+pub fn found<V: Serialize>(
+    headers: &HeaderMap,
+    tag: Option<ETag>,
+    view: impl FnOnce() -> V,
+) -> Result<Response, Problem> {
+    if etag::client_has(headers, tag)? {
+        return Ok(tagged(StatusCode::NOT_MODIFIED.into_response(), tag));
+    }
+    changed(tag, &view())
+}
+
+/// 200 with the object as it is now.
+///
+/// # Errors
+/// 500 if the view cannot be written as JSON.
+pub fn changed<V: Serialize>(tag: Option<ETag>, view: &V) -> Result<Response, Problem> {
+    Ok(tagged(json(StatusCode::OK, view)?, tag))
+}
+
+/// 201 with the new object, and where it is.
+///
+/// # Errors
+/// 500 if the view cannot be written as JSON.
+pub fn created<V: Serialize>(location: &str, tag: Option<ETag>, view: &V) -> Result<Response, Problem> {
+    let mut response = tagged(json(StatusCode::CREATED, view)?, tag);
+    let location = HeaderValue::try_from(location).map_err(|error| Problem::internal().because(error))?;
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(response)
+}
+
+pub(super) fn json<T: Serialize>(status: StatusCode, body: &T) -> Result<Response, Problem> {
+    let mut bytes = Vec::with_capacity(1024);
+    serde_json::to_writer(&mut bytes, body).map_err(|error| Problem::internal().because(error))?;
+    let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    Ok((status, [content_type], bytes).into_response())
+}
+
+fn tagged(mut response: Response, tag: Option<ETag>) -> Response {
+    if let Some(tag) = tag {
+        let headers = response.headers_mut();
+        headers.insert(header::ETAG, tag.to_value());
+        // Not `no-store`: a client must be able to keep what it asks to be told the change of (CND-11).
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    }
+    response
+}

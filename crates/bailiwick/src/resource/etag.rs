@@ -1,0 +1,149 @@
+//! Entity tags and preconditions (RFC 9110 §13).
+use bailiwick_core::{model::Model, query::Precondition};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use smallvec::SmallVec;
+
+use crate::problem::Problem;
+
+/// A strong entity tag, `"v1-7"`: the representation, and the row's version (CND-08).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ETag(i64);
+
+const PREFIX: &str = "v1-";
+
+impl ETag {
+    /// The tag of a row, if its model keeps versions.
+    pub fn of<M: Model>(row: &M) -> Option<Self> {
+        row.version().map(Self)
+    }
+
+    /// The tag of version `version` of an object.
+    pub const fn of_version(version: i64) -> Self {
+        Self(version)
+    }
+
+    /// The tag as a header's value.
+    pub fn to_value(self) -> HeaderValue {
+        HeaderValue::try_from(format!("\"{PREFIX}{}\"", self.0)).expect("digits are ASCII")
+    }
+
+    fn read(opaque: &str) -> Option<Self> {
+        let digits = opaque.strip_prefix(PREFIX)?;
+        let version = digits.parse().ok()?;
+        // "007" and "+7" are other tags than "7".
+        (Self(version).to_value() == format!("\"{opaque}\"")).then_some(Self(version))
+    }
+}
+
+/// What `If-Match` demands of the row.
+///
+/// # Errors
+/// 400 if the field is no list of entity tags; 428 if it is absent and `required`.
+pub(super) fn precondition(headers: &HeaderMap, required: bool) -> Result<Precondition, Problem> {
+    let Some(tags) = read_tags(headers, &header::IF_MATCH)? else {
+        return if required { Err(Problem::precondition_required()) } else { Ok(Precondition::None) };
+    };
+    Ok(match tags {
+        // The write finds out by itself whether there is a row.
+        Tags::Any => Precondition::None,
+        // Strong comparison: a weak tag matches nothing (CND-01).
+        Tags::These(tags) => {
+            let strong = tags.iter().filter(|tag| !tag.weak);
+            Precondition::VersionIn(strong.filter_map(|tag| tag.tag).map(|ETag(version)| version).collect())
+        }
+    })
+}
+
+/// Whether `If-None-Match` says that the client has `current` already, which is a 304 (CND-02).
+///
+/// # Errors
+/// 400 if the field is no list of entity tags.
+pub(super) fn client_has(headers: &HeaderMap, current: Option<ETag>) -> Result<bool, Problem> {
+    Ok(match read_tags(headers, &header::IF_NONE_MATCH)? {
+        None => false,
+        Some(Tags::Any) => true,
+        Some(Tags::These(tags)) => current.is_some_and(|current| tags.iter().any(|tag| tag.tag == Some(current))),
+    })
+}
+
+enum Tags {
+    Any,
+    These(SmallVec<[Tag; 2]>),
+}
+
+struct Tag {
+    weak: bool,
+    /// None for a tag that is none of ours: it matches nothing.
+    tag: Option<ETag>,
+}
+
+/// Reads a list of entity tags, which may stand in several fields (CND-10).
+fn read_tags(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Tags>, Problem> {
+    let malformed = || Problem::malformed_request(format!("{name} must be * or a list of quoted entity tags"));
+    let mut tags = SmallVec::new();
+    let mut any = false;
+    let mut fields = 0;
+    for field in headers.get_all(name) {
+        fields += 1;
+        let mut rest = field.to_str().map_err(|_| malformed())?.trim_matches([' ', '\t']);
+        if rest == "*" {
+            any = true;
+            continue;
+        }
+        loop {
+            rest = rest.trim_start_matches([' ', '\t', ',']);
+            if rest.is_empty() {
+                break;
+            }
+            let (weak, quoted) = match rest.strip_prefix("W/") {
+                Some(quoted) => (true, quoted),
+                None => (false, rest),
+            };
+            let inside = quoted.strip_prefix('"').ok_or_else(malformed)?;
+            let (opaque, after) = inside.split_once('"').ok_or_else(malformed)?;
+            tags.push(Tag { weak, tag: ETag::read(opaque) });
+            rest = after.trim_start_matches([' ', '\t']);
+            if !rest.is_empty() && !rest.starts_with(',') {
+                return Err(malformed());
+            }
+        }
+    }
+    match (fields, any, tags.is_empty()) {
+        (0, ..) => Ok(None),
+        (1, true, true) => Ok(Some(Tags::Any)),
+        (_, false, false) => Ok(Some(Tags::These(tags))),
+        _ => Err(malformed()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn if_match(fields: &[&str]) -> Result<Precondition, Problem> {
+        let mut headers = HeaderMap::new();
+        for field in fields {
+            headers.append(header::IF_MATCH, HeaderValue::from_str(field).unwrap());
+        }
+        precondition(&headers, false)
+    }
+
+    fn versions(versions: &[i64]) -> Precondition {
+        Precondition::VersionIn(versions.iter().copied().collect())
+    }
+
+    // CND-01, CND-10
+    #[test]
+    fn if_match_is_read_by_strong_comparison() {
+        assert_eq!(if_match(&[]).unwrap(), Precondition::None);
+        assert_eq!(if_match(&["*"]).unwrap(), Precondition::None);
+        assert_eq!(if_match(&["\"v1-7\""]).unwrap(), versions(&[7]));
+        assert_eq!(if_match(&["\"v1-7\", \"v1-8\"", "\"v1-9\""]).unwrap(), versions(&[7, 8, 9]));
+        for never in ["W/\"v1-7\"", "\"v1-07\"", "\"v1-+7\"", "\"v2-7\"", "\"x,y\"", "\"\""] {
+            assert_eq!(if_match(&[never]).unwrap(), versions(&[]), "{never}");
+        }
+        for wrong in [&["v1-7"][..], &["*, \"v1-7\""], &["*", "*"], &["*", "\"v1-7\""], &[""], &["\"v1-7"], &["\"a\"\"b\""]] {
+            assert!(if_match(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

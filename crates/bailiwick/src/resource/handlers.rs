@@ -1,0 +1,131 @@
+//! The five handlers that every resource has.
+use axum::{
+    extract::{FromRef, FromRequestParts, RawPathParams, State},
+    response::Response,
+};
+use bailiwick_core::{
+    access::{Create, Delete, List, Retrieve, Update},
+    db::Db,
+    id::Id,
+    model::{self, Assignments},
+    query::{ListQuery, Precondition, QueryError},
+};
+use http::{HeaderMap, StatusCode, Uri, header, request::Parts};
+
+use super::{CanonicalUrl, ETag, JsonBody, PageBody, Resource, Settings, answer, etag};
+use crate::{gate::Access, problem::Problem};
+
+pub(super) async fn list<R: Resource>(
+    access: Access<R, List>,
+    State(db): State<Db>,
+    State(settings): State<Settings>,
+    url: CanonicalUrl,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    let raw_query = uri.query().unwrap_or_default();
+    let parameters = form_urlencoded::parse(raw_query.as_bytes());
+    let query = ListQuery::parse(parameters, &settings.pages).map_err(|error| match error {
+        QueryError::NoSuchPage => Problem::not_found(),
+        QueryError::Invalid(errors) => Problem::validation(errors),
+    })?;
+    let page = db.list(&access, &query).await?;
+    let page = PageBody::<R::View>::new(page, url.as_str(), raw_query);
+    let link = page.link_header();
+    let mut response = answer::json(StatusCode::OK, &page)?;
+    if let Some(link) = link {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Ok(response)
+}
+
+pub(super) async fn retrieve<R: Resource>(
+    access: Access<R, Retrieve>,
+    State(db): State<Db>,
+    Key(key): Key<R>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let row = db.retrieve(&access, key).await?;
+    let tag = ETag::of(&row);
+    answer::found(&headers, tag, || R::View::from(row))
+}
+
+pub(super) async fn create<R: Resource>(
+    access: Access<R, Create>,
+    State(db): State<Db>,
+    url: CanonicalUrl,
+    JsonBody(new): JsonBody<R::New>,
+) -> Result<Response, Problem> {
+    let row = db.create(&access, model::Body::into_assignments(new)).await?;
+    let (tag, key) = (ETag::of(&row), row.key());
+    answer::created(&url.child(&key.to_string()), tag, &R::View::from(row))
+}
+
+pub(super) async fn replace<R: Resource>(
+    access: Access<R, Update>,
+    State(db): State<Db>,
+    Key(key): Key<R>,
+    Expected(precondition): Expected,
+    JsonBody(new): JsonBody<R::New>,
+) -> Result<Response, Problem> {
+    change(&access, &db, key, precondition, model::Body::into_assignments(new)).await
+}
+
+pub(super) async fn patch<R: Resource>(
+    access: Access<R, Update>,
+    State(db): State<Db>,
+    Key(key): Key<R>,
+    Expected(precondition): Expected,
+    JsonBody(patch): JsonBody<R::Patch>,
+) -> Result<Response, Problem> {
+    change(&access, &db, key, precondition, model::Body::into_assignments(patch)).await
+}
+
+async fn change<R: Resource>(
+    access: &Access<R, Update>,
+    db: &Db,
+    key: R::Key,
+    precondition: Precondition,
+    assignments: Assignments<R>,
+) -> Result<Response, Problem> {
+    let row = db.update(access, key, assignments, precondition).await?;
+    let tag = ETag::of(&row);
+    answer::changed(tag, &R::View::from(row))
+}
+
+pub(super) async fn delete<R: Resource>(
+    access: Access<R, Delete>,
+    State(db): State<Db>,
+    Key(key): Key<R>,
+    Expected(precondition): Expected,
+) -> Result<StatusCode, Problem> {
+    db.delete(&access, key, precondition).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The key in the path. What is no key names nothing, and is answered so.
+pub(super) struct Key<R: Resource>(R::Key);
+
+impl<R: Resource, S: Send + Sync> FromRequestParts<S> for Key<R> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let parameters = RawPathParams::from_request_parts(parts, state).await.map_err(|_| Problem::not_found())?;
+        let id = parameters.iter().find(|(name, _)| *name == "id").map(|(_, value)| value);
+        let id: Id<R> = id.and_then(|id| id.parse().ok()).ok_or_else(Problem::not_found)?;
+        Ok(Self(id.as_uuid().into()))
+    }
+}
+
+/// The version of the row that the client expects, by `If-Match`.
+pub(super) struct Expected(Precondition);
+
+impl<S: Send + Sync> FromRequestParts<S> for Expected
+where
+    Settings: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        etag::precondition(&parts.headers, Settings::from_ref(state).require_if_match).map(Self)
+    }
+}

@@ -1,0 +1,189 @@
+//! Routes: each with a handler that says who may call it.
+use axum::{
+    extract::FromRef,
+    handler::Handler,
+    routing::{MethodFilter, MethodRouter},
+};
+use http::{HeaderValue, Method};
+
+use crate::{
+    gate::{self, Gate, TENANT_PARAMETER, TenantMember},
+    problem::Problem,
+    throttle,
+};
+
+/// Handlers by method and path, each guarded by the gate that is its first argument (I6).
+///
+/// A handler without a gate does not compile:
+///
+/// ```compile_fail
+/// use bailiwick::routes::Routes;
+///
+/// async fn open_to_all() -> &'static str {
+///     "hello"
+/// }
+/// let _: Routes = Routes::new().get("/hello", open_to_all);
+/// ```
+///
+/// ```
+/// use bailiwick::{gate::Anyone, routes::Routes};
+///
+/// async fn open_to_all(_: Anyone) -> &'static str {
+///     "hello"
+/// }
+/// let _: Routes = Routes::new().get("/hello", open_to_all);
+/// ```
+#[derive(Debug)]
+pub struct Routes<S = crate::app::State> {
+    routes: Vec<Route<S>>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Route<S> {
+    pub(crate) method: Method,
+    /// The template, beginning and ending in a slash.
+    pub(crate) path: String,
+    pub(crate) handler: MethodRouter<S>,
+    pub(crate) scope: Option<(&'static str, throttle::By)>,
+    pub(crate) credential_in_body: bool,
+}
+
+/// Argument lists that begin with a gate: what [`Routes`] accepts (I6).
+#[diagnostic::on_unimplemented(
+    message = "the handler does not say who may call it",
+    label = "the first argument of this handler is no gate",
+    note = "make the first argument Access<Resource, Operation>, Authenticated or Anyone (see bailiwick::gate)"
+)]
+pub trait GateFirst {}
+
+macro_rules! gate_first {
+    ($($argument:ident)*) => {
+        impl<M, G: Gate, $($argument),*> GateFirst for (M, G, $($argument,)*) {}
+    };
+}
+
+gate_first!();
+gate_first!(A);
+gate_first!(A B);
+gate_first!(A B C);
+gate_first!(A B C D);
+gate_first!(A B C D E);
+gate_first!(A B C D E F);
+gate_first!(A B C D E F H);
+
+impl<S: Clone + Send + Sync + 'static> Routes<S> {
+    /// No routes yet.
+    pub const fn new() -> Self {
+        Self { routes: Vec::new() }
+    }
+
+    /// Answers `GET` and `HEAD` on `path`, relative to the version: `/orgs/{org}/tasks/{id}/close`.
+    #[must_use]
+    pub fn get<H: Handler<T, S>, T: GateFirst + 'static>(self, path: &str, handler: H) -> Self {
+        self.add(Method::GET, MethodFilter::GET, path, handler)
+    }
+
+    /// Answers `POST` on `path`.
+    #[must_use]
+    pub fn post<H: Handler<T, S>, T: GateFirst + 'static>(self, path: &str, handler: H) -> Self {
+        self.add(Method::POST, MethodFilter::POST, path, handler)
+    }
+
+    /// Answers `PUT` on `path`.
+    #[must_use]
+    pub fn put<H: Handler<T, S>, T: GateFirst + 'static>(self, path: &str, handler: H) -> Self {
+        self.add(Method::PUT, MethodFilter::PUT, path, handler)
+    }
+
+    /// Answers `PATCH` on `path`.
+    #[must_use]
+    pub fn patch<H: Handler<T, S>, T: GateFirst + 'static>(self, path: &str, handler: H) -> Self {
+        self.add(Method::PATCH, MethodFilter::PATCH, path, handler)
+    }
+
+    /// Answers `DELETE` on `path`.
+    #[must_use]
+    pub fn delete<H: Handler<T, S>, T: GateFirst + 'static>(self, path: &str, handler: H) -> Self {
+        self.add(Method::DELETE, MethodFilter::DELETE, path, handler)
+    }
+
+    /// Gives the route added last a throttle scope of its own, whose rate the application's policies name.
+    ///
+    /// # Panics
+    /// If no route was added: routes are built at start.
+    #[must_use]
+    pub fn throttled(mut self, scope: &'static str, by: throttle::By) -> Self {
+        self.last().scope = Some((scope, by));
+        self
+    }
+
+    /// Says that the route added last takes its credential in the body, so that `Authorization` is ignored there.
+    ///
+    /// # Panics
+    /// If no route was added: routes are built at start.
+    #[must_use]
+    pub fn credential_in_body(mut self) -> Self {
+        self.last().credential_in_body = true;
+        self
+    }
+
+    /// These routes and `others`.
+    #[must_use]
+    pub fn and(mut self, others: Self) -> Self {
+        self.routes.extend(others.routes);
+        self
+    }
+
+    pub(crate) fn into_inner(self) -> Vec<Route<S>> {
+        self.routes
+    }
+
+    fn last(&mut self) -> &mut Route<S> {
+        self.routes.last_mut().expect("a route was added before it is described")
+    }
+
+    fn add<H: Handler<T, S>, T: 'static>(
+        mut self,
+        method: Method,
+        filter: MethodFilter,
+        path: &str,
+        handler: H,
+    ) -> Self {
+        assert!(path.starts_with('/'), "the path {path} begins with a slash");
+        let path = format!("{}/", path.trim_end_matches('/'));
+        let handler = MethodRouter::new().on(filter, handler);
+        self.routes.push(Route { method, path, handler, scope: None, credential_in_body: false });
+        self
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Gives a path the answer to methods it does not have: 405 with `Allow`, for whoever may know of the path at all
+/// (ERR-23).
+pub(crate) fn with_method_not_allowed<S>(path: &str, methods: &[Method], router: MethodRouter<S>) -> MethodRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+    gate::Context: FromRef<S>,
+{
+    let mut allowed: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    if methods.contains(&Method::GET) {
+        allowed.push("HEAD");
+    }
+    allowed.sort_unstable();
+    let allow = HeaderValue::try_from(allowed.join(", ")).expect("methods are ASCII");
+    let refuse = move || {
+        let problem = Problem::method_not_allowed(allow.clone());
+        async move { problem }
+    };
+    let tenant = format!("{{{TENANT_PARAMETER}}}");
+    if path.split('/').any(|segment| segment == tenant) {
+        router.fallback(move |_: TenantMember| refuse())
+    } else {
+        router.fallback(refuse)
+    }
+}

@@ -1,0 +1,144 @@
+//! Spends quotas, and tells what is left of them.
+use std::{
+    fmt::Write,
+    future::Future,
+    net::{IpAddr, Ipv4Addr},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::extract::MatchedPath;
+use bailiwick_core::{
+    identity::Principal,
+    request::{Facts, PeerAddr},
+    store::{Caller, Charge, CounterKey, Verdict},
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use tower_service::Service;
+
+use super::{By, Throttle, ThrottleLayer};
+use crate::problem::Problem;
+
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// See [`ThrottleLayer`].
+#[derive(Clone, Debug)]
+pub struct ThrottleService<S> {
+    inner: S,
+    layer: ThrottleLayer,
+}
+
+impl<S> ThrottleService<S> {
+    pub(super) fn new(inner: S, layer: ThrottleLayer) -> Self {
+        Self { inner, layer }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for ThrottleService<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
+    R: Default,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let charges = self.layer.throttle.charges(&request);
+        let next = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, next);
+        let layer = self.layer.clone();
+        Box::pin(async move {
+            let verdicts = match layer.counters.spend(&charges).await {
+                Ok(verdicts) => verdicts,
+                Err(_) if request.method().is_safe() => return inner.call(request).await,
+                Err(error) => return Ok(Problem::unavailable().because(error).answer()),
+            };
+            let mut response = if verdicts.iter().all(|verdict| verdict.allowed) {
+                inner.call(request).await?
+            } else {
+                refuse(&charges, &verdicts, request.extensions().get::<Facts>()).answer()
+            };
+            tell(response.headers_mut(), &charges, &verdicts);
+            Ok(response)
+        })
+    }
+}
+
+impl Throttle {
+    fn charges<B>(&self, request: &Request<B>) -> Vec<Charge> {
+        let extensions = request.extensions();
+        let principal = extensions.get::<Principal>();
+        let address = || {
+            // A request that came by no connection came from a test or from this process itself.
+            let peer = extensions.get::<PeerAddr>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.0.ip());
+            Caller::from_address(peer)
+        };
+        let mut charges = Vec::with_capacity(2);
+        charges.push(match principal {
+            Some(principal) => charge("user", Caller::User(principal.user_id()), self.user),
+            None => charge("anon", address(), self.anon),
+        });
+        if let Some(template) = extensions.get::<MatchedPath>().filter(|_| !self.scoped.is_empty()) {
+            for scope in self.scopes_of(request.method(), template.as_str()) {
+                let caller = match (scope.by, principal) {
+                    (By::Principal, Some(principal)) => Caller::User(principal.user_id()),
+                    (By::Principal, None) | (By::Address, _) => address(),
+                };
+                charges.push(charge(scope.name, caller, scope.rate));
+            }
+        }
+        charges
+    }
+}
+
+fn charge(policy: &'static str, caller: Caller, rate: bailiwick_core::units::Rate) -> Charge {
+    Charge { key: CounterKey { policy, caller }, rate }
+}
+
+fn refuse(charges: &[Charge], verdicts: &[Verdict], facts: Option<&Facts>) -> Problem {
+    let violated = || charges.iter().zip(verdicts).filter(|(_, verdict)| !verdict.allowed);
+    let wait = violated().map(|(_, verdict)| verdict.next).max().unwrap_or_default();
+    if let Some(facts) = facts
+        && let Some((charge, _)) = violated().next_back()
+    {
+        facts.set_throttled(charge.key.policy);
+    }
+    Problem::throttled(wait, violated().map(|(charge, _)| charge.key.policy))
+}
+
+/// Writes `RateLimit-Policy: "user";q=600;w=60` and `RateLimit: "user";r=599;t=1`.
+fn tell(headers: &mut HeaderMap, charges: &[Charge], verdicts: &[Verdict]) {
+    let mut policy = String::with_capacity(32 * charges.len());
+    let mut left = String::with_capacity(32 * charges.len());
+    for (charge, verdict) in charges.iter().zip(verdicts) {
+        if !policy.is_empty() {
+            policy.push_str(", ");
+            left.push_str(", ");
+        }
+        let name = charge.key.policy;
+        let (quota, window) = (charge.rate.limit(), charge.rate.window().as_secs());
+        // Written to memory, which cannot fail.
+        let _ = write!(policy, "\"{name}\";q={quota};w={window}");
+        let _ = write!(left, "\"{name}\";r={}", verdict.remaining);
+        if verdict.next > Duration::ZERO {
+            let _ = write!(left, ";t={}", seconds_up(verdict.next));
+        }
+    }
+    let value = |text: String| HeaderValue::try_from(text).expect("names of policies are plain ASCII");
+    headers.insert(RATE_LIMIT_POLICY, value(policy));
+    headers.insert(RATE_LIMIT, value(left));
+}
+
+/// THR-26: rounded up, so that nobody comes back too early.
+fn seconds_up(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}

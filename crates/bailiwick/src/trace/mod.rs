@@ -1,0 +1,31 @@
+//! The access log: one line for every request, whatever became of it.
+//!
+//! A [`TraceLayer`] writes it to a [`Log`], in JSON with these members, each of them always there:
+//! `timestamp`, `level`, `event` (`http_request`), `request_id`, `method`, `route`, `path`, `status`,
+//! `duration_ms`, `user_id`, `org`, `remote_addr`, `bytes_out` (of the body), `throttled` (the scope that refused
+//! it), `denied_by` (the rule). What is not known is `null`. What only the layers inside can know, they put into the
+//! [`Facts`](bailiwick_core::request::Facts) of the request.
+//!
+//! - The line is written when the answer has ended. If the client goes away before the answer begins, or the
+//!   server stops, the status is 499, which is never sent.
+//! - `level` is `error` for a status of 500 and above, else `info`.
+//! - The cause of a failure is a line of its own, with the `event` `request_failed` and the same `request_id`.
+//!
+//! # Security
+//! No query, header, cookie or body is ever written (LOG-03). All text is escaped, so that no request can begin a
+//! line, colour a terminal or turn text around, and it is cut at a length (LOG-04). A log that cannot be written, or
+//! only slowly, does not slow down requests: lines are dropped and counted (LOG-05).
+mod body;
+mod layer;
+mod line;
+mod log;
+mod service;
+#[cfg(test)]
+mod tests;
+
+pub use self::{
+    body::TraceBody,
+    layer::TraceLayer,
+    log::{Format, InvalidFormat, Log, LogWriter},
+    service::{TraceFuture, TraceService},
+};

@@ -1,0 +1,160 @@
+//! The service behind [`TraceLayer`](super::TraceLayer).
+use std::{
+    error::Error,
+    future::Future,
+    net::IpAddr,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bailiwick_core::request::{Facts, PeerAddr, RequestId, Unread};
+use http::{Method, Request, Response, Uri};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+use tracing::Level;
+
+use super::{Log, TraceBody};
+use crate::problem::Cause;
+
+/// See [`TraceLayer`](super::TraceLayer).
+#[derive(Clone, Debug)]
+pub struct TraceService<S> {
+    inner: S,
+    log: Log,
+}
+
+impl<S> TraceService<S> {
+    pub(super) fn new(inner: S, log: Log) -> Self {
+        Self { inner, log }
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for TraceService<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+{
+    type Response = Response<TraceBody<ResBody>>;
+    type Error = S::Error;
+    type Future = TraceFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let entry = Entry::begin(self.log.clone(), &mut request);
+        TraceFuture { future: self.inner.call(request), entry: Some(entry) }
+    }
+}
+
+/// What goes into a request's line. The line is written when the entry is dropped: at the end of the answer, or
+/// where the request was given up.
+#[derive(Debug)]
+pub(super) struct Entry {
+    log: Log,
+    started: Duration,
+    request_id: Option<RequestId>,
+    line: Option<(Method, Uri)>,
+    remote: Option<IpAddr>,
+    facts: Facts,
+    status: u16,
+    bytes_out: u64,
+}
+
+/// The client went away before the answer began. Never sent.
+const CLIENT_GONE: u16 = 499;
+
+impl Entry {
+    fn begin<B>(log: Log, request: &mut Request<B>) -> Self {
+        let facts = Facts::new();
+        request.extensions_mut().insert(facts.clone());
+        let extensions = request.extensions();
+        Self {
+            started: log.clock().monotonic(),
+            request_id: extensions.get::<RequestId>().cloned(),
+            line: match extensions.get::<Unread>() {
+                Some(Unread) => None,
+                None => Some((request.method().clone(), request.uri().clone())),
+            },
+            remote: extensions.get::<PeerAddr>().map(|peer| peer.0.ip()),
+            facts,
+            status: CLIENT_GONE,
+            bytes_out: 0,
+            log,
+        }
+    }
+
+    pub(super) fn count(&mut self, bytes: usize) {
+        self.bytes_out += bytes as u64;
+    }
+
+    /// Writes the cause of a failure. What is wrong with the request and not with the server is worth a line only
+    /// when somebody looks closely.
+    fn explain(&self, Cause(cause): &Cause) {
+        let level = if self.status >= 500 { Level::ERROR } else { Level::DEBUG };
+        if !self.log.takes(level) {
+            return;
+        }
+        let mut text = cause.to_string();
+        let mut next = cause.source();
+        while let Some(source) = next {
+            text.push_str(": ");
+            text.push_str(&source.to_string());
+            next = source.source();
+        }
+        self.log.line(level, "request_failed", |line| {
+            line.plain("request_id", self.request_id.as_ref());
+            line.number("status", self.status.into());
+            line.text("cause", Some(&text));
+        });
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let level = if self.status >= 500 { Level::ERROR } else { Level::INFO };
+        self.log.line(level, "http_request", |line| {
+            line.plain("request_id", self.request_id.as_ref());
+            line.text("method", self.line.as_ref().map(|(method, _)| method.as_str()));
+            line.text("route", self.facts.route());
+            line.text("path", self.line.as_ref().map(|(_, uri)| uri.path()));
+            line.number("status", self.status.into());
+            line.millis("duration_ms", self.log.clock().monotonic().saturating_sub(self.started));
+            line.plain("user_id", self.facts.user_id());
+            line.text("org", self.facts.org());
+            line.plain("remote_addr", self.remote);
+            line.number("bytes_out", self.bytes_out);
+            line.text("throttled", self.facts.throttled());
+            line.text("denied_by", self.facts.denied_by());
+        });
+    }
+}
+
+pin_project! {
+    /// The future of [`TraceService`].
+    #[derive(Debug)]
+    pub struct TraceFuture<F> {
+        #[pin]
+        future: F,
+        entry: Option<Entry>,
+    }
+}
+
+impl<F, B, E> Future for TraceFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<TraceBody<B>>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = ready!(this.future.poll(cx))?;
+        let mut entry = this.entry.take().expect("a future is not polled after it was ready");
+        entry.status = response.status().as_u16();
+        if let Some(cause) = response.extensions_mut().remove::<Cause>() {
+            entry.explain(&cause);
+        }
+        Poll::Ready(Ok(response.map(|body| TraceBody::new(body, entry))))
+    }
+}

@@ -1,0 +1,3 @@
+//! What the framework promises, seen from outside. One binary, one file a topic.
+mod derive;
+mod serve;
