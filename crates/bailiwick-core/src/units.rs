@@ -245,8 +245,8 @@ pub struct Rate {
 
 impl Rate {
     /// What [`FromStr`] accepts, in words.
-    pub const ACCEPTS: &str = "a rate `N/unit` or `N/<k>unit` such as `60/min` or `10/15min`, N and k at least \
-         1, the unit one of s, sec, second, m, min, minute, h, hour, d, day";
+    pub const ACCEPTS: &str = "a rate `N/unit` or `N/<k>unit` such as `60/min` or `10/15min`, N and k \
+         at least 1, the unit one of s, sec, second, m, min, minute, h, hour, d, day";
 
     /// The longest window: 365 days.
     pub const MAX_WINDOW: Duration = Duration::from_secs(365 * DAY);
@@ -686,8 +686,9 @@ mod tests {
         let error = "5/month".parse::<Rate>().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "after the slash stands a unit of time; accepted is a rate `N/unit` or `N/<k>unit` such as `60/min` \
-             or `10/15min`, N and k at least 1, the unit one of s, sec, second, m, min, minute, h, hour, d, day"
+            "after the slash stands a unit of time; accepted is a rate `N/unit` or `N/<k>unit` such as \
+             `60/min` or `10/15min`, N and k at least 1, the unit one of s, sec, second, m, min, minute, h, \
+             hour, d, day"
         );
     }
 

@@ -2,7 +2,7 @@
 use std::{future::Future, io, sync::Arc};
 
 use bailiwick::{
-    app::{App, BuildError, serve::ServeOptions},
+    app::{App, BuildError, Builder, Ready, serve::ServeOptions},
     authn::{Authn, password::HashCost},
     clock::SystemClock,
     hosts::{AllowedHosts, InvalidHost},
@@ -40,6 +40,18 @@ pub enum ApplicationError {
 /// # Errors
 /// Names the setting that is wrong.
 pub fn build(settings: &Settings, store: Arc<dyn Store>, log: Log) -> Result<App, ApplicationError> {
+    Ok(assemble(settings, store, log)?.build()?)
+}
+
+/// The application before it is built, for whoever brings a clock of their own.
+///
+/// # Errors
+/// Names the setting that is wrong.
+pub fn assemble(
+    settings: &Settings,
+    store: Arc<dyn Store>,
+    log: Log,
+) -> Result<Builder<Ready>, ApplicationError> {
     let hosts = AllowedHosts::parse(settings.server.allowed_hosts.iter().map(config::HostPattern::as_str))?;
     let limits = LimitsLayer::new()
         .max_body(settings.limits.body)
@@ -49,7 +61,7 @@ pub fn build(settings: &Settings, store: Arc<dyn Store>, log: Log) -> Result<App
         .token_lifetime(settings.tokens.default_lifetime.as_duration())
         .max_tokens_per_user(settings.tokens.max_per_user.get());
     let rates = &settings.throttle.rates;
-    let app = App::builder()
+    let builder = App::builder()
         .store(store)
         .authenticate(authn)
         .tenancy(TenantFrom::path())
@@ -65,9 +77,8 @@ pub fn build(settings: &Settings, store: Arc<dyn Store>, log: Log) -> Result<App
                 .throttle_scope("login", rates.login)
                 .resources(answers(settings));
             if settings.throttle.enabled { policies } else { policies.insecure_no_throttle() }
-        })
-        .build()?;
-    Ok(app)
+        });
+    Ok(builder)
 }
 
 /// Opens the access log that the settings describe.

@@ -317,7 +317,7 @@ fn plain_http_outside(subject: &Subject<'_>, found: &mut Found) {
                 "{} is reached from other machines, without encryption and without a proxy that adds it",
                 server.bind
             ),
-            "bind to 127.0.0.1, behind a proxy with https on this machine; a proxy on another one is declared in \
+            "bind to 127.0.0.1, behind a proxy with https on this machine; a proxy elsewhere is declared in \
              server.trusted_proxies",
         );
     }
@@ -426,7 +426,7 @@ fn database_without_tls(subject: &Subject<'_>, found: &mut Found) {
         found.warning(
             "database.url",
             format!("the connection to {host} is not encrypted"),
-            "reach the database by a private network or a tunnel, and then accept this finding in check.allow",
+            "use a private network or a tunnel, and then accept this finding in check.allow",
         );
     }
 }
@@ -455,7 +455,7 @@ fn weak_hash(subject: &Subject<'_>, found: &mut Found) {
     if passwords.argon2_memory_kib.get() < least {
         found.error_in_production(
             "passwords.argon2_memory_kib",
-            format!("at this number of iterations a hash in less than {least} KiB is too cheap to guess (ASVS 5.0)"),
+            format!("with so few iterations a hash below {least} KiB is too cheap to guess (ASVS 5.0)"),
             format!("set it to at least {least}"),
         );
     }
@@ -543,12 +543,12 @@ mod tests {
                 "",
             ),
             (
-                "secrets.master_key_fallbacks = ['0101010101010101010101010101010101010101010101010101010101010101']",
+                "secrets.master_key_fallbacks = ['AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=']",
                 "error KEY-002 secrets.master_key_fallbacks",
                 "",
             ),
             (
-                "secrets.master_key_fallbacks = ['8f1c04e2b7a95d3360ef4a1b92c7d85e0f6b3a49c1d27e8855aa3c96fe10b472']\nsecrets.master_key = '8f1c04e2b7a95d3360ef4a1b92c7d85e0f6b3a49c1d27e8855aa3c96fe10b472'",
+                "secrets.master_key_fallbacks = ['8f1c04e2b7a95d3360ef4a1b92c7d85e0f6b3a49c1d27e8855aa3c96fe10b472']",
                 "warning KEY-005 secrets.master_key_fallbacks",
                 "",
             ),
@@ -672,7 +672,7 @@ mod tests {
             for (path, mode) in [&key, &database, &settings].into_iter().zip(modes) {
                 fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
             }
-            let inputs = crate::config::Inputs { file: Some(settings.clone()), variables: Vec::new() };
+            let inputs = config::Inputs { file: Some(settings.clone()), variables: Vec::new() };
             let report = check(&Loaded::load(&inputs).unwrap(), Strictness::AsConfigured);
             report.findings().iter().map(|f| format!("{} {}", f.severity(), f.code())).collect::<Vec<_>>()
         };

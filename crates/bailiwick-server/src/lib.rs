@@ -5,3 +5,5 @@ pub mod cli;
 pub mod config;
 mod handlers;
 mod resources;
+#[doc(hidden)]
+pub mod testing;

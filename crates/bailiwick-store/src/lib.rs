@@ -96,7 +96,7 @@ pub async fn migrate(
     tables: &[&'static TableDef],
 ) -> Result<MigrateReport, MigrateError> {
     match Location::of(url)? {
-        Location::Sqlite(path) => sqlite::migrate(path, &options.sqlite, app, tables),
+        Location::Sqlite(path) => sqlite::migrate(&path, &options.sqlite, app, tables),
         Location::Postgres => postgres::migrate(url, &options.postgres, app, tables).await,
     }
 }
@@ -112,7 +112,7 @@ pub async fn pending(
     tables: &[&'static TableDef],
 ) -> Result<MigrateReport, MigrateError> {
     match Location::of(url)? {
-        Location::Sqlite(path) => sqlite::pending(path, &options.sqlite, app, tables),
+        Location::Sqlite(path) => sqlite::pending(&path, &options.sqlite, app, tables),
         Location::Postgres => postgres::pending(url, &options.postgres, app, tables).await,
     }
 }

@@ -1,15 +1,23 @@
-//! Test an application built with Bailiwick: clocks, faults, databases, and the suite every store passes.
+//! Test an application built with Bailiwick: an application in process, people, clocks, faults, databases, and the
+//! suite every store passes.
 //!
+//! - [`TestApp`] starts an application in process, with a [`Person`] of every kind.
 //! - [`FakeClock`] and [`SeededEntropy`] make time and randomness the test's (I10).
 //! - [`FaultyStore`] and [`FaultyCounters`] fail when the test says so (I9).
 //! - [`databases`] gives each test a database of its own.
 //! - [`conformance`] is what a storage back-end must pass.
+mod app;
 mod clock;
 pub mod conformance;
 pub mod databases;
 mod faulty;
+mod people;
+mod reply;
 
 pub use self::{
+    app::{Parts, TestApp, TestAppBuilder},
     clock::{FakeClock, SeededEntropy},
     faulty::{Fault, FaultyCounters, FaultyStore, Operation},
+    people::{Call, Person},
+    reply::{Bare, Reply},
 };

@@ -2,6 +2,9 @@
 use axum::{Router, response::IntoResponse, routing::get};
 use http::{HeaderValue, header};
 
+/// Where it answers.
+pub(crate) const PATH: &str = "/healthz/";
+
 /// Answers `{"status":"ok"}` at `/healthz`, to anyone.
 pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new().route("/healthz", get(healthz)).route("/healthz/", get(healthz))

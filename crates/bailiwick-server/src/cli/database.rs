@@ -3,24 +3,18 @@ use std::{
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
 };
 
 use bailiwick_core::{model::TableDef, store::Store};
 use bailiwick_store::{MigrateError, MigrateReport, OpenError, OpenOptions, PostgresOptions};
-use tokio::net::TcpListener;
 
-use super::{
-    Outcome,
-    failure::{Failure, with_causes},
-};
+use super::failure::{Failure, with_causes};
 use crate::{
-    application::{self, ApplicationError},
     config::{DatabaseUrl, Loaded},
     resources,
 };
 
-mod embedded {
+pub(crate) mod embedded {
     refinery::embed_migrations!("migrations");
 }
 
@@ -34,14 +28,14 @@ pub(super) async fn open(loaded: &Loaded) -> Result<Arc<dyn Store>, Failure> {
 pub(super) async fn pending(loaded: &Loaded) -> Result<Vec<String>, Failure> {
     let (url, options) = location(loaded)?;
     let report = bailiwick_store::pending(&url, &options, &embedded::migrations::runner(), &tables()).await;
-    report.map(names).map_err(cannot_migrate)
+    report.map(|report| names(&report)).map_err(cannot_migrate)
 }
 
 /// Brings the database to the schema of this version; answers what it lacked, by name.
 pub(super) async fn migrate(loaded: &Loaded) -> Result<Vec<String>, Failure> {
     let (url, options) = location(loaded)?;
     let report = bailiwick_store::migrate(&url, &options, &embedded::migrations::runner(), &tables()).await;
-    report.map(names).map_err(cannot_migrate)
+    report.map(|report| names(&report)).map_err(cannot_migrate)
 }
 
 /// Makes the database ready to be served: SQLite is migrated, PostgreSQL must have been, since several
@@ -87,7 +81,7 @@ fn location(loaded: &Loaded) -> Result<(String, OpenOptions), Failure> {
     Ok((url, options))
 }
 
-fn names(report: MigrateReport) -> Vec<String> {
+fn names(report: &MigrateReport) -> Vec<String> {
     let counters = report.counted.iter().map(|table| format!("counter of {table}"));
     report.applied.iter().cloned().chain(counters).collect()
 }
@@ -117,36 +111,4 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 /// The tables of the resources.
 fn tables() -> Vec<&'static TableDef> {
     resources::all().tables().to_vec()
-}
-
-/// Serves until SIGTERM or Ctrl-C.
-pub(super) async fn serve(loaded: &Loaded, store: Arc<dyn Store>, listener: TcpListener) -> Outcome {
-    let settings = &loaded.settings;
-    let refused = |error: ApplicationError| Failure::refused(with_causes(&error), "correct the setting");
-    let log = application::log(settings).map_err(refused)?;
-    let app = application::build(settings, store, log.clone()).map_err(refused)?;
-    let served = application::serve(app, settings, listener, stop_signal()).await;
-    log.flush(FLUSH);
-    served.map_err(|error| Failure::out_of_reach(format!("the listener failed: {error}"), "start again"))
-}
-
-/// How long the last lines of the log may take to be written.
-const FLUSH: Duration = Duration::from_secs(2);
-
-/// Ready when the process is asked to end: by SIGTERM, or by Ctrl-C.
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            // Without the handler SIGTERM ends the process at once, by the system's default.
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        () = terminated => {}
-        _ = tokio::signal::ctrl_c() => {}
-    }
 }

@@ -24,9 +24,9 @@ use tempfile::TempDir;
 use super::{
     Outcome, database,
     failure::{Failure, with_causes},
-    output::{print, tell},
+    output::print,
     password,
-    serve::{listen, on_all_cores},
+    serve::{listen, on_all_cores, serve},
 };
 use crate::config::{DEFAULT_FILE, DEVELOPMENT_KEY_FILE, Inputs, Loaded, create_private};
 
@@ -68,7 +68,7 @@ const CALLER: &str = "mia";
 
 pub(super) fn run(args: Args) -> Outcome {
     let home = Home::prepare(args.data)?;
-    on_all_cores(async {
+    on_all_cores(async |stop| {
         let listener = listen(args.bind, "--bind").await?;
         let address = listener
             .local_addr()
@@ -78,8 +78,7 @@ pub(super) fn run(args: Args) -> Outcome {
         let store = database::open(&loaded).await?;
         let demo = fill(&store, &loaded).await?;
         print(&describe(&demo, &home, &reachable(address)))?;
-        tell("serving; Ctrl-C ends it");
-        database::serve(&loaded, store, listener).await
+        serve(&loaded.settings, store, listener, stop).await
     })
 }
 

@@ -25,10 +25,8 @@ use crate::config::{DEFAULT_FILE, DatabaseUrl, Inputs, Loaded, MasterKey, create
 
 /// Make settings with a fresh master key, a database, and the first owner with their organisation
 #[derive(ClapArgs, Debug)]
-#[command(
-    after_help = "Example:\n  pwgen -s 20 1 | bailiwick init --dir /srv/bailiwick --owner ann --email ann@example.com \
-                  --org acme --password-stdin"
-)]
+#[command(after_help = "Example:\n  pwgen -s 20 1 | bailiwick init --dir /srv/bailiwick --owner ann \
+                  --email ann@example.com --org acme --password-stdin")]
 pub(super) struct Args {
     /// The directory of the settings, the key and the database; it is made if need be
     #[arg(long, default_value = ".")]
@@ -58,8 +56,8 @@ const SETTINGS: &str = "\
 
 [server]
 bind = \"127.0.0.1:8000\"
-# Before other machines can reach the server: put a proxy with https in front, on this machine, and write here the
-# address that clients use, such as \"https://api.example.com\", and its host below.
+# Before other machines can reach the server: put a proxy with https in front, on this machine, and write here
+# the address that clients use, such as \"https://api.example.com\", and its host below.
 public_url = \"http://127.0.0.1:8000\"
 allowed_hosts = [\"localhost\", \"127.0.0.1\", \"[::1]\"]
 

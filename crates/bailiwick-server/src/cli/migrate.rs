@@ -9,9 +9,7 @@ use super::{
 
 /// Bring the database to the schema of this version
 #[derive(ClapArgs, Clone, Copy, Debug)]
-#[command(
-    after_help = "Examples:\n  bailiwick migrate\n  bailiwick migrate --check || echo 'the database is behind'"
-)]
+#[command(after_help = "Examples:\n  bailiwick migrate\n  bailiwick migrate --check || echo 'it is behind'")]
 pub(super) struct Args {
     /// Change nothing: list what is pending, and exit with 1 if anything is
     #[arg(long)]

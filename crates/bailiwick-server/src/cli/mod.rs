@@ -23,6 +23,7 @@ use std::{ffi::OsString, future::Future, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use self::database::embedded;
 use self::failure::Failure;
 use crate::config::{CONFIG_VARIABLE, DEFAULT_FILE, Inputs, Loaded};
 
@@ -41,8 +42,8 @@ type Outcome = Result<(), Failure>;
                   2 wrong usage or refused settings, 3 the database or another service is out of reach."
 )]
 struct Cli {
-    /// The settings file [default: bailiwick.toml in the current directory]
-    #[arg(long, global = true, env = CONFIG_VARIABLE, value_name = "FILE", hide_env_values = true)]
+    /// The settings file [env: BAILIWICK_CONFIG] [default: bailiwick.toml in the current directory]
+    #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
 
     #[command(subcommand)]
@@ -79,7 +80,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
         }
     };
-    let context = Context { config: cli.config };
+    let makes_its_own = matches!(cli.command, Command::Demo(_) | Command::Init(_));
+    if makes_its_own && cli.config.is_some() {
+        let failure = Failure::refused("this command makes settings of its own", "leave --config out");
+        return failure.report();
+    }
+    // An empty variable is one that somebody could not unset.
+    let variable = || std::env::var_os(CONFIG_VARIABLE).filter(|file| !file.is_empty()).map(PathBuf::from);
+    let context = Context { config: cli.config.or_else(variable) };
     let outcome = match cli.command {
         Command::Demo(args) => demo::run(args),
         Command::Init(args) => init::run(args),

@@ -1,15 +1,21 @@
 //! `bailiwick serve`.
-use std::{future::Future, io, net::SocketAddr};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use bailiwick::check::Severity;
-use bailiwick_core::clock::OsEntropy;
+use bailiwick::{check::Severity, trace::Log};
+use bailiwick_core::{clock::OsEntropy, store::Store};
 use clap::Args as ClapArgs;
 use tokio::net::TcpListener;
 
-use super::{Context, Outcome, database, failure::Failure, output::tell, run_on};
+use super::{
+    Context, Outcome, database,
+    failure::{Failure, with_causes},
+    output::tell,
+    run_on,
+};
 use crate::{
+    application::{self, ApplicationError},
     check::{Strictness, check},
-    config::Loaded,
+    config::{Loaded, LogFormat, Settings},
 };
 
 /// Serve until SIGTERM or Ctrl-C; refuses to start on unsafe settings
@@ -23,17 +29,81 @@ pub(super) fn run(context: &Context) -> Outcome {
     if loaded.ensure_master_key(&OsEntropy)? {
         tell(&format!("made a master key for development: {}", loaded.development_key_file().display()));
     }
-    on_all_cores(async {
+    on_all_cores(async |stop| {
         // The address first: whoever finds it taken should not have migrated the database of another server.
         let listener = listen(loaded.settings.server.bind, "server.bind").await?;
         let store = database::prepare(&loaded).await?;
-        database::serve(&loaded, store, listener).await
+        serve(&loaded.settings, store, listener, stop).await
     })
 }
 
 /// Runs a server to its end, on as many threads as the machine has cores.
-pub(super) fn on_all_cores(work: impl Future<Output = Outcome>) -> Outcome {
-    run_on(&mut tokio::runtime::Builder::new_multi_thread(), work)
+pub(super) fn on_all_cores(work: impl AsyncFnOnce(StopSignal) -> Outcome) -> Outcome {
+    run_on(&mut tokio::runtime::Builder::new_multi_thread(), async {
+        let stop = StopSignal::register().map_err(|error| {
+            Failure::out_of_reach(format!("the system lets nobody be told of signals: {error}"), "")
+        })?;
+        work(stop).await
+    })
+}
+
+/// How long the last lines of the log may take to be written.
+const FLUSH: Duration = Duration::from_secs(2);
+
+/// Serves until it is told to stop, then finishes the requests in flight.
+pub(super) async fn serve(
+    settings: &Settings,
+    store: Arc<dyn Store>,
+    listener: TcpListener,
+    stop: StopSignal,
+) -> Outcome {
+    let refused = |error: ApplicationError| Failure::refused(with_causes(&error), "correct the setting");
+    let log = application::log(settings).map_err(refused)?;
+    write_events_to(&log, settings);
+    let app = application::build(settings, store, log.clone()).map_err(refused)?;
+    if let Ok(address) = listener.local_addr() {
+        tell(&format!("listening on http://{address} until Ctrl-C or SIGTERM"));
+    }
+    let served = application::serve(app, settings, listener, stop.wait()).await;
+    log.flush(FLUSH);
+    served.map_err(|error| Failure::out_of_reach(format!("the listener failed: {error}"), "start again"))
+}
+
+/// Lets what the parts of the server have to say (`tracing` events) go the way of the access log.
+fn write_events_to(log: &Log, settings: &Settings) {
+    let log = log.clone();
+    let events = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::from(settings.log.level))
+        .with_writer(move || log.writer())
+        .with_ansi(false);
+    // A process that has a subscriber already is a test, which keeps its own.
+    let _ = match settings.log.format {
+        LogFormat::Json => events.json().flatten_event(true).try_init(),
+        LogFormat::Pretty => events.try_init(),
+    };
+}
+
+/// Being told to stop, by SIGTERM or by Ctrl-C.
+///
+/// It is registered before anything else, so that who stops a server that is still starting finds it stopped in good
+/// order too.
+pub(super) struct StopSignal {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl StopSignal {
+    fn register() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 /// Tells every finding, and fails if one of them is an error.

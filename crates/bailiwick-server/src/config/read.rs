@@ -328,7 +328,7 @@ impl<'a> Reader<'a> {
             }
             // What stands there is not repeated: it may be a secret whose key is misspelt.
             Visit::UnknownKey { path, at } => {
-                self.faults.push(unknown("key", &path, source(at), self.table.nearest_path(&path)))
+                self.faults.push(unknown("key", &path, source(at), self.table.nearest_path(&path)));
             }
             Visit::UnknownSection { path, at } => {
                 let nearest = self.table.nearest_section(&path).map(|section| format!("[{section}]"));

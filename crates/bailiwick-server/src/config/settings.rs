@@ -191,8 +191,8 @@ section! {
         /// The methods they may use.
         allowed_methods: Vec<Method> = "GET, HEAD, POST, PUT, PATCH, DELETE" [not_yet];
         /// The header fields they may send.
-        allowed_headers: Vec<HeaderName> = "authorization, content-type, idempotency-key, if-match, if-none-match, \
-            x-csrftoken, x-request-id" [not_yet];
+        allowed_headers: Vec<HeaderName> = "authorization, content-type, idempotency-key, if-match, \
+            if-none-match, x-csrftoken, x-request-id" [not_yet];
         /// The header fields of an answer that they may read.
         exposed_headers: Vec<HeaderName> = "etag, link, location, retry-after, ratelimit, ratelimit-policy, \
             deprecation, sunset, x-request-id, idempotent-replayed, www-authenticate" [not_yet];

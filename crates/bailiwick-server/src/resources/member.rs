@@ -1,12 +1,5 @@
 //! Members of an organisation, as they see each other.
-use bailiwick::{
-    Model,
-    access::{List, Rules, role},
-    clock::Timestamp,
-    identity::{OrgId, Role, UserId},
-    model::{NoInput, View},
-    resource::Resource,
-};
+use bailiwick::{model::View, prelude::*};
 use serde::Serialize;
 
 /// A membership and the name of its user: a view of the database, so that a page is one statement.

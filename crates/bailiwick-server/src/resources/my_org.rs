@@ -1,12 +1,5 @@
 //! The organisations that the caller is a member of.
-use bailiwick::{
-    Model, View,
-    access::{List, Rules, authenticated},
-    clock::Timestamp,
-    identity::{OrgId, Role, UserId},
-    model::NoInput,
-    resource::Resource,
-};
+use bailiwick::prelude::*;
 
 /// An organisation and the caller's role in it: a view of the database, whose rows belong to the user.
 #[derive(Model)]

@@ -1,12 +1,5 @@
 //! An organisation itself.
-use bailiwick::{
-    Model, View,
-    access::{Retrieve, Rules, role},
-    clock::Timestamp,
-    gate::Guarded,
-    identity::{OrgId, Role::Viewer},
-    store::NewOrg,
-};
+use bailiwick::{gate::Guarded, prelude::*, store::NewOrg};
 
 /// An organisation: a row that is its own tenant, so that no one reaches another one's.
 #[derive(Model)]
@@ -40,7 +33,7 @@ pub(crate) struct OrganisationView {
 
 impl Guarded for Organisation {
     fn rules() -> Rules<Self> {
-        Rules::deny_all().allow::<Retrieve>(role(Viewer))
+        Rules::deny_all().allow::<Retrieve>(role(Role::Viewer))
     }
 }
 

@@ -1,18 +1,5 @@
 //! Tasks of an organisation.
-use bailiwick::{
-    Input, Model, Patch, View,
-    access::{Create, Delete, List, Retrieve, Rules, Update, is_me, own, role},
-    choices,
-    clock::Timestamp,
-    id::Id,
-    identity::{
-        OrgId,
-        Role::{Admin, Member as AnyMember, Viewer},
-        UserId,
-    },
-    model::{Change, Ref},
-    resource::Resource,
-};
+use bailiwick::prelude::*;
 
 use super::member::Member;
 
@@ -106,10 +93,10 @@ impl Resource for Task {
 
     fn rules() -> Rules<Self> {
         Rules::deny_all()
-            .allow::<List>(role(Viewer))
-            .allow::<Retrieve>(role(Viewer))
-            .allow::<Create>(role(AnyMember))
-            .allow::<Update>(role(Admin).or(role(AnyMember).and(own().or(is_me(task::assignee)))))
-            .allow::<Delete>(role(Admin).or(role(AnyMember).and(own())))
+            .allow::<List>(role(Role::Viewer))
+            .allow::<Retrieve>(role(Role::Viewer))
+            .allow::<Create>(role(Role::Member))
+            .allow::<Update>(role(Role::Admin).or(role(Role::Member).and(own().or(is_me(task::assignee)))))
+            .allow::<Delete>(role(Role::Admin).or(role(Role::Member).and(own())))
     }
 }

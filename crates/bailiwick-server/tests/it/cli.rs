@@ -273,12 +273,12 @@ fn check_deploy_is_stricter_than_the_settings() {
 #[test]
 fn serve_refuses_unsafe_settings_and_names_each_with_its_fix() {
     let place = Place::new();
-    place.write("bailiwick.toml", "[server]\nbind = '0.0.0.0:0'\ntrusted_proxies = ['0.0.0.0/0']\n");
+    place.write("bailiwick.toml", "[server]\nbind = '0.0.0.0:0'\n[throttle]\nenabled = false\n");
     let answer = place.run(&["serve"]).expect(2).says("does not start with");
-    for code in ["KEY-001", "HOST-001", "PROXY-001", "URL-001"] {
+    for code in ["KEY-001", "HOST-001", "URL-001", "BIND-001", "RATE-001"] {
         assert!(answer.err.contains(&format!("error {code} ")), "{code}: {}", answer.err);
     }
-    assert_eq!(answer.err.matches("\n  fix: ").count(), 5);
+    assert_eq!(answer.err.matches("\n  fix: ").count(), 5 + 1, "of each, and of the refusal");
     assert!(!place.path("bailiwick.db").exists() && !place.path("bailiwick.key").exists());
 }
 

@@ -1,3 +1,19 @@
 //! The server from outside.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+mod access;
+mod authn;
+mod bodies;
 mod cli;
+mod conditions;
+mod faults;
+mod hidden;
+mod isolation;
+mod lists;
+mod orgs;
+mod paths;
+mod problems;
+mod process;
+mod site;
+mod support;
+mod tasks;
+mod throttle;

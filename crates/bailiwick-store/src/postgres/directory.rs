@@ -40,7 +40,7 @@ const END_LOG_INS: &str =
     "UPDATE api_tokens SET revoked_at = $2 WHERE user_id = $1 AND name IS NULL AND revoked_at IS NULL";
 
 const ADD_ORG: &str =
-    "INSERT INTO orgs (id, slug, name, created_at, updated_at, version) VALUES ($1, $2, $3, $4, $4, 1)";
+    "INSERT INTO orgs (id, slug, name, created_at, updated_at, version) VALUES ($1, $2, $3, $4, $4, $5)";
 const ADD_OWNER: &str =
     "INSERT INTO memberships (org_id, user_id, role, joined_at) VALUES ($1, $2, 'owner', $3)";
 const ORGS: &str = "SELECT o.id, o.slug, o.name, o.created_at, \
@@ -280,7 +280,7 @@ fn set_password<'a>(
 fn create_org<'a>(lease: &'a mut Lease, org: &'a NewOrg) -> Trying<'a, ()> {
     Box::pin(async move {
         let (id, now): (Bind<'_>, Bind<'_>) = (org.id.as_uuid().into(), org.created_at.into());
-        let added = [id, org.slug.as_str().into(), org.name.as_str().into(), now];
+        let added = [id, org.slug.as_str().into(), org.name.as_str().into(), now, NewOrg::VERSION.into()];
         let owner = [id, org.owner.as_uuid().into(), now];
         lease.begin(&[]).await?;
         lease.go_on(&[Ask::new(ADD_ORG, &added), Ask::new(ADD_OWNER, &owner)]).await?;

@@ -8,7 +8,7 @@
 //! 2. A transaction runs in a task of its own, which no request can drop, to its `COMMIT` or `ROLLBACK`.
 //! 3. A [`Lease`] that is dropped with a transaction open nevertheless (the task panicked, the runtime ends) closes
 //!    its connection, and the server undoes the transaction.
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bailiwick_core::query::Lane;
 use deadpool_postgres::{
@@ -64,7 +64,7 @@ pub(super) struct Pool {
     connections: deadpool_postgres::Pool,
     /// What may read for long never takes all connections: half of them are left for what is short.
     scans: Arc<Semaphore>,
-    wait: std::time::Duration,
+    wait: Duration,
 }
 
 impl Pool {
@@ -350,25 +350,34 @@ impl Drop for Lease {
     }
 }
 
-/// Nobody waits for a long read any more: stops it, and gives the connection back when it is free.
+/// Nobody waits for a long read any more: gives the connection back if the read ends soon, as most do, and else stops
+/// the read and closes the connection.
+///
+/// A connection whose read was stopped is not used again: the driver does not tell when the server has acted on the
+/// request to stop, which may then hit the statement of the next borrower.
 fn stop_scan(connection: Object, scan: OwnedSemaphorePermit) {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else {
         drop(Object::take(connection));
         return;
     };
     runtime.spawn(async move {
-        let stopping = async {
-            // If the read has ended by itself, this stops nothing: the statement below is sent after it.
-            connection.cancel_token().cancel_query(NoTls).await?;
-            connection.batch_execute("").await
-        };
-        match tokio::time::timeout(STOP_TIMEOUT, stopping).await {
-            Ok(Ok(())) => drop(connection),
-            _ => drop(Object::take(connection)),
+        // Answered when the read has ended.
+        let ended = tokio::time::timeout(END_TIMEOUT, connection.batch_execute(""));
+        if matches!(ended.await, Ok(Ok(()))) {
+            drop(connection);
+        } else {
+            let connection = Object::take(connection);
+            let stopping = connection.cancel_token();
+            match tokio::time::timeout(STOP_TIMEOUT, stopping.cancel_query(NoTls)).await {
+                Ok(Ok(())) => {}
+                failed => tracing::warn!(?failed, "could not stop a read that nobody waits for"),
+            }
         }
         drop(scan);
     });
 }
 
-/// How long a read that nobody waits for may take to stop.
-const STOP_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+/// How long a read that nobody waits for may go on: about as long as a new connection takes.
+const END_TIMEOUT: Duration = Duration::from_millis(20);
+/// How long asking the server to stop a read may take.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);

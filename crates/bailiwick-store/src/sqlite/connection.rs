@@ -7,7 +7,7 @@ use std::{
 };
 
 use rusqlite::{
-    Connection, OpenFlags,
+    Connection, ErrorCode, OpenFlags,
     functions::{Context, FunctionFlags},
 };
 
@@ -77,14 +77,20 @@ pub(super) fn connect(
     purpose: Purpose,
     busy_timeout: Duration,
 ) -> Result<Connection, SqliteError> {
-    let fail = |error| SqliteError::of(path, error);
+    // The file itself was opened by then: what cannot be opened is the log beside it.
+    let fail = |error: rusqlite::Error| match error.sqlite_error_code() {
+        Some(ErrorCode::CannotOpen) if purpose == Purpose::Write => {
+            SqliteError::ReadOnly { path: path.into() }
+        }
+        _ => SqliteError::of(path, error),
+    };
     let access = match purpose {
         Purpose::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
         Purpose::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
     };
     // Each connection is used by one thread at a time: SQLite needs no lock of its own.
-    let connection =
-        Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(fail)?;
+    let connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(|error| SqliteError::of(path, error))?;
     connection.busy_timeout(busy_timeout).map_err(fail)?;
     if purpose == Purpose::Write {
         // SQLite falls back to reading where it may not write.

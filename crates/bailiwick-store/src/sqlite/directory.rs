@@ -353,7 +353,7 @@ struct Pointer {
 fn pointers(connection: &Connection) -> rusqlite::Result<Vec<Pointer>> {
     let mut find = connection.prepare_cached(
         "SELECT tables.name, org.\"from\", member.\"from\",
-                EXISTS (SELECT 1 FROM pragma_table_info(tables.name) WHERE name = 'version')
+                EXISTS (SELECT 1 FROM pragma_table_xinfo(tables.name) WHERE name = 'version')
          FROM sqlite_schema AS tables
          JOIN pragma_foreign_key_list(tables.name) AS org
          JOIN pragma_foreign_key_list(tables.name) AS member ON member.id = org.id

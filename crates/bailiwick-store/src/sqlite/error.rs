@@ -104,14 +104,14 @@ pub enum SqliteError {
 impl SqliteError {
     pub(super) fn of(path: impl Into<PathBuf>, error: Error) -> Self {
         let path = path.into();
-        match error.sqlite_error().map(|error| (error.code, error.extended_code)) {
-            Some((ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked, _)) => Self::Locked { path },
-            Some((ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt, _)) => Self::NotADatabase { path },
-            Some((ErrorCode::DiskFull, _)) => Self::DiskFull { path },
-            Some((ErrorCode::ReadOnly, _)) => Self::ReadOnly { path },
-            // The file was opened before: what cannot be opened now is the log beside it.
-            Some((ErrorCode::CannotOpen, _)) if path.is_file() => Self::ReadOnly { path },
-            Some((ErrorCode::PermissionDenied, _)) => Self::Unreadable { path, source: error.into() },
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { path },
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::NotADatabase { path },
+            Some(ErrorCode::DiskFull) => Self::DiskFull { path },
+            Some(ErrorCode::ReadOnly) => Self::ReadOnly { path },
+            Some(ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+                Self::Unreadable { path, source: error.into() }
+            }
             _ => Self::Other { path, source: error.into() },
         }
     }

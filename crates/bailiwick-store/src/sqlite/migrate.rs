@@ -1,5 +1,5 @@
 //! Migrations on SQLite.
-use std::{path::PathBuf, time::Duration};
+use std::{path::Path, time::Duration};
 
 use bailiwick_core::model::TableDef;
 use refinery::Runner;
@@ -21,12 +21,12 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// See [`migrate`](crate::migrate). Makes the file if there is none.
 pub(crate) fn migrate(
-    path: PathBuf,
+    path: &Path,
     options: &SqliteOptions,
     app: &Runner,
     tables: &[&'static TableDef],
 ) -> Result<MigrateReport, MigrateError> {
-    let path = absolute(&path).map_err(open_error)?;
+    let path = absolute(path).map_err(open_error)?;
     if !is_there(&path).map_err(open_error)? {
         create(&path).map_err(open_error)?;
     }
@@ -41,12 +41,12 @@ pub(crate) fn migrate(
 
 /// See [`pending`](crate::pending).
 pub(crate) fn pending(
-    path: PathBuf,
+    path: &Path,
     options: &SqliteOptions,
     app: &Runner,
     tables: &[&'static TableDef],
 ) -> Result<MigrateReport, MigrateError> {
-    let path = absolute(&path).map_err(open_error)?;
+    let path = absolute(path).map_err(open_error)?;
     let connection = if is_there(&path).map_err(open_error)? {
         Some(connect(&path, Purpose::Read, options.busy_timeout).map_err(open_error)?)
     } else {
@@ -78,7 +78,7 @@ pub(crate) fn pending(
 }
 
 /// Refuses a database that the framework of this program does not fit.
-pub(super) fn check_framework(connection: &Connection, path: &std::path::Path) -> Result<(), SqliteError> {
+pub(super) fn check_framework(connection: &Connection, path: &Path) -> Result<(), SqliteError> {
     let path = || path.to_owned();
     let history = History::framework();
     let applied = applied(connection, &history).map_err(|error| SqliteError::of(path(), error))?;
@@ -158,7 +158,7 @@ fn is_counted(connection: &Connection, count: &RowCount) -> rusqlite::Result<boo
 
 fn check(connection: &Connection, table: &'static TableDef) -> Result<(), MigrateError> {
     let columns = || {
-        let mut read = connection.prepare("SELECT name FROM pragma_table_info(?1)")?;
+        let mut read = connection.prepare("SELECT name FROM pragma_table_xinfo(?1)")?;
         read.query_map([table.name], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
     };
     check_table(table, &columns().map_err(database_error)?)

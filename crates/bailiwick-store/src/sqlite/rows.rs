@@ -52,7 +52,10 @@ impl SqliteStore {
         let scan = self.scans.run(move |connection| {
             let mut found = Vec::new();
             let (count, rows) = (count.statement(), rows.statement());
-            let count = page(connection, &count, &rows, |row| Ok(found.push(row.to_buf(table)?)))?;
+            let count = page(connection, &count, &rows, |row| {
+                found.push(row.to_buf(table)?);
+                Ok(())
+            })?;
             Ok((count, found))
         });
         let (count, found) = scan.await?;

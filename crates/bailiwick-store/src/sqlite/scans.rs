@@ -42,8 +42,11 @@ struct Waiting {
 struct Job {
     /// Set when nobody waits for the answer any more.
     abandoned: Arc<AtomicBool>,
-    work: Box<dyn FnOnce(Result<&Connection, StoreError>) + Send>,
+    work: Box<Work>,
 }
+
+/// Reads on a connection, or hears why there is none.
+type Work = dyn FnOnce(Result<&Connection, StoreError>) + Send;
 
 /// Every how many steps of SQLite's machine a scan looks whether anyone still waits for it: a fraction of a
 /// millisecond.

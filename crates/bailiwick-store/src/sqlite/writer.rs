@@ -24,11 +24,11 @@ const MAX_GROUP: usize = 128;
 /// After how many pages in the log they are copied into the database file: 4 MiB, as SQLite does by itself. We do it
 /// between two groups instead of within a commit, where somebody waits for it.
 const CHECKPOINT_PAGES: u32 = 1000;
-/// From how many pages on the log is cut even if readers must be waited for: 64 MiB. Below, a reader that takes long only
-/// makes the log longer; above, it would grow for as long as there always is one.
-const RESTART_PAGES: u32 = 16_384;
+/// From how many pages on the log is cut even if readers must be waited for: 32 MiB. Below, a reader that takes long only
+/// makes the log longer; above, it would grow for as long as there always is one. Tests would take long to get there.
+const RESTART_PAGES: u32 = if cfg!(test) { 2 * CHECKPOINT_PAGES } else { 8 * 1024 };
 /// How long to wait for such readers. Meanwhile nobody can write.
-const RESTART_WAIT: Duration = Duration::from_millis(100);
+const RESTART_WAIT: Duration = Duration::from_millis(50);
 
 /// A hand on the writer.
 #[derive(Debug)]
@@ -292,9 +292,14 @@ impl Loop {
             tracing::warn!(%error, pages, "the write-ahead log could not be copied into the database");
             false
         });
-        // A log that was copied whole begins anew with the next write, unless somebody still reads from it. One that was
-        // not, because somebody reads an older state, is worth another look sooner.
-        let further = if copied { CHECKPOINT_PAGES } else { CHECKPOINT_PAGES / 4 };
+        let further = match copied {
+            // A log that was copied whole begins anew with the next write, unless somebody still reads from it.
+            true => CHECKPOINT_PAGES,
+            // Somebody reads an older state, and will be done soon.
+            false if pages < RESTART_PAGES => CHECKPOINT_PAGES / 4,
+            // Or not so soon: each try stops all writes.
+            false => CHECKPOINT_PAGES * 2,
+        };
         self.next_checkpoint = pages.saturating_add(further);
     }
 

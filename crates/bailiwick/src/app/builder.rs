@@ -336,7 +336,7 @@ impl Builder<Ready> {
             .filter(|route| route.credential_in_body)
             .map(|route| (route.method.clone(), format!("{BASE}{}", route.path)))
             .collect();
-        let api = join(resources.paths.iter().flat_map(|paths| paths()), routes, &mut mistakes);
+        let (api, mut listed) = join(resources.paths.iter().flat_map(|paths| paths()), routes, &mut mistakes);
 
         let (Some(log), Some(log_in)) = (log, log_in) else { return Err(BuildError { mistakes }) };
         if !mistakes.is_empty() {
@@ -358,7 +358,8 @@ impl Builder<Ready> {
         };
         let state = State::new(Parts { store, clock, entropy, db, gates, settings: policies.resources, log_in });
         let router = layers.around_routes(api.merge(problem::router()).with_state(state)).merge(health::router());
-        Ok(App { router, layers })
+        listed.extend([problem::PATH, health::PATH].map(|path| RouteInfo::new(Method::GET, path)));
+        Ok(App { router, layers, routes: listed })
     }
 }
 
@@ -383,12 +384,13 @@ fn scopes(
         .collect()
 }
 
-/// One router of all routes; each path answers with and without its last slash, and to other methods with 405.
+/// One router of all routes, and a list of them; each path answers with and without its last slash, and to other
+/// methods with 405.
 fn join(
     resources: impl Iterator<Item = PathRoutes<State>>,
     routes: Vec<Route<State>>,
     mistakes: &mut Vec<String>,
-) -> Router<State> {
+) -> (Router<State>, Vec<RouteInfo>) {
     let mut paths: Vec<PathRoutes<State>> = resources.collect();
     paths.extend(routes.into_iter().map(|route| PathRoutes {
         path: route.path,
@@ -412,17 +414,37 @@ fn join(
             None => by_path.push(routes),
         }
     }
-    by_path.into_iter().fold(Router::new(), |router, PathRoutes { path, methods, router: handlers }| {
+    let mut listed = Vec::new();
+    let router = by_path.into_iter().fold(Router::new(), |router, PathRoutes { path, methods, router: handlers }| {
         let handlers = with_method_not_allowed(&path, &methods, handlers);
         let canonical = format!("{BASE}{path}");
+        listed.extend(methods.into_iter().map(|method| RouteInfo::new(method, canonical.as_str())));
         router.route(canonical.trim_end_matches('/'), handlers.clone()).route(&canonical, handlers)
-    })
+    });
+    (router, listed)
+}
+
+/// An operation of an application, as a test or a document lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RouteInfo {
+    /// The method. That `GET` brings `HEAD` with it is not listed.
+    pub method: Method,
+    /// The template of the path, in its canonical form: `/api/v1/orgs/{org}/tasks/{id}/`.
+    pub path: String,
+}
+
+impl RouteInfo {
+    fn new(method: Method, path: impl Into<String>) -> Self {
+        Self { method, path: path.into() }
+    }
 }
 
 /// An application that can be served.
 pub struct App {
     router: Router,
     layers: Layers,
+    routes: Vec<RouteInfo>,
 }
 
 impl App {
@@ -439,6 +461,11 @@ impl App {
             log: None,
         };
         Builder { decided, stage: PhantomData }
+    }
+
+    /// Every operation that the application answers, each once.
+    pub fn routes(&self) -> &[RouteInfo] {
+        &self.routes
     }
 
     /// The application as a service, for tests and for servers of your own. Requests carry the address they come

@@ -24,7 +24,7 @@ mod stack;
 mod state;
 
 pub use self::{
-    builder::{App, BuildError, Builder, NeedsAuthn, NeedsStore, NeedsTenancy, Policies, Ready, Resources},
+    builder::{App, BuildError, Builder, NeedsAuthn, NeedsStore, NeedsTenancy, Policies, Ready, Resources, RouteInfo},
     stack::STACK,
     state::{Chance, Identity, Now, State},
 };

@@ -103,3 +103,15 @@ fn note_route<B>(request: Request<B>) -> Request<B> {
     }
     request
 }
+
+#[cfg(test)]
+mod tests {
+    use super::STACK;
+
+    // The behaviour that each place gives is tested over HTTP; this makes a change of the order visible in review.
+    #[test]
+    fn the_order_of_the_layers_is_the_one_that_was_reviewed() {
+        let order: Vec<_> = STACK.iter().map(|(layer, _)| *layer).collect();
+        insta::assert_snapshot!(order.join(" > "), @"request_id > trace > headers > problem > hosts > limits > route > authn > throttle > refuse > gate > input > db");
+    }
+}

@@ -9,6 +9,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 use super::{CATALOGUE, Problem, ProblemKind};
 
+/// Where they are, as a template.
+pub(crate) const PATH: &str = "/problems/{code}/";
+
 /// The pages that the `type` of each problem points to: JSON, or HTML where `Accept` prefers it. They are public.
 pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new().route("/problems/{code}", get(explain)).route("/problems/{code}/", get(explain))

@@ -28,6 +28,7 @@ pub use bailiwick_core::model::FieldError;
 use bailiwick_core::{db::DbError, error::StoreError, units::ByteSize};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
+pub(crate) use self::explain::PATH;
 pub use self::{
     body::ProblemBody,
     catalogue::{CATALOGUE, Code, ProblemKind},

@@ -1,0 +1,20 @@
+//! What the server's own tests need of its inside. It is no part of the public API.
+use bailiwick::{app::Resources, routes::Routes};
+use bailiwick_store::refinery::Runner;
+
+use crate::{cli::embedded, handlers, resources};
+
+/// The server's resources.
+pub fn resources() -> Resources {
+    resources::all()
+}
+
+/// The server's routes besides those of its resources.
+pub fn routes() -> Routes {
+    handlers::routes()
+}
+
+/// The server's migrations.
+pub fn migrations() -> Runner {
+    embedded::migrations::runner()
+}

@@ -1,0 +1,144 @@
+//! Who may do what: every operation, and every kind of person.
+use std::collections::HashSet;
+
+use bailiwick_testkit::{Person, TestApp};
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::support::{self, TASKS, Tasks};
+
+/// The status that each person gets. The task is the owner's, and nobody's to do. A new operation needs a row here.
+#[rustfmt::skip]
+const EXPECTED: &[(&str, &str, [u16; 6])] = &[
+    //                                                      anonymous viewer member admin owner other tenant
+    ("POST",   "/api/v1/auth/token/",                      [200,      200,   200,   200,  200,  200]),
+    ("DELETE", "/api/v1/auth/token/",                      [401,      204,   204,   204,  204,  204]),
+    ("GET",    "/api/v1/me/",                              [401,      200,   200,   200,  200,  200]),
+    ("GET",    "/api/v1/orgs/",                            [401,      200,   200,   200,  200,  200]),
+    ("POST",   "/api/v1/orgs/",                            [401,      201,   201,   201,  201,  201]),
+    ("GET",    "/api/v1/orgs/{org}/",                      [401,      200,   200,   200,  200,  404]),
+    ("GET",    "/api/v1/orgs/{org}/members/",              [401,      200,   200,   200,  200,  404]),
+    ("GET",    "/api/v1/orgs/{org}/tasks/",                [401,      200,   200,   200,  200,  404]),
+    ("POST",   "/api/v1/orgs/{org}/tasks/",                [401,      403,   201,   201,  201,  404]),
+    ("GET",    "/api/v1/orgs/{org}/tasks/{id}/",           [401,      200,   200,   200,  200,  404]),
+    ("PUT",    "/api/v1/orgs/{org}/tasks/{id}/",           [401,      403,   403,   200,  200,  404]),
+    ("PATCH",  "/api/v1/orgs/{org}/tasks/{id}/",           [401,      403,   403,   200,  200,  404]),
+    ("DELETE", "/api/v1/orgs/{org}/tasks/{id}/",           [401,      403,   403,   204,  204,  404]),
+    ("GET",    "/problems/{code}/",                        [200,      200,   200,   200,  200,  200]),
+    ("GET",    "/healthz/",                                [200,      200,   200,   200,  200,  200]),
+];
+
+/// What each method is sent with.
+fn body(method: &str, path: &str, person: &Person) -> Option<Value> {
+    match (method, path) {
+        ("POST", "/api/v1/auth/token/") => Some(json!({"username": "admin", "password": TestApp::PASSWORD})),
+        ("POST", "/api/v1/orgs/") => Some(json!({"slug": format!("of-{}", person.name()), "name": "New"})),
+        ("POST" | "PUT" | "PATCH", _) => Some(json!({"title": "changed"})),
+        _ => None,
+    }
+}
+
+// ACL-01, ACL-03, ERR-55
+#[tokio::test]
+async fn every_operation_answers_every_kind_of_person_as_the_table_says() {
+    for (method, template, statuses) in EXPECTED {
+        // A row changes what it is asked about; an application for each keeps them apart.
+        let app = support::start().await;
+        let mut found = Vec::new();
+        for person in app.people() {
+            let task = app.owner().task(json!({"title": "the owner's"})).await;
+            let id = task.trim_start_matches(TASKS).trim_end_matches('/');
+            let path = template.replace("{org}", "acme").replace("{id}", id).replace("{code}", "not-found");
+            let call = person.request(method.parse().unwrap(), &format!("http://localhost{path}"));
+            let call = match body(method, template, person) {
+                Some(body) => call.json(&body),
+                None => call,
+            };
+            found.push(call.await.status().as_u16());
+        }
+        assert_eq!(found, statuses, "{method} {template}");
+    }
+}
+
+#[tokio::test]
+async fn every_operation_of_the_server_has_a_row_in_the_table_and_every_row_an_operation() {
+    let app = support::start().await;
+    let served: HashSet<(Method, &str)> =
+        app.routes().iter().map(|route| (route.method.clone(), route.path.as_str())).collect();
+    assert_eq!(served.len(), app.routes().len(), "an operation is listed twice");
+    let expected: HashSet<(Method, &str)> =
+        EXPECTED.iter().map(|(method, path, _)| (method.parse().unwrap(), *path)).collect();
+    assert_eq!(expected.len(), EXPECTED.len(), "a row stands twice");
+    let missing: Vec<_> = served.difference(&expected).collect();
+    assert!(missing.is_empty(), "no expectation for {missing:?}");
+    let invented: Vec<_> = expected.difference(&served).collect();
+    assert!(invented.is_empty(), "no such operation: {invented:?}");
+}
+
+/// What somebody may do to a task that they made, that is theirs to do, or neither.
+#[rustfmt::skip]
+const ON_ONE_TASK: &[(&str, &str, [u16; 3])] = &[
+    // as a        who is             PATCH PUT  DELETE
+    ("member",     "the maker",       [200, 200, 204]),
+    ("member",     "the assignee",    [200, 200, 403]),
+    ("member",     "neither",         [403, 403, 403]),
+    // A maker or assignee who has become a viewer may no longer change the task (contract §3, ACL-09).
+    ("viewer",     "the maker",       [403, 403, 403]),
+    ("viewer",     "the assignee",    [403, 403, 403]),
+    ("viewer",     "neither",         [403, 403, 403]),
+    ("admin",      "neither",         [200, 200, 204]),
+    ("owner",      "neither",         [200, 200, 204]),
+    // Who has left is nobody.
+    ("none",       "the maker",       [404, 404, 404]),
+    ("none",       "the assignee",    [404, 404, 404]),
+];
+
+#[tokio::test]
+async fn a_task_is_changed_by_its_maker_its_assignee_and_admins_while_they_are_members() {
+    use bailiwick::identity::Role;
+    let app = support::start().await;
+    for (number, (role, part, statuses)) in ON_ONE_TASK.iter().enumerate() {
+        let them = app.person(&format!("person-{number}"), &[("acme", Role::Member)]).await;
+        let mut found = Vec::new();
+        for method in [Method::PATCH, Method::PUT, Method::DELETE] {
+            app.set_role("acme", &them, Role::Member).await;
+            let task = match *part {
+                "the maker" => them.task(json!({"title": "mine"})).await,
+                "the assignee" => app.owner().task(json!({"title": "yours", "assignee": them.id()})).await,
+                _ => app.owner().task(json!({"title": "not yours"})).await,
+            };
+            match role.parse() {
+                Ok(role) => app.set_role("acme", &them, role).await,
+                Err(_) => app.remove_member("acme", &them).await,
+            }
+            let body = json!({"title": "changed", "assignee": null});
+            found.push(them.request(method, &task).json(&body).await.status().as_u16());
+        }
+        assert_eq!(found, statuses, "{role}, {part}");
+    }
+}
+
+// ACL-09
+#[tokio::test]
+async fn a_change_of_role_acts_on_the_next_request() {
+    use bailiwick::identity::Role;
+    let app = support::start().await;
+    let viewer = app.viewer();
+    viewer.post(TASKS, json!({"title": "x"})).await.expect_problem(403, "forbidden");
+    app.set_role("acme", &viewer, Role::Member).await;
+    viewer.post(TASKS, json!({"title": "x"})).await.expect(201);
+    app.remove_member("acme", &viewer).await;
+    viewer.get(TASKS).await.expect_problem(404, "not-found");
+    viewer.get("/me/").await.expect(200);
+}
+
+// ACL-10: staff of the site are no members of anything.
+#[tokio::test]
+async fn staff_of_the_site_is_a_stranger_to_organisations() {
+    use bailiwick_core::store::{Directory, Right};
+    let app = support::start().await;
+    let staff = app.person("staff", &[]).await;
+    app.store().set_right(&"staff".parse().unwrap(), Right::Staff, true).await.unwrap();
+    assert_eq!(staff.get("/me/").await.expect(200).json()["is_staff"], true);
+    staff.get(TASKS).await.expect_problem(404, "not-found");
+}
