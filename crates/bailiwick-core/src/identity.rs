@@ -138,6 +138,15 @@ impl Slug {
     /// The longest slug, in characters.
     pub const MAX_CHARS: usize = 50;
 
+    /// Whether `text` can be a slug at all.
+    pub fn is_plausible(text: &str) -> bool {
+        let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        (1..=Self::MAX_CHARS).contains(&text.len())
+            && text.bytes().all(allowed)
+            && !text.starts_with('-')
+            && !text.ends_with('-')
+    }
+
     /// The slug's text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -153,12 +162,7 @@ impl FromStr for Slug {
     type Err = InvalidSlug;
 
     fn from_str(text: &str) -> Result<Self, InvalidSlug> {
-        let allowed = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-');
-        let fits = (1..=Self::MAX_CHARS).contains(&text.len())
-            && text.bytes().all(allowed)
-            && !text.starts_with('-')
-            && !text.ends_with('-');
-        if fits { Ok(Self(text.into())) } else { Err(InvalidSlug) }
+        if Self::is_plausible(text) { Ok(Self(text.into())) } else { Err(InvalidSlug) }
     }
 }
 

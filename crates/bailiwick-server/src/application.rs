@@ -90,7 +90,8 @@ pub fn log(settings: &Settings) -> Result<Log, ApplicationError> {
         config::LogFormat::Json => Format::Json,
         config::LogFormat::Pretty => Format::Pretty,
     };
-    Log::stdout(format, level(settings.log.level), Arc::new(SystemClock::new())).map_err(ApplicationError::Log)
+    Log::stdout(format, level(settings.log.level), Arc::new(SystemClock::new()))
+        .map_err(ApplicationError::Log)
 }
 
 /// Serves `app` until `shutdown` is ready.
@@ -141,6 +142,6 @@ fn answers(settings: &Settings) -> resource::Settings {
         },
         json_depth: settings.limits.json_depth.get() as usize,
         require_if_match: settings.writes.require_if_match,
-        public_url: settings.server.public_url.as_ref().and_then(|url| url.as_str().parse().ok()),
+        public_url: settings.server.public_url.as_ref().map(config::PublicUrl::to_framework),
     }
 }

@@ -5,8 +5,10 @@
 //! that triggers it and one that clears it (DEP-02).
 use std::{borrow::Cow, fs, path::Path};
 
-use bailiwick::check::{Finding, Report, Severity};
-use bailiwick_core::units::{ByteSize, Rate};
+use bailiwick::{
+    check::{Finding, Report, Severity},
+    units::{ByteSize, Rate},
+};
 
 use crate::config::{self, DatabaseUrl, Environment, Loaded, LogLevel, Settings, Source, Standing};
 

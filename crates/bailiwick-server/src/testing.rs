@@ -1,6 +1,5 @@
 //! What the server's own tests need of its inside. It is no part of the public API.
-use bailiwick::{app::Resources, routes::Routes};
-use bailiwick_store::refinery::Runner;
+use bailiwick::{app::Resources, database::refinery::Runner, routes::Routes};
 
 use crate::{cli::embedded, handlers, resources};
 

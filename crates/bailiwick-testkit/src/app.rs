@@ -235,7 +235,8 @@ impl<'a> TestAppBuilder<'a> {
         let migrated = bailiwick_store::migrate(&url, &options, &migrations, &tables).await;
         migrated.unwrap_or_else(|error| panic!("the migrations do not run: {error}"));
         let opened = bailiwick_store::open(&url, &options).await;
-        let store = FaultyStore::new(opened.unwrap_or_else(|error| panic!("the database does not open: {error}")));
+        let store =
+            FaultyStore::new(opened.unwrap_or_else(|error| panic!("the database does not open: {error}")));
 
         let (clock, entropy, lines) = (FakeClock::new(), SeededEntropy::new(seed), Lines::default());
         let counters = FaultyCounters::new(Arc::new(MemoryCounters::new(Arc::new(clock.clone()))));
@@ -250,13 +251,20 @@ impl<'a> TestAppBuilder<'a> {
         };
         let made = match make {
             Some(make) => make(parts, resources),
-            None => parts.builder().resources(resources).routes(routes).policies(policies).build().map_err(Into::into),
+            None => parts
+                .builder()
+                .resources(resources)
+                .routes(routes)
+                .policies(policies)
+                .build()
+                .map_err(Into::into),
         };
         let app = made.unwrap_or_else(|error| panic!("the application cannot be built: {error}"));
         let routes = app.routes().to_vec();
         let service = Shared::new(BoxCloneService::new(app.into_service()));
 
-        let hasher = PasswordHasher::new(Parts::HASH_COST, 1, Arc::new(entropy.clone())).expect("the cost is one");
+        let hasher =
+            PasswordHasher::new(Parts::HASH_COST, 1, Arc::new(entropy.clone())).expect("the cost is one");
         let hashed = hasher.hash(Secret::new(TestApp::PASSWORD.to_owned())).await;
         let password_hash = hashed.expect("nobody else waits for a hash");
         let mut app = TestApp {
@@ -288,7 +296,11 @@ impl TestApp {
     pub const PASSWORD: &'static str = "a-phrase-that-nobody-guesses";
 
     /// An application with these resources, routes and migrations, and with the default policies.
-    pub fn builder<'a>(resources: Resources, routes: Routes<State>, migrations: Runner) -> TestAppBuilder<'a> {
+    pub fn builder<'a>(
+        resources: Resources,
+        routes: Routes<State>,
+        migrations: Runner,
+    ) -> TestAppBuilder<'a> {
         TestAppBuilder {
             resources,
             routes,
@@ -430,7 +442,8 @@ impl TestApp {
     pub fn log(&self) -> Vec<Value> {
         self.log.flush(Duration::from_secs(10));
         let text = self.lines.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let line = |line: &[u8]| serde_json::from_slice(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
+        let line =
+            |line: &[u8]| serde_json::from_slice(line).unwrap_or_else(|error| panic!("{error}: {line:?}"));
         text.split(|byte| *byte == b'\n').filter(|bytes| !bytes.is_empty()).map(line).collect()
     }
 
@@ -450,8 +463,13 @@ impl TestApp {
 
     async fn found(&self, slug: &Slug, owner: UserId) {
         let id: OrgId = Id::new(&self.clock, &self.entropy);
-        let org =
-            NewOrg { id, slug: slug.clone(), name: format!("The {slug} company"), owner, created_at: self.clock.now() };
+        let org = NewOrg {
+            id,
+            slug: slug.clone(),
+            name: format!("The {slug} company"),
+            owner,
+            created_at: self.clock.now(),
+        };
         self.store.create_org(org).await.unwrap_or_else(|error| panic!("{slug}: {error}"));
     }
 

@@ -184,7 +184,9 @@ mod tests {
         run(&config, "CREATE TABLE here (id int)").await.unwrap();
         let (server, name) = (database.server_url().parse::<Config>().unwrap(), database.name().to_owned());
         drop(database);
-        let gone = format!("DO $$ BEGIN ASSERT NOT EXISTS (SELECT FROM pg_database WHERE datname = '{name}'); END $$");
+        let gone = format!(
+            "DO $$ BEGIN ASSERT NOT EXISTS (SELECT FROM pg_database WHERE datname = '{name}'); END $$"
+        );
         run(&server, &gone).await.unwrap();
     }
 

@@ -30,7 +30,8 @@ use bailiwick_core::{
     secret::Secret,
     store::{
         Answer, Charge, CounterStore, Directory, DirectoryError, EachRow, Login, NewOrg, NewToken, NewUser,
-        OrgRecord, Right, RowStore, Store, TokenDigest, TokenRecord, TokenStore, UserRecord, Verdict, Written,
+        OrgRecord, Right, RowStore, Store, TokenDigest, TokenRecord, TokenStore, UserRecord, Verdict,
+        Written,
     },
 };
 

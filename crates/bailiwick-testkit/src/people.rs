@@ -221,7 +221,8 @@ impl Call {
     #[track_caller]
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         let name = HeaderName::try_from(name).unwrap_or_else(|_| panic!("{name:?} is no header"));
-        let value = HeaderValue::from_bytes(value.as_ref()).unwrap_or_else(|_| panic!("{name} has no such value"));
+        let value =
+            HeaderValue::from_bytes(value.as_ref()).unwrap_or_else(|_| panic!("{name} has no such value"));
         self.fields.push((name, value));
         self
     }
@@ -258,14 +259,16 @@ impl Call {
         let Self { person, method, target, fields, body } = self;
         let asked = format!("{}: {method} {target}", person.name);
         let mut request = Request::new(body);
-        *request.uri_mut() = target.parse().unwrap_or_else(|error| panic!("{target:?} is no target: {error}"));
+        *request.uri_mut() =
+            target.parse().unwrap_or_else(|error| panic!("{target:?} is no target: {error}"));
         *request.method_mut() = method;
         for (name, value) in fields {
             request.headers_mut().append(name, value);
         }
         request.extensions_mut().insert(PeerAddr(SocketAddr::new(person.address, 49_152)));
         let (parts, body) = person.service.ask(request).await.into_parts();
-        let body = body.collect().await.unwrap_or_else(|error| panic!("{asked}: the body broke off: {error}"));
+        let body =
+            body.collect().await.unwrap_or_else(|error| panic!("{asked}: the body broke off: {error}"));
         Reply::new(asked, parts.status, parts.headers, body.to_bytes().into())
     }
 }
@@ -281,6 +284,9 @@ impl IntoFuture for Call {
 
 impl std::fmt::Debug for Call {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Call").field("method", &self.method).field("target", &self.target).finish_non_exhaustive()
+        f.debug_struct("Call")
+            .field("method", &self.method)
+            .field("target", &self.target)
+            .finish_non_exhaustive()
     }
 }

@@ -165,7 +165,11 @@ impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
 
 /// Gives a path the answer to methods it does not have: 405 with `Allow`, for whoever may know of the path at all
 /// (ERR-23).
-pub(crate) fn with_method_not_allowed<S>(path: &str, methods: &[Method], router: MethodRouter<S>) -> MethodRouter<S>
+pub(crate) fn with_method_not_allowed<S>(
+    path: &str,
+    methods: &[Method],
+    router: MethodRouter<S>,
+) -> MethodRouter<S>
 where
     S: Clone + Send + Sync + 'static,
     gate::Context: FromRef<S>,

@@ -220,7 +220,10 @@ impl Suite<'_> {
     }
 
     fn fmt(&mut self) -> Result<(), Failure> {
-        passes(&mut self.cargo(&["fmt", "--all", "--check"]), "run `cargo fmt --all`")
+        passes(
+            &mut self.cargo(&["fmt", "--all", "--check", "--", "--files-with-diff"]),
+            "run `cargo fmt --all`",
+        )
     }
 
     fn clippy(&mut self) -> Result<(), Failure> {

@@ -15,7 +15,10 @@ mod view;
 
 pub use self::{
     assign::{Assignments, Reference},
-    input::{Body, Change, FieldError, FromJson, Input, InputValue, Location, NoInput, ObjectReader, Patch, Ref, Text},
+    input::{
+        Body, Change, FieldError, FromJson, Input, InputValue, Location, NoInput, ObjectReader, Patch, Ref,
+        Text,
+    },
     table::{
         ClientWritable, Column, ColumnDef, Direction, FilterOps, Model, Part, ScopeKind, ServerOwned,
         TableDef, Writable, read_column,

@@ -5,8 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use bailiwick_core::{model::TableDef, store::Store};
-use bailiwick_store::{MigrateError, MigrateReport, OpenError, OpenOptions, PostgresOptions};
+use bailiwick::{
+    database::{MigrateError, MigrateReport, OpenError, OpenOptions, PostgresOptions},
+    model::TableDef,
+    store::Store,
+};
 
 use super::failure::{Failure, with_causes};
 use crate::{
@@ -21,20 +24,22 @@ pub(crate) mod embedded {
 /// Opens the database, which must have the schema of this version.
 pub(super) async fn open(loaded: &Loaded) -> Result<Arc<dyn Store>, Failure> {
     let (url, options) = location(loaded)?;
-    bailiwick_store::open(&url, &options).await.map_err(cannot_open)
+    bailiwick::database::open(&url, &options).await.map_err(cannot_open)
 }
 
 /// What the database lacks, by name.
 pub(super) async fn pending(loaded: &Loaded) -> Result<Vec<String>, Failure> {
     let (url, options) = location(loaded)?;
-    let report = bailiwick_store::pending(&url, &options, &embedded::migrations::runner(), &tables()).await;
+    let report =
+        bailiwick::database::pending(&url, &options, &embedded::migrations::runner(), &tables()).await;
     report.map(|report| names(&report)).map_err(cannot_migrate)
 }
 
 /// Brings the database to the schema of this version; answers what it lacked, by name.
 pub(super) async fn migrate(loaded: &Loaded) -> Result<Vec<String>, Failure> {
     let (url, options) = location(loaded)?;
-    let report = bailiwick_store::migrate(&url, &options, &embedded::migrations::runner(), &tables()).await;
+    let report =
+        bailiwick::database::migrate(&url, &options, &embedded::migrations::runner(), &tables()).await;
     report.map(|report| names(&report)).map_err(cannot_migrate)
 }
 

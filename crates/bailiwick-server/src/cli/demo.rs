@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use bailiwick::authn::token::TokenText;
-use bailiwick_core::{
+use bailiwick::{
+    authn::token::TokenText,
     clock::{Clock, Entropy, OsEntropy, SystemClock},
     id::Id,
     identity::{OrgId, Role, UserId, Username},

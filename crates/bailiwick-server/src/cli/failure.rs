@@ -1,7 +1,7 @@
 //! How a command fails: with an exit code for scripts, and a message with a fix for people.
 use std::{fmt::Display, process::ExitCode};
 
-use bailiwick_core::{error::StoreError, store::DirectoryError};
+use bailiwick::{error::StoreError, store::DirectoryError};
 
 use crate::config::Faults;
 

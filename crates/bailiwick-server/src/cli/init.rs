@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bailiwick_core::{
+use bailiwick::{
     clock::{Clock, OsEntropy, SystemClock},
     id::Id,
     identity::{Slug, UserId, Username},

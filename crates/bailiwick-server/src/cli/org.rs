@@ -1,5 +1,5 @@
 //! `bailiwick org`.
-use bailiwick_core::{
+use bailiwick::{
     clock::{Clock, OsEntropy, SystemClock},
     id::Id,
     identity::{OrgId, Role, Slug, Username},

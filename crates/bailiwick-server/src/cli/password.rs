@@ -4,8 +4,12 @@ use std::{
     sync::Arc,
 };
 
-use bailiwick::authn::password::{self, HashCost, PasswordHasher};
-use bailiwick_core::{clock::OsEntropy, identity::Username, secret::Secret};
+use bailiwick::{
+    authn::password::{self, HashCost, PasswordHasher},
+    clock::OsEntropy,
+    identity::Username,
+    secret::Secret,
+};
 use zeroize::Zeroize;
 
 use super::{arguments::PasswordSource, failure::Failure};

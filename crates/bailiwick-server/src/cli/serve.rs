@@ -1,8 +1,7 @@
 //! `bailiwick serve`.
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use bailiwick::{check::Severity, trace::Log};
-use bailiwick_core::{clock::OsEntropy, store::Store};
+use bailiwick::{check::Severity, clock::OsEntropy, store::Store, trace::Log};
 use clap::Args as ClapArgs;
 use tokio::net::TcpListener;
 

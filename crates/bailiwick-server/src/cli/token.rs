@@ -1,8 +1,8 @@
 //! `bailiwick token`.
 use std::time::Duration;
 
-use bailiwick::authn::token::TokenText;
-use bailiwick_core::{
+use bailiwick::{
+    authn::token::TokenText,
     clock::{Clock, OsEntropy, SystemClock, Timestamp},
     id::Id,
     identity::{ApiTokenId, Username},

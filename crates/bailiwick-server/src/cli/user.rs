@@ -1,5 +1,5 @@
 //! `bailiwick user`.
-use bailiwick_core::{
+use bailiwick::{
     clock::{Clock, OsEntropy, SystemClock},
     id::Id,
     identity::{UserId, Username},

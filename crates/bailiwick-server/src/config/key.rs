@@ -10,7 +10,7 @@ use data_encoding::{BASE64, BASE64URL, HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde_json::Value;
 use zeroize::Zeroize;
 
-use bailiwick_core::{clock::Entropy, secret::Secret};
+use bailiwick::{clock::Entropy, secret::Secret};
 
 use super::value::{REDACTED, Setting};
 
@@ -130,7 +130,7 @@ impl Setting for MasterKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bailiwick_core::clock::OsEntropy;
+    use bailiwick::clock::OsEntropy;
 
     fn read(text: &str) -> Result<MasterKey, String> {
         MasterKey::from_text(text, Path::new(""))

@@ -22,7 +22,7 @@ mod value;
 
 use std::{io, sync::LazyLock};
 
-use bailiwick_core::clock::Entropy;
+use bailiwick::clock::Entropy;
 
 pub(crate) use self::types::is_loopback_host;
 pub use self::{

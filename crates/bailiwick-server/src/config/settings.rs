@@ -6,7 +6,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use http::{HeaderName, Method};
 
-use bailiwick_core::{
+use bailiwick::{
     clock::Timestamp,
     units::{ByteSize, Period, Rate},
 };

@@ -10,7 +10,7 @@ use http::{HeaderName, Method, Uri};
 use ipnet::IpNet;
 use serde_json::Value;
 
-use bailiwick_core::secret::Secret;
+use bailiwick::secret::Secret;
 
 use super::value::{REDACTED, Setting, from_base};
 
@@ -328,21 +328,27 @@ fn origin(text: &str) -> Result<(String, String), String> {
 /// The address by which clients reach the server: scheme, host and port, no path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublicUrl {
-    url: String,
+    url: bailiwick::resource::PublicUrl,
     is_loopback: bool,
 }
 
 impl PublicUrl {
+    /// The URL as the framework takes it.
+    #[must_use]
+    pub fn to_framework(&self) -> bailiwick::resource::PublicUrl {
+        self.url.clone()
+    }
+
     /// The URL in lower case, without a slash at the end and without a default port.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.url
+        self.url.as_str()
     }
 
     /// Whether it begins with `https://`.
     #[must_use]
     pub fn is_https(&self) -> bool {
-        self.url.starts_with("https://")
+        self.url.is_https()
     }
 
     /// Whether it names this machine.
@@ -354,7 +360,7 @@ impl PublicUrl {
 
 impl fmt::Display for PublicUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.url)
+        f.pad(self.url.as_str())
     }
 }
 
@@ -365,6 +371,7 @@ impl Setting for PublicUrl {
 
     fn from_text(text: &str, _: &Path) -> Result<Self, String> {
         let (url, host) = origin(text)?;
+        let url = url.parse().map_err(|error: bailiwick::resource::InvalidUrl| error.to_string())?;
         Ok(Self { url, is_loopback: is_loopback_host(&host) })
     }
 

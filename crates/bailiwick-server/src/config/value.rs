@@ -7,7 +7,7 @@ use std::{
 use serde_json::Value;
 use toml::de::{DeTable, DeValue};
 
-use bailiwick_core::{
+use bailiwick::{
     clock::Timestamp,
     units::{ByteSize, Period, Rate},
 };
@@ -217,7 +217,7 @@ impl<const MIN: u32, const MAX: u32> Setting for Whole<MIN, MAX> {
     }
 }
 
-/// Implements [`Setting`] for a type of `bailiwick_core::units`, which say in their own words what they
+/// Implements [`Setting`] for a type of `bailiwick::units`, which say in their own words what they
 /// accept.
 macro_rules! unit_setting {
     ($($unit:ident),*) => {$(

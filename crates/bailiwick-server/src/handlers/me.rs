@@ -38,7 +38,11 @@ pub(super) async fn show(access: Access<MyOrg, List>, State(db): State<Db>) -> R
     loop {
         let page = db.list(&access, &query).await?;
         let more = page.has_next();
-        orgs.extend(page.rows.into_iter().map(|org| MyPlace { slug: org.slug, name: org.name, role: org.role }));
+        orgs.extend(page.rows.into_iter().map(|org| MyPlace {
+            slug: org.slug,
+            name: org.name,
+            role: org.role,
+        }));
         if !more {
             break;
         }

@@ -135,7 +135,7 @@ async fn a_change_of_role_acts_on_the_next_request() {
 // ACL-10: staff of the site are no members of anything.
 #[tokio::test]
 async fn staff_of_the_site_is_a_stranger_to_organisations() {
-    use bailiwick_core::store::{Directory, Right};
+    use bailiwick::store::{Directory, Right};
     let app = support::start().await;
     let staff = app.person("staff", &[]).await;
     app.store().set_right(&"staff".parse().unwrap(), Right::Staff, true).await.unwrap();

@@ -84,7 +84,9 @@ async fn a_body_of_another_type_is_415_and_says_what_is_accepted() {
     let app = support::start().await;
     let path = app.owner().task(json!({"title": "x"})).await;
     let body = b"{\"title\":\"y\"}";
-    for right in [JSON, "Application/JSON", "application/json; charset=utf-8", "application/json;charset=\"UTF-8\""] {
+    for right in
+        [JSON, "Application/JSON", "application/json; charset=utf-8", "application/json;charset=\"UTF-8\""]
+    {
         for call in calls(&app, &path, right, body) {
             let status = call.await.status().as_u16();
             assert!(matches!(status, 200 | 201), "{right}: {status}");
@@ -135,7 +137,10 @@ async fn a_body_needs_one_content_type() {
         call.header("content-type", JSON).await.expect_problem(415, "unsupported-media-type");
     }
     for call in calls(&app, &path, JSON, b"{\"title\":\"y\"}") {
-        call.without("content-type").header("content-type", [0xff]).await.expect_problem(415, "unsupported-media-type");
+        call.without("content-type")
+            .header("content-type", [0xff])
+            .await
+            .expect_problem(415, "unsupported-media-type");
     }
 }
 
@@ -164,7 +169,11 @@ async fn a_body_of_a_mebibyte_is_read_and_one_byte_more_is_413() {
     }
     let small = support::with(&[("limits.body", "100")]).await;
     small.member().post(TASKS, json!({"title": "x".repeat(70)})).await.expect(201);
-    small.member().post(TASKS, json!({"title": "x".repeat(100)})).await.expect_problem(413, "payload-too-large");
+    small
+        .member()
+        .post(TASKS, json!({"title": "x".repeat(100)}))
+        .await
+        .expect_problem(413, "payload-too-large");
 }
 
 // LIM-09
@@ -210,6 +219,11 @@ async fn a_thousand_unknown_members_are_not_answered_with_a_thousand_errors() {
     let app = support::start().await;
     let members: Vec<String> = (0..1000).map(|number| format!("\"{}{number}\":1", "x".repeat(300))).collect();
     let body = format!("{{\"title\":\"x\",{}}}", members.join(","));
-    let refused = app.member().post(TASKS, json!(null)).body(JSON, body).await.expect_problem(422, "validation-failed");
-    assert!(refused.errors().len() <= 20 && refused.bytes().len() < 16_384, "{} bytes", refused.bytes().len());
+    let refused =
+        app.member().post(TASKS, json!(null)).body(JSON, body).await.expect_problem(422, "validation-failed");
+    assert!(
+        refused.errors().len() <= 20 && refused.bytes().len() < 16_384,
+        "{} bytes",
+        refused.bytes().len()
+    );
 }

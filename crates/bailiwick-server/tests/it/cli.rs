@@ -164,6 +164,8 @@ fn the_settings_file_is_named_by_flag_or_variable_and_must_then_exist() {
         let answer = place.run_with(arguments, variables, None).expect(0);
         assert!(answer.out.contains("127.0.0.1:7777"), "{}", answer.out);
     }
+    place.run_with(&["config", "show"], &[("BAILIWICK_CONFIG", "")], None).expect(0);
+    place.run(&["demo", "--config", "other.toml"]).expect(2).says("leave --config out");
     place
         .run(&["config", "show", "--config", "missing.toml"])
         .expect(2)

@@ -43,12 +43,18 @@ pub(crate) fn unthrottled() -> TestAppBuilder<'static> {
 
 fn builder(changes: &[(&str, &str)]) -> TestAppBuilder<'static> {
     let settings = settings(changes);
-    TestApp::builder(testing::resources(), testing::routes(), testing::migrations()).made_by(move |parts, _| {
-        let Parts { store, counters, clock, entropy, log } = parts;
-        let builder = application::assemble(&settings, store, log)?;
-        let built = builder.clock(clock).entropy(entropy).policies(|policies| policies.counters(counters)).build();
-        built.map_err(application::ApplicationError::from)
-    })
+    TestApp::builder(testing::resources(), testing::routes(), testing::migrations()).made_by(
+        move |parts, _| {
+            let Parts { store, counters, clock, entropy, log } = parts;
+            let builder = application::assemble(&settings, store, log)?;
+            let built = builder
+                .clock(clock)
+                .entropy(entropy)
+                .policies(|policies| policies.counters(counters))
+                .build();
+            built.map_err(application::ApplicationError::from)
+        },
+    )
 }
 
 fn settings(changes: &[(&str, &str)]) -> Settings {

@@ -5,7 +5,16 @@ use serde_json::{Value, json};
 use crate::support::{self, NOBODY, TASKS, Tasks, error};
 
 const FIELDS: [&str; 11] = [
-    "id", "title", "description", "status", "priority", "assignee", "due_at", "created_by", "updated_by", "created_at",
+    "id",
+    "title",
+    "description",
+    "status",
+    "priority",
+    "assignee",
+    "due_at",
+    "created_by",
+    "updated_by",
+    "created_at",
     "updated_at",
 ];
 
@@ -33,7 +42,8 @@ async fn a_new_task_has_the_fields_of_the_contract_and_defaults() {
         })
     );
     // In the order of the contract: people read it.
-    let places: Vec<_> = FIELDS.iter().map(|field| made.text().find(&format!("\"{field}\":")).unwrap()).collect();
+    let places: Vec<_> =
+        FIELDS.iter().map(|field| made.text().find(&format!("\"{field}\":")).unwrap()).collect();
     assert!(places.is_sorted(), "{}", made.text());
     assert_eq!(made.header("etag"), Some("\"v1-1\""));
     assert_eq!(made.header("content-type"), Some("application/json"));
@@ -114,7 +124,8 @@ async fn every_writable_field_keeps_to_its_limits() {
         assert_eq!(member.put(&path, body).await.expect(200).json()[field], value);
     }
     // Another offset is the same moment.
-    let made = member.post(TASKS, json!({"title": "t", "due_at": "2026-01-01T01:30:00+01:30"})).await.expect(201);
+    let made =
+        member.post(TASKS, json!({"title": "t", "due_at": "2026-01-01T01:30:00+01:30"})).await.expect(201);
     assert_eq!(made.json()["due_at"], "2026-01-01T00:00:00.000000Z");
 }
 
@@ -161,7 +172,8 @@ async fn a_value_that_does_not_fit_is_422_at_its_pointer_and_changes_nothing() {
         assert_eq!(post.errors(), expected, "POST {value}");
         let put = member.put(&path, body).await.expect_problem(422, "validation-failed");
         assert_eq!(put.errors(), expected, "PUT {value}");
-        let patch = member.patch(&path, json!({ field: value })).await.expect_problem(422, "validation-failed");
+        let patch =
+            member.patch(&path, json!({ field: value })).await.expect_problem(422, "validation-failed");
         assert_eq!(patch.errors(), expected, "PATCH {value}");
     }
     assert_eq!(member.get(&path).await.bare(), before.bare());
@@ -270,11 +282,15 @@ async fn an_assignee_of_another_organisation_is_answered_like_one_who_does_not_e
     let foreign = json!(app.other_tenant().id());
     let invented = json!(NOBODY);
     for (method, path) in [(Method::POST, TASKS), (Method::PUT, &path), (Method::PATCH, &path)] {
-        let ask = |id: &Value| member.request(method.clone(), path).json(&json!({"title": "b", "assignee": id}));
+        let ask =
+            |id: &Value| member.request(method.clone(), path).json(&json!({"title": "b", "assignee": id}));
         let theirs = ask(&foreign).await.expect_problem(422, "validation-failed");
         assert_eq!(theirs.errors().len(), 1);
         assert_eq!(theirs.errors()[0].0, "#/assignee");
-        assert_eq!(theirs.body_without_request_id(), ask(&invented).await.expect(422).body_without_request_id());
+        assert_eq!(
+            theirs.body_without_request_id(),
+            ask(&invented).await.expect(422).body_without_request_id()
+        );
     }
     assert_eq!(member.get(&path).await.bare(), before.bare());
     assert_eq!(member.get(TASKS).await.expect(200).json()["count"], 1);

@@ -16,7 +16,7 @@ pub(super) enum Failure {
     Corrupt(DecodeError),
     /// This program failed.
     Defect(&'static str),
-    /// All connections that scans may have are taken.
+    /// All connections that long reads may have are taken, or others were quicker every time.
     Busy,
 }
 
@@ -148,7 +148,7 @@ impl From<Failure> for StoreError {
             Failure::Postgres(error) => Box::new(error),
             Failure::Corrupt(error) => Box::new(error),
             Failure::Defect(what) => what.into(),
-            Failure::Busy => "every connection for long reads is in use".into(),
+            Failure::Busy => "too much is going on at once".into(),
         };
         match class {
             Class::Unavailable => Self::Unavailable(source),

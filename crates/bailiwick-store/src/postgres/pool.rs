@@ -3,8 +3,8 @@
 //! A request may be dropped at any await, and then its connection goes to the next one. Three rules keep that one
 //! clean (RST-12):
 //!
-//! 1. A statement outside of a transaction is sent whole, in one poll. It happens or it does not, whoever waits; the
-//!    next borrower's statements queue behind it.
+//! 1. A statement outside of a transaction is sent whole, in one poll. It happens or it does not, whoever waits; its
+//!    connection is given back when it has ended.
 //! 2. A transaction runs in a task of its own, which no request can drop, to its `COMMIT` or `ROLLBACK`.
 //! 3. A [`Lease`] that is dropped with a transaction open nevertheless (the task panicked, the runtime ends) closes
 //!    its connection, and the server undoes the transaction.
@@ -65,6 +65,8 @@ pub(super) struct Pool {
     /// What may read for long never takes all connections: half of them are left for what is short.
     scans: Arc<Semaphore>,
     wait: Duration,
+    /// After this, the server has stopped any statement.
+    patience: Duration,
 }
 
 impl Pool {
@@ -97,7 +99,12 @@ impl Pool {
             .build()
             .expect("a pool with timeouts is given its runtime");
         let scans = (max_connections / 2).max(1);
-        Self { connections, scans: Arc::new(Semaphore::new(scans)), wait: options.wait_timeout }
+        Self {
+            connections,
+            scans: Arc::new(Semaphore::new(scans)),
+            wait: options.wait_timeout,
+            patience: options.statement_timeout.saturating_add(STOP_TIMEOUT),
+        }
     }
 
     /// Takes no further work; connections end as they come back.
@@ -118,7 +125,7 @@ impl Pool {
         if connection.statement_cache.size() > MAX_STATEMENTS {
             connection.statement_cache.clear();
         }
-        Ok(Lease { connection: Some(connection), scan, pending: Pending::Nothing })
+        Ok(Lease { connection: Some(connection), scan, pending: Pending::Nothing, patience: self.patience })
     }
 
     /// Borrows a connection and runs statements that read. What fails because the connection had ended is tried once
@@ -194,8 +201,10 @@ enum Pending {
 pub(super) struct Lease {
     /// There until this is dropped.
     connection: Option<Object>,
+    /// There for a long read.
     scan: Option<OwnedSemaphorePermit>,
     pending: Pending,
+    patience: Duration,
 }
 
 impl Lease {
@@ -339,10 +348,10 @@ fn cause_first(answers: Vec<Result<Vec<Row>, Failure>>) -> Result<Vec<Vec<Row>>,
 impl Drop for Lease {
     fn drop(&mut self) {
         let Some(connection) = self.connection.take() else { return };
-        match (self.pending, self.scan.take()) {
-            (Pending::Nothing, _) | (Pending::Statement, None) => drop(connection),
-            (Pending::Statement, Some(scan)) => stop_scan(connection, scan),
-            (Pending::Transaction, _) => {
+        match self.pending {
+            Pending::Nothing => drop(connection),
+            Pending::Statement => give_back_later(connection, self.scan.take(), self.patience),
+            Pending::Transaction => {
                 tracing::warn!("a transaction was left open; closing its PostgreSQL connection");
                 drop(Object::take(connection));
             }
@@ -350,34 +359,36 @@ impl Drop for Lease {
     }
 }
 
-/// Nobody waits for a long read any more: gives the connection back if the read ends soon, as most do, and else stops
-/// the read and closes the connection.
+/// Nobody waits for a statement any more: gives its connection back when it has ended. A long read that does not end
+/// soon, as most do, is stopped, and its connection closed.
 ///
 /// A connection whose read was stopped is not used again: the driver does not tell when the server has acted on the
 /// request to stop, which may then hit the statement of the next borrower.
-fn stop_scan(connection: Object, scan: OwnedSemaphorePermit) {
+fn give_back_later(connection: Object, scan: Option<OwnedSemaphorePermit>, patience: Duration) {
     let Ok(runtime) = tokio::runtime::Handle::try_current() else {
         drop(Object::take(connection));
         return;
     };
     runtime.spawn(async move {
-        // Answered when the read has ended.
-        let ended = tokio::time::timeout(END_TIMEOUT, connection.batch_execute(""));
+        let patience = if scan.is_some() { SCAN_PATIENCE } else { patience };
+        // Answered when what was sent before has ended.
+        let ended = tokio::time::timeout(patience, connection.batch_execute(""));
         if matches!(ended.await, Ok(Ok(()))) {
             drop(connection);
-        } else {
-            let connection = Object::take(connection);
+            return;
+        }
+        let connection = Object::take(connection);
+        if scan.is_some() {
             let stopping = connection.cancel_token();
             match tokio::time::timeout(STOP_TIMEOUT, stopping.cancel_query(NoTls)).await {
                 Ok(Ok(())) => {}
                 failed => tracing::warn!(?failed, "could not stop a read that nobody waits for"),
             }
         }
-        drop(scan);
     });
 }
 
-/// How long a read that nobody waits for may go on: about as long as a new connection takes.
-const END_TIMEOUT: Duration = Duration::from_millis(20);
+/// How long a long read that nobody waits for may go on: about as long as a new connection takes.
+const SCAN_PATIENCE: Duration = Duration::from_millis(20);
 /// How long asking the server to stop a read may take.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);

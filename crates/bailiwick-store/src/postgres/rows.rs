@@ -129,9 +129,8 @@ fn write_with_references<'a>(
     (statements, plan): &'a (Arc<Statements>, Plan),
 ) -> Trying<'a, Written> {
     Box::pin(async move {
-        let references = match plan.action() {
-            Action::Insert { references, .. } | Action::Update { references, .. } => references,
-            _ => return Err(Failure::Defect("only inserts and updates have references")),
+        let (Action::Insert { references, .. } | Action::Update { references, .. }) = plan.action() else {
+            return Err(Failure::Defect("only inserts and updates have references"));
         };
         for _ in 0..MAX_TRIES {
             let dangling = look_up(lease, statements, plan, references).await?;

@@ -114,13 +114,42 @@ async fn who_finds_no_connection_is_told_after_the_wait_and_not_later() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_that_is_still_busy_for_somebody_who_left_is_not_handed_out() {
+    let mut options = connections(2);
+    options.wait_timeout = Duration::from_millis(300);
+    let Some(world) = World::new(options).await else { return };
+    let thing = world.create("thing").await.unwrap();
+    world.outside.batch_execute("BEGIN; UPDATE things SET title = 'outside'").await.unwrap();
+    let world = Arc::new(world);
+    let leaving = {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move { world.update(thing.id, "inside").await })
+    };
+    world.until_waiting(1).await;
+    leaving.abort();
+    assert!(leaving.await.unwrap_err().is_cancelled());
+    for _ in 0..20 {
+        let clock = SystemClock::new();
+        assert_eq!(world.retrieve(thing.id).await.unwrap(), thing);
+        assert!(clock.monotonic() < Duration::from_millis(250), "it queued behind the one that waits");
+    }
+    world.outside.batch_execute("COMMIT").await.unwrap();
+    world.until("SELECT count(*) FROM things WHERE title = 'inside' AND version = 2", 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_victim_of_a_deadlock_is_tried_again() {
     let Some(world) = World::new(connections(4)).await else { return };
     let thing = world.create("thing").await.unwrap();
-    let lock_member = "BEGIN; SELECT FROM memberships FOR UPDATE";
-    world.outside.batch_execute(lock_member).await.unwrap();
+    // Whoever has waited for so long looks for a deadlock and gives way: that is to be the store.
+    let set = format!("ALTER DATABASE {} SET deadlock_timeout = '3s'", world.database.name());
+    world.outside.batch_execute(&set).await.unwrap();
+    world.terminate().await;
+    world.list().await.unwrap();
+    world.outside.batch_execute("SET deadlock_timeout = '60s'").await.unwrap();
+    world.outside.batch_execute("BEGIN; SELECT FROM memberships FOR UPDATE").await.unwrap();
     let world = Arc::new(world);
-    // It has changed the thing and waits for the membership; whoever waits first is the one that notices.
+    // It has changed the thing and waits for the membership.
     let waiting = {
         let world = Arc::clone(&world);
         tokio::spawn(async move { world.update_with_peer(thing.id, "inside").await })

@@ -6,13 +6,7 @@ use std::{
     time::Duration,
 };
 
-use bailiwick_core::{
-    clock::Clock,
-    db::DbError,
-    identity::Role,
-    query::Precondition,
-    secret::Secret,
-};
+use bailiwick_core::{clock::Clock, db::DbError, identity::Role, query::Precondition, secret::Secret};
 use tokio::task::JoinSet;
 
 use super::{
@@ -62,7 +56,8 @@ fn is_changed(before: &Note, now: &Note, changed: impl Fn(&mut Note)) -> bool {
     if now == before {
         return false;
     }
-    let mut expected = Note { title: "changed".to_owned(), version: 2, updated_at: now.updated_at, ..before.clone() };
+    let mut expected =
+        Note { title: "changed".to_owned(), version: 2, updated_at: now.updated_at, ..before.clone() };
     changed(&mut expected);
     assert_eq!(*now, expected, "the update happened in part");
     assert!(now.updated_at > before.updated_at, "the update is stamped");
@@ -130,11 +125,13 @@ pub async fn a_dropped_transaction_happens_whole_or_not_at_all(subject: Subject)
         let guest = format!("guest-{polls}");
         world.user(&guest).await;
         let (acme, guest) = (slug("acme"), username(&guest));
-        let put = dropped_after(polls, store.put_member(&acme, &guest, Role::Viewer, world.clock.now())).await;
+        let put =
+            dropped_after(polls, store.put_member(&acme, &guest, Role::Viewer, world.clock.now())).await;
         settled(&alice).await;
 
         let is_created = !alice.slugs(&format!("slug={created}")).await.is_empty();
-        let is_changed = is_changed(&updated, &alice.look(updated.id).await, |note| note.peer = Some(bob.id()));
+        let is_changed =
+            is_changed(&updated, &alice.look(updated.id).await, |note| note.peer = Some(bob.id()));
         let has_token = store.principal_of(digest, world.clock.now()).await.unwrap().is_some();
         let is_org = store.orgs().await.unwrap().iter().any(|org| org.slug == name);
         let is_owned = store.membership(bob.id(), &name).await.unwrap().is_some();
@@ -173,7 +170,11 @@ pub async fn requests_dropped_under_load_leave_the_store_as_good_as_new(subject:
                 let polls = (round * 7 + hasty) % 11;
                 match round % 7 {
                     0 => drop(dropped_after(polls, alice.create(values(&format!("{hasty}/{round}")))).await),
-                    1 => drop(dropped_after(polls, alice.update(own.id, title("x"), Precondition::None)).await),
+                    1 => {
+                        drop(
+                            dropped_after(polls, alice.update(own.id, title("x"), Precondition::None)).await,
+                        );
+                    }
                     2 => {
                         let values = with_peer(values(&format!("{hasty}/{round}")), bob.id());
                         drop(dropped_after(polls, alice.create(values)).await);

@@ -57,7 +57,9 @@ pub async fn names_that_nothing_can_have_are_not_found(subject: Subject) {
     let world = World::new(subject).await;
     let kate = world.owner("kate", "acme").await;
     let long = "a".repeat(100_000);
-    for name in ["", " ", "kate ", " kate", "kat", "kate\0", "\0", "\u{212a}ate", "k%te", "____", "kâte", "😀", &long] {
+    for name in
+        ["", " ", "kate ", " kate", "kat", "kate\0", "\0", "\u{212a}ate", "k%te", "____", "kâte", "😀", &long]
+    {
         assert!(world.store.login(name).await.unwrap().is_none(), "{name:?}");
     }
     for slug in ["", "ACME", "acme ", "acm", "acme\0", "%", "é", &long] {
@@ -211,9 +213,9 @@ pub async fn one_owner_is_left_after_all_leave_at_once(subject: Subject) {
     let mut tasks = JoinSet::new();
     for owner in 0..OWNERS {
         let store = world.store.clone();
-        tasks.spawn(async move {
-            store.remove_member(&slug("acme"), &username(&format!("owner-{owner}"))).await
-        });
+        tasks.spawn(
+            async move { store.remove_member(&slug("acme"), &username(&format!("owner-{owner}"))).await },
+        );
     }
     let mut refused = 0;
     while let Some(done) = tasks.join_next().await {

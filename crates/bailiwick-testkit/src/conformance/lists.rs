@@ -1,10 +1,5 @@
 //! Reading: order, filters, search, pages and counts.
-use bailiwick_core::{
-    db::DbError,
-    identity::Role,
-    model::Assignments,
-    query::Precondition,
-};
+use bailiwick_core::{db::DbError, identity::Role, model::Assignments, query::Precondition};
 
 use super::{
     Subject,
@@ -81,7 +76,8 @@ pub async fn filters_compare_as_they_say(subject: Subject) {
         ("c", Rank::High, Some(7), None),
         ("d", Rank::Urgent, None, Some("0001-01-01T00:00:00Z")),
     ] {
-        let values = values(slug).set(note::RANK, rank).set(note::SCORE, score).set(note::DUE_AT, due.map(at));
+        let values =
+            values(slug).set(note::RANK, rank).set(note::SCORE, score).set(note::DUE_AT, due.map(at));
         let values = values.set(note::DONE, slug == "c");
         alice.create(if slug == "b" { with_peer(values, bob.id()) } else { values }).await.unwrap();
     }
@@ -163,9 +159,13 @@ pub async fn a_search_finds_every_term_in_any_field_whatever_the_case(subject: S
 pub async fn a_search_takes_no_character_for_a_pattern(subject: Subject) {
     let world = World::new(subject).await;
     let alice = world.owner("alice", "acme").await;
-    for (slug, title) in
-        [("a", "100% sure"), ("b", "100 percent"), ("c", "snake_case"), ("d", r"back\slash"), ("e", "it's [x]*?")]
-    {
+    for (slug, title) in [
+        ("a", "100% sure"),
+        ("b", "100 percent"),
+        ("c", "snake_case"),
+        ("d", r"back\slash"),
+        ("e", "it's [x]*?"),
+    ] {
         alice.create(values(slug).set(note::TITLE, title.to_owned())).await.unwrap();
     }
     for (search, slugs) in [
@@ -234,7 +234,10 @@ pub async fn kept_and_counted_numbers_agree_under_concurrent_writes(subject: Sub
                     person.update(note.id, title("changed"), Precondition::None).await.unwrap();
                 }
                 // A refused write counts for nothing.
-                let kept = format!("{writer}-{}", if round % 3 == 0 { "0-kept".to_owned() } else { round.to_string() });
+                let kept = format!(
+                    "{writer}-{}",
+                    if round % 3 == 0 { "0-kept".to_owned() } else { round.to_string() }
+                );
                 match person.create(values(&kept)).await {
                     Ok(first) => assert_eq!((first.version, round), (1, 0)),
                     Err(error) => assert!(matches!(error, DbError::Conflict), "{error:?}"),
@@ -249,9 +252,9 @@ pub async fn kept_and_counted_numbers_agree_under_concurrent_writes(subject: Sub
                 let page = alice.list(&format!("page_size={}", 3 + round)).await.unwrap();
                 assert!(page.count >= page.rows.len() as u64, "a page is a part of its list");
                 assert!(
-                    page.rows.windows(2).all(|pair| {
-                        (pair[0].created_at, pair[0].id) > (pair[1].created_at, pair[1].id)
-                    }),
+                    page.rows
+                        .windows(2)
+                        .all(|pair| { (pair[0].created_at, pair[0].id) > (pair[1].created_at, pair[1].id) }),
                     "a page is in order, and holds no row twice"
                 );
             }
@@ -281,7 +284,10 @@ pub async fn a_caller_sees_their_own_rows_only(subject: Subject) {
     assert_refused!(db.retrieve::<Diary>(&bob.may(&rules), hers.id).await, DbError::NotFound);
     let written = db.update::<Diary>(&bob.may(&rules), hers.id, line("mine now"), Precondition::None).await;
     assert_refused!(written, DbError::NotFound);
-    assert_refused!(db.delete::<Diary>(&bob.may(&rules), hers.id, Precondition::None).await, DbError::NotFound);
+    assert_refused!(
+        db.delete::<Diary>(&bob.may(&rules), hers.id, Precondition::None).await,
+        DbError::NotFound
+    );
 
     let changed = db.update::<Diary>(&alice.may(&rules), hers.id, line("changed"), Precondition::None).await;
     assert_eq!(changed.unwrap(), Diary { line: "changed".to_owned(), ..hers.clone() });
@@ -294,4 +300,3 @@ pub async fn a_caller_sees_their_own_rows_only(subject: Subject) {
     let left = db.list::<Diary>(&alice.may(&rules), &query("")).await.unwrap();
     assert_eq!((left.rows.len(), left.count), (0, 0));
 }
-

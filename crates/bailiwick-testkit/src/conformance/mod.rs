@@ -10,17 +10,37 @@
 //! ```
 //!
 //! A back-end of your own is a [`Subject`] that opens it on a database that holds the tables of [`migrations`].
-#[expect(missing_docs, reason = "the names of the tests say what they promise")]
+#[expect(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "these are tests, and their names say what they promise"
+)]
 mod cancel;
-#[expect(missing_docs, reason = "the names of the tests say what they promise")]
+#[expect(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "these are tests, and their names say what they promise"
+)]
 mod directory;
-#[expect(missing_docs, reason = "the names of the tests say what they promise")]
+#[expect(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "these are tests, and their names say what they promise"
+)]
 mod lists;
 mod model;
-#[expect(missing_docs, reason = "the names of the tests say what they promise")]
+#[expect(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "these are tests, and their names say what they promise"
+)]
 mod tokens;
 mod world;
-#[expect(missing_docs, reason = "the names of the tests say what they promise")]
+#[expect(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "these are tests, and their names say what they promise"
+)]
 mod writes;
 
 use std::{any::Any, fmt, future::Future, pin::Pin, sync::Arc};

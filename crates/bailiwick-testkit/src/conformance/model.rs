@@ -137,7 +137,12 @@ impl Model for Note {
             column::<OrgId>("org_id", Part::Tenant),
             column::<Id<Self>>("id", Part::Id),
             ColumnDef { filters: EQUAL, order: true, ..column::<String>("slug", Part::Writable) },
-            ColumnDef { filters: EQUAL, order: true, search: true, ..column::<String>("title", Part::Writable) },
+            ColumnDef {
+                filters: EQUAL,
+                order: true,
+                search: true,
+                ..column::<String>("title", Part::Writable)
+            },
             ColumnDef { order: true, search: true, ..column::<Option<String>>("body", Part::Writable) },
             ColumnDef { filters: ALL, order: true, ..column::<Rank>("rank", Part::Writable) },
             ColumnDef { filters: ALL, order: true, ..column::<Option<i64>>("score", Part::Writable) },

@@ -181,7 +181,9 @@ impl Person {
     /// The proof that this person may do `Op` by the rules.
     pub(super) fn may<R: Model, Op: Operation>(&self, rules: &Rules<R>) -> Access<R, Op> {
         let decided = access::decide(rules, &self.principal, self.membership.as_ref());
-        decided.unwrap_or_else(|denied| panic!("{} may {}: {denied}", self.principal.username, Op::KIND.as_str()))
+        decided.unwrap_or_else(|denied| {
+            panic!("{} may {}: {denied}", self.principal.username, Op::KIND.as_str())
+        })
     }
 
     pub(super) async fn create(&self, values: Assignments<Note>) -> Result<Note, DbError> {

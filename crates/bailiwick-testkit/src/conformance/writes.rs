@@ -52,15 +52,20 @@ pub async fn every_value_survives(subject: Subject) {
     let world = World::new(subject).await;
     let alice = world.owner("alice", "acme").await;
     let long = "ä".repeat(10_000);
-    let texts = ["", " ", "'; DROP TABLE users; --", "\"$1 ? %s\\", "a\nb\r\t", "\u{1}\u{7f}", "😀 e\u{301}", &long];
+    let texts =
+        ["", " ", "'; DROP TABLE users; --", "\"$1 ? %s\\", "a\nb\r\t", "\u{1}\u{7f}", "😀 e\u{301}", &long];
     for (at, text) in texts.into_iter().enumerate() {
-        let values = values(&at.to_string()).set(note::TITLE, text.to_owned()).set(note::BODY, Some(text.to_owned()));
+        let values =
+            values(&at.to_string()).set(note::TITLE, text.to_owned()).set(note::BODY, Some(text.to_owned()));
         let made = alice.create(values).await.unwrap();
         let read = alice.look(made.id).await;
         assert_eq!((read.title.as_str(), read.body.as_deref()), (text, Some(text)));
     }
-    for (score, time) in [(i64::MIN, Timestamp::MIN), (i64::MAX, Timestamp::MAX), (0, Timestamp::from_micros(-1))] {
-        let values = values(&format!("score {score}")).set(note::SCORE, Some(score)).set(note::DUE_AT, Some(time));
+    for (score, time) in
+        [(i64::MIN, Timestamp::MIN), (i64::MAX, Timestamp::MAX), (0, Timestamp::from_micros(-1))]
+    {
+        let values =
+            values(&format!("score {score}")).set(note::SCORE, Some(score)).set(note::DUE_AT, Some(time));
         let made = alice.create(values).await.unwrap();
         let read = alice.look(made.id).await;
         assert_eq!((read.score, read.due_at), (Some(score), Some(time)));
@@ -82,7 +87,8 @@ pub async fn a_taken_value_is_a_conflict_within_one_scope_only(subject: Subject)
     let first = alice.note("taken").await;
     let second = alice.note("free").await;
     assert_refused!(alice.create(values("taken")).await, DbError::Conflict);
-    let rename = || Assignments::new().set(note::SLUG, "taken".to_owned()).set(note::TITLE, "renamed".to_owned());
+    let rename =
+        || Assignments::new().set(note::SLUG, "taken".to_owned()).set(note::TITLE, "renamed".to_owned());
     assert_refused!(alice.update(second.id, rename(), Precondition::None).await, DbError::Conflict);
     // Stale before conflict: the client is told first that it does not know the row.
     assert_refused!(alice.update(second.id, rename(), version(7)).await, DbError::Stale);
@@ -203,12 +209,21 @@ pub async fn a_version_that_has_passed_is_stale(subject: Subject) {
     let alice = world.owner("alice", "acme").await;
     let note = alice.note("a").await;
     alice.update(note.id, title("two"), version(1)).await.unwrap();
-    for wrong in [version(1), version(3), version(-1), version(i64::MAX), Precondition::VersionIn([].into_iter().collect())] {
+    for wrong in [
+        version(1),
+        version(3),
+        version(-1),
+        version(i64::MAX),
+        Precondition::VersionIn([].into_iter().collect()),
+    ] {
         assert_refused!(alice.update(note.id, title("x"), wrong.clone()).await, DbError::Stale);
         assert_refused!(alice.delete(note.id, wrong).await, DbError::Stale);
     }
     let one_of = |versions: &[i64]| Precondition::VersionIn(versions.iter().copied().collect());
-    alice.update(note.id, title("three"), one_of(&[9, 1, 2])).await.expect("one of several versions is right");
+    alice
+        .update(note.id, title("three"), one_of(&[9, 1, 2]))
+        .await
+        .expect("one of several versions is right");
     assert_refused!(alice.delete(note.id, one_of(&[1, 2, 4, 5, 6])).await, DbError::Stale);
     alice.delete(note.id, one_of(&[1, 2, 4, 5, 3])).await.expect("one of several versions is right");
 }
@@ -349,7 +364,11 @@ pub async fn missing_comes_before_forbidden_before_stale_before_dangling(subject
         assert_eq!(told(super::world::refused(done)), expected, "update of {id} with {precondition:?}");
         if expected != Expected::Dangling {
             let done = bob.update(id, title("x"), precondition.clone()).await;
-            assert_eq!(told(super::world::refused(done)), expected, "plain update of {id} with {precondition:?}");
+            assert_eq!(
+                told(super::world::refused(done)),
+                expected,
+                "plain update of {id} with {precondition:?}"
+            );
             let done = bob.delete(id, precondition.clone()).await;
             assert_eq!(told(super::world::refused(done)), expected, "delete of {id} with {precondition:?}");
         }
@@ -405,7 +424,10 @@ pub async fn another_scopes_rows_are_missing_and_stay_as_they_are(subject: Subje
             let done = person.update(theirs.id, Assignments::new(), precondition.clone()).await;
             assert_refused!(done, DbError::NotFound);
             let pointing = with_peer(title("stolen"), person.id());
-            assert_refused!(person.update(theirs.id, pointing, precondition.clone()).await, DbError::NotFound);
+            assert_refused!(
+                person.update(theirs.id, pointing, precondition.clone()).await,
+                DbError::NotFound
+            );
             assert_refused!(person.delete(theirs.id, precondition).await, DbError::NotFound);
         }
         for search in ["", "slug=theirs", "search=theirs", "done=false&ordering=title"] {

@@ -356,8 +356,10 @@ impl Builder<Ready> {
             authn: AuthnLayer::new(Arc::clone(&store), Arc::clone(&clock)).credential_in_body(in_body),
             throttle,
         };
-        let state = State::new(Parts { store, clock, entropy, db, gates, settings: policies.resources, log_in });
-        let router = layers.around_routes(api.merge(problem::router()).with_state(state)).merge(health::router());
+        let state =
+            State::new(Parts { store, clock, entropy, db, gates, settings: policies.resources, log_in });
+        let router =
+            layers.around_routes(api.merge(problem::router()).with_state(state)).merge(health::router());
         listed.extend([problem::PATH, health::PATH].map(|path| RouteInfo::new(Method::GET, path)));
         Ok(App { router, layers, routes: listed })
     }
@@ -377,7 +379,10 @@ fn scopes(
                 Some((route.method.clone(), format!("{BASE}{}", route.path), scope))
             }
             None => {
-                mistakes.push(format!("{} {} has the throttle scope {name}, which has no rate", route.method, route.path));
+                mistakes.push(format!(
+                    "{} {} has the throttle scope {name}, which has no rate",
+                    route.method, route.path
+                ));
                 None
             }
         })
@@ -400,8 +405,11 @@ fn join(
     let mut taken = HashSet::new();
     let mut by_path: Vec<PathRoutes<State>> = Vec::new();
     for routes in paths {
-        let twice: Vec<_> =
-            routes.methods.iter().filter(|method| !taken.insert(((*method).clone(), routes.path.clone()))).collect();
+        let twice: Vec<_> = routes
+            .methods
+            .iter()
+            .filter(|method| !taken.insert(((*method).clone(), routes.path.clone())))
+            .collect();
         if let Some(method) = twice.first() {
             mistakes.push(format!("{method} {} is declared twice", routes.path));
             continue;
@@ -415,12 +423,13 @@ fn join(
         }
     }
     let mut listed = Vec::new();
-    let router = by_path.into_iter().fold(Router::new(), |router, PathRoutes { path, methods, router: handlers }| {
-        let handlers = with_method_not_allowed(&path, &methods, handlers);
-        let canonical = format!("{BASE}{path}");
-        listed.extend(methods.into_iter().map(|method| RouteInfo::new(method, canonical.as_str())));
-        router.route(canonical.trim_end_matches('/'), handlers.clone()).route(&canonical, handlers)
-    });
+    let router =
+        by_path.into_iter().fold(Router::new(), |router, PathRoutes { path, methods, router: handlers }| {
+            let handlers = with_method_not_allowed(&path, &methods, handlers);
+            let canonical = format!("{BASE}{path}");
+            listed.extend(methods.into_iter().map(|method| RouteInfo::new(method, canonical.as_str())));
+            router.route(canonical.trim_end_matches('/'), handlers.clone()).route(&canonical, handlers)
+        });
     (router, listed)
 }
 
@@ -472,8 +481,10 @@ impl App {
     /// from as [`PeerAddr`](bailiwick_core::request::PeerAddr) in their extensions.
     pub fn into_service(
         self,
-    ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send> + Clone + Send + 'static
-    {
+    ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
+    + Clone
+    + Send
+    + 'static {
         let service = self.layers.around_router::<Body>(self.router);
         tower::util::MapResponse::new(service, |response: Response<_>| response.map(Body::new))
     }
@@ -512,4 +523,3 @@ impl BuildError {
         &self.mistakes
     }
 }
-

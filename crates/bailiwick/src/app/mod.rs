@@ -24,7 +24,9 @@ mod stack;
 mod state;
 
 pub use self::{
-    builder::{App, BuildError, Builder, NeedsAuthn, NeedsStore, NeedsTenancy, Policies, Ready, Resources, RouteInfo},
+    builder::{
+        App, BuildError, Builder, NeedsAuthn, NeedsStore, NeedsTenancy, Policies, Ready, Resources, RouteInfo,
+    },
     stack::STACK,
     state::{Chance, Identity, Now, State},
 };

@@ -5,7 +5,7 @@ use bailiwick_core::{
     clock::{Clock, Entropy, Timestamp},
     error::StoreError,
     id::Id,
-    identity::{ApiTokenId, UserId},
+    identity::{ApiTokenId, UserId, Username},
     secret::Secret,
     store::{NewToken, Store},
 };
@@ -68,12 +68,20 @@ impl LogIn {
     ///
     /// # Security
     /// An unknown user, a wrong password and a disabled user have the same answer, after the same work (PWD-12).
-    pub async fn with_password(&self, username: &str, password: Secret<String>) -> Result<IssuedToken, Problem> {
+    pub async fn with_password(
+        &self,
+        username: &str,
+        password: Secret<String>,
+    ) -> Result<IssuedToken, Problem> {
         // What is too long was never set; hashing it would only cost (PWD-09).
         if password.expose().chars().count() > password::MAX_CHARS {
             return Err(Problem::invalid_credentials());
         }
-        let login = self.store.login(username).await.map_err(unavailable)?;
+        // What can be no user name is nobody's; it is verified all the same, so that it takes as long.
+        let login = match username.parse::<Username>() {
+            Ok(username) => self.store.login(username.as_str()).await.map_err(unavailable)?,
+            Err(_) => None,
+        };
         let hash = login.as_ref().map(|login| login.password_hash.clone());
         let matches = self.hasher.verify(password, hash).await?;
         match login {

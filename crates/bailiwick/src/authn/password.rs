@@ -10,6 +10,7 @@ use argon2::{
 };
 use bailiwick_core::{clock::Entropy, secret::Secret};
 use tokio::sync::Semaphore;
+use unicode_normalization::UnicodeNormalization as _;
 
 use crate::problem::Problem;
 
@@ -81,7 +82,11 @@ impl PasswordHasher {
     /// 503 if too many callers wait.
     pub async fn hash(&self, password: Secret<String>) -> Result<Secret<String>, Problem> {
         let inner = Arc::clone(&self.inner);
-        self.run(move || Secret::new(hash(&inner.argon2, password.expose().as_bytes(), &*inner.entropy))).await
+        self.run(move || {
+            let password = normalised(&password);
+            Secret::new(hash(&inner.argon2, password.expose().as_bytes(), &*inner.entropy))
+        })
+        .await
     }
 
     /// Whether `password` is the one that `stored` is a hash of. Without a `stored` hash it is not, and finding that
@@ -89,11 +94,15 @@ impl PasswordHasher {
     ///
     /// # Errors
     /// 503 if too many callers wait.
-    pub async fn verify(&self, password: Secret<String>, stored: Option<Secret<String>>) -> Result<bool, Problem> {
+    pub async fn verify(
+        &self,
+        password: Secret<String>,
+        stored: Option<Secret<String>>,
+    ) -> Result<bool, Problem> {
         let inner = Arc::clone(&self.inner);
         self.run(move || {
             let hash = stored.as_ref().map_or(inner.decoy.as_str(), |stored| stored.expose());
-            let matches = verify(&inner.argon2, password.expose().as_bytes(), hash);
+            let matches = verify(&inner.argon2, normalised(&password).expose().as_bytes(), hash);
             matches && stored.is_some()
         })
         .await
@@ -137,6 +146,12 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// One form for what looks the same, however a keyboard made it: NFKC, when a password is set and when it is verified
+/// (PWD-08).
+fn normalised(password: &Secret<String>) -> Secret<String> {
+    Secret::new(password.expose().nfkc().collect())
 }
 
 fn hash(argon2: &Argon2<'_>, password: &[u8], entropy: &dyn Entropy) -> String {
@@ -216,6 +231,14 @@ mod tests {
         assert!(!hasher.verify(secret(""), Some(stored)).await.unwrap());
         assert!(!hasher.verify(secret("correct horse"), None).await.unwrap());
         assert!(!hasher.verify(secret("x"), Some(secret("no hash"))).await.unwrap());
+    }
+
+    // PWD-08
+    #[tokio::test]
+    async fn a_password_is_the_same_however_a_keyboard_makes_it() {
+        let hasher = cheap();
+        let stored = hasher.hash(secret("caf\u{e9} \u{2460}")).await.unwrap();
+        assert!(hasher.verify(secret("cafe\u{301} 1"), Some(stored)).await.unwrap());
     }
 
     #[tokio::test]

@@ -68,10 +68,9 @@ impl<S> AuthnService<S> {
             return false;
         }
         let Some(route) = request.extensions().get::<MatchedPath>() else { return false };
-        self.layer
-            .in_body
-            .iter()
-            .any(|(method, path)| method == request.method() && path.trim_end_matches('/') == route.as_str().trim_end_matches('/'))
+        self.layer.in_body.iter().any(|(method, path)| {
+            method == request.method() && path.trim_end_matches('/') == route.as_str().trim_end_matches('/')
+        })
     }
 }
 

@@ -21,7 +21,10 @@ impl TokenText {
         while random.len() < RANDOM_CHARS {
             entropy.fill(&mut bytes);
             // 248 = 4 × 62: what is above would make some characters likelier than others (TOK-23).
-            let fair = bytes.iter().filter(|byte| **byte < 248).map(|byte| char::from(BASE62[usize::from(byte % 62)]));
+            let fair = bytes
+                .iter()
+                .filter(|byte| **byte < 248)
+                .map(|byte| char::from(BASE62[usize::from(byte % 62)]));
             random.extend(fair.take(RANDOM_CHARS - random.len()));
         }
         let checksum = checksum(&random);
@@ -95,7 +98,9 @@ mod tests {
             let typo = format!("{}{other}{}", &text[..at], &text[at + 1..]);
             assert_eq!(digest_if_plausible(&typo), None, "{typo}");
         }
-        for wrong in ["", "bw_pat_", &text[..text.len() - 1], &format!("{text}a"), &text.replace("pat", "org")] {
+        for wrong in
+            ["", "bw_pat_", &text[..text.len() - 1], &format!("{text}a"), &text.replace("pat", "org")]
+        {
             assert_eq!(digest_if_plausible(wrong), None, "{wrong}");
         }
     }
@@ -105,7 +110,9 @@ mod tests {
     fn the_characters_are_fair() {
         let mut counts = [0_u32; 128];
         for _ in 0..2000 {
-            for byte in TokenText::generate(&OsEntropy).expose()[PERSONAL_PREFIX.len()..][..RANDOM_CHARS].bytes() {
+            for byte in
+                TokenText::generate(&OsEntropy).expose()[PERSONAL_PREFIX.len()..][..RANDOM_CHARS].bytes()
+            {
                 counts[usize::from(byte)] += 1;
             }
         }

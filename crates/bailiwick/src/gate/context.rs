@@ -3,7 +3,7 @@ use std::{any::TypeId, collections::HashMap, sync::Arc};
 
 use bailiwick_core::{
     access::Rules,
-    identity::{Membership, Principal},
+    identity::{Membership, Principal, Slug},
     request::Facts,
     store::Store,
 };
@@ -44,7 +44,11 @@ impl Context {
         slug: &str,
         parts: &Parts,
     ) -> Result<Membership, Problem> {
-        let found = self.store.membership(principal.user_id(), slug).await;
+        // What can be no slug names no organisation; a store need not be able to look it up.
+        let found = match Slug::is_plausible(slug) {
+            true => self.store.membership(principal.user_id(), slug).await,
+            false => Ok(None),
+        };
         let facts = parts.extensions.get::<Facts>();
         match found {
             Ok(Some(membership)) => {

@@ -77,7 +77,8 @@ async fn membership<S: Send + Sync>(
     context: &Context,
     principal: &Principal,
 ) -> Result<Membership, Problem> {
-    let parameters = RawPathParams::from_request_parts(parts, state).await.map_err(|_| Problem::not_found())?;
+    let parameters =
+        RawPathParams::from_request_parts(parts, state).await.map_err(|_| Problem::not_found())?;
     let slug = parameters.iter().find(|(name, _)| *name == TENANT_PARAMETER).map(|(_, value)| value);
     // A route without the parameter is a defect of the application; it lets nobody in.
     let slug = slug.ok_or_else(Problem::internal)?;

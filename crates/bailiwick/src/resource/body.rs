@@ -80,7 +80,9 @@ mod tests {
 
     #[test]
     fn only_json_in_utf_8_is_json() {
-        for right in ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\""] {
+        for right in
+            ["application/json", "Application/JSON; charset=UTF-8", "application/json;charset=\"utf-8\""]
+        {
             assert!(is_json(right, false), "{right}");
         }
         for wrong in [

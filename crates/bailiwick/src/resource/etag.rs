@@ -62,7 +62,9 @@ pub(super) fn client_has(headers: &HeaderMap, current: Option<ETag>) -> Result<b
     Ok(match read_tags(headers, &header::IF_NONE_MATCH)? {
         None => false,
         Some(Tags::Any) => true,
-        Some(Tags::These(tags)) => current.is_some_and(|current| tags.iter().any(|tag| tag.tag == Some(current))),
+        Some(Tags::These(tags)) => {
+            current.is_some_and(|current| tags.iter().any(|tag| tag.tag == Some(current)))
+        }
     })
 }
 
@@ -79,7 +81,8 @@ struct Tag {
 
 /// Reads a list of entity tags, which may stand in several fields (CND-10).
 fn read_tags(headers: &HeaderMap, name: &HeaderName) -> Result<Option<Tags>, Problem> {
-    let malformed = || Problem::malformed_request(format!("{name} must be * or a list of quoted entity tags"));
+    let malformed =
+        || Problem::malformed_request(format!("{name} must be * or a list of quoted entity tags"));
     let mut tags = SmallVec::new();
     let mut any = false;
     let mut fields = 0;
@@ -142,7 +145,15 @@ mod tests {
         for never in ["W/\"v1-7\"", "\"v1-07\"", "\"v1-+7\"", "\"v2-7\"", "\"x,y\"", "\"\""] {
             assert_eq!(if_match(&[never]).unwrap(), versions(&[]), "{never}");
         }
-        for wrong in [&["v1-7"][..], &["*, \"v1-7\""], &["*", "*"], &["*", "\"v1-7\""], &[""], &["\"v1-7"], &["\"a\"\"b\""]] {
+        for wrong in [
+            &["v1-7"][..],
+            &["*, \"v1-7\""],
+            &["*", "*"],
+            &["*", "\"v1-7\""],
+            &[""],
+            &["\"v1-7"],
+            &["\"a\"\"b\""],
+        ] {
             assert!(if_match(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -109,7 +109,8 @@ impl<R: Resource, S: Send + Sync> FromRequestParts<S> for Key<R> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let parameters = RawPathParams::from_request_parts(parts, state).await.map_err(|_| Problem::not_found())?;
+        let parameters =
+            RawPathParams::from_request_parts(parts, state).await.map_err(|_| Problem::not_found())?;
         let id = parameters.iter().find(|(name, _)| *name == "id").map(|(_, value)| value);
         let id: Id<R> = id.and_then(|id| id.parse().ok()).ok_or_else(Problem::not_found)?;
         Ok(Self(id.as_uuid().into()))

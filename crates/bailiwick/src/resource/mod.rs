@@ -91,7 +91,8 @@ where
         collection.methods.push(Method::POST);
         collection.router = collection.router.post(handlers::create::<R>);
     }
-    let mut item = PathRoutes { path: format!("{path}{{id}}/"), methods: Vec::new(), router: MethodRouter::new() };
+    let mut item =
+        PathRoutes { path: format!("{path}{{id}}/"), methods: Vec::new(), router: MethodRouter::new() };
     if rules.offers(OperationKind::Retrieve) {
         item.methods.push(Method::GET);
         item.router = item.router.get(handlers::retrieve::<R>);
@@ -106,4 +107,3 @@ where
     }
     [collection, item].into_iter().filter(|path| !path.methods.is_empty()).collect()
 }
-

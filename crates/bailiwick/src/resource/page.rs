@@ -26,7 +26,8 @@ impl<V: View> PageBody<V> {
 impl<V> PageBody<V> {
     /// The same links as a `Link` field (RFC 8288), if there are any.
     pub fn link_header(&self) -> Option<HeaderValue> {
-        let relation = |url: &Option<String>, name: &str| url.as_ref().map(|url| format!("<{url}>; rel=\"{name}\""));
+        let relation =
+            |url: &Option<String>, name: &str| url.as_ref().map(|url| format!("<{url}>; rel=\"{name}\""));
         let links: Vec<_> =
             [relation(&self.next, "next"), relation(&self.previous, "prev")].into_iter().flatten().collect();
         if links.is_empty() { None } else { HeaderValue::try_from(links.join(", ")).ok() }
@@ -35,8 +36,7 @@ impl<V> PageBody<V> {
 
 /// The URL of page `number`; that of the first has no `page` (PAG-01).
 fn link(url: &str, query: &str, number: u64) -> String {
-    let mut kept: Vec<&str> =
-        query.split('&').filter(|pair| !pair.is_empty() && !is_page(pair)).collect();
+    let mut kept: Vec<&str> = query.split('&').filter(|pair| !pair.is_empty() && !is_page(pair)).collect();
     let page = format!("page={number}");
     if number > 1 {
         kept.push(&page);

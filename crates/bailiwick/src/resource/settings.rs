@@ -32,7 +32,9 @@ impl Settings {
         }
         let authority = match parts.uri.authority() {
             Some(authority) => authority.as_str(),
-            None => parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost"),
+            None => {
+                parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost")
+            }
         };
         format!("http://{authority}")
     }

@@ -79,7 +79,8 @@ impl Throttle {
         let principal = extensions.get::<Principal>();
         let address = || {
             // A request that came by no connection came from a test or from this process itself.
-            let peer = extensions.get::<PeerAddr>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.0.ip());
+            let peer =
+                extensions.get::<PeerAddr>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.0.ip());
             Caller::from_address(peer)
         };
         let mut charges = Vec::with_capacity(2);

@@ -37,7 +37,8 @@ const WHAT: [&str; 10] = [
     "Check the backups of",
     "Close the accounts of",
 ];
-const WHOSE: [&str; 6] = ["the shop", "the support desk", "the warehouse", "billing", "the mobile app", "the intranet"];
+const WHOSE: [&str; 6] =
+    ["the shop", "the support desk", "the warehouse", "billing", "the mobile app", "the intranet"];
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -76,7 +77,8 @@ pub(super) async fn fill(store: &Arc<dyn Store>) -> Result<String, FillError> {
             let db = Db::new(Arc::clone(store), clock, Arc::new(OsEntropy));
             let at = made as usize;
             let status = [Status::Todo, Status::Doing, Status::Done, Status::Todo][at % 4];
-            let priority = [Priority::Normal, Priority::Low, Priority::High, Priority::Normal, Priority::Urgent][at % 5];
+            let priority =
+                [Priority::Normal, Priority::Low, Priority::High, Priority::Normal, Priority::Urgent][at % 5];
             let due = at.is_multiple_of(3).then(|| now.saturating_add(HOUR * 24 * (made % 14 + 1)));
             let assignments = Assignments::new()
                 .set(task::title, format!("{} {}", WHAT[at % WHAT.len()], WHOSE[at / WHAT.len()]))

@@ -296,7 +296,7 @@ fn relative_paths_start_at_the_settings_file() {
 }
 
 mod development_key {
-    use bailiwick_core::clock::OsEntropy;
+    use bailiwick::clock::OsEntropy;
 
     use super::*;
 

@@ -1,0 +1,396 @@
+//! The real program: its log, its end, its refusals to start, and what survives when it is killed.
+#![cfg(unix)]
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::{fs::MetadataExt, process::CommandExt},
+    process::Command,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use serde_json::{Value, json};
+
+use crate::site::{Output, PASSWORD, Server, Site, finish, set_mode};
+
+const TASKS: &str = "/api/v1/orgs/acme/tasks/";
+
+/// The members of an access-log line, in the order of contract §6.
+const LOG_MEMBERS: [&str; 15] = [
+    "timestamp",
+    "level",
+    "event",
+    "request_id",
+    "method",
+    "route",
+    "path",
+    "status",
+    "duration_ms",
+    "user_id",
+    "org",
+    "remote_addr",
+    "bytes_out",
+    "throttled",
+    "denied_by",
+];
+
+fn access_lines(output: &Output) -> Vec<(String, Value)> {
+    let lines = output.out.lines().map(|line| {
+        let json: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        (line.to_owned(), json)
+    });
+    lines.filter(|(_, json)| json["event"] == "http_request").collect()
+}
+
+// Contract §6, LOG-03, LOG-07
+#[test]
+fn the_access_log_has_a_line_a_request_with_exactly_the_members_of_the_contract_and_no_secret() {
+    let site = Site::new();
+    let server = site.serve();
+    let mut client = server.connect();
+    let token = site.token.clone();
+    let task = client.ask("POST", TASKS, &token, Some(&json!({"title": "title-secret"}))).unwrap();
+    assert_eq!(task.status, 201);
+    client.ask("GET", &format!("{TASKS}?search=query-secret&token={token}"), &token, None).unwrap();
+    client.ask("GET", "/api/v1/orgs/globex/tasks/", &token, None).unwrap();
+    client.ask("PUT", "/nonsense\u{1b}[31m%0A%22", &token, None).unwrap();
+    let login = json!({"username": "ann", "password": PASSWORD});
+    let issued = client.ask("POST", "/api/v1/auth/token/", "x", Some(&login)).unwrap().json();
+    let head = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nCookie: session=cookie-secret\r\nX-Request-ID: my-own-id\r\n\r\n";
+    client.send(head.as_bytes()).unwrap();
+    assert_eq!(client.answer(false).unwrap().status, 200);
+    let output = server.stop();
+    let lines = access_lines(&output);
+    assert_eq!(lines.len(), 6, "{}", output.out);
+    for (text, line) in &lines {
+        assert_eq!(line.as_object().unwrap().len(), LOG_MEMBERS.len(), "{text}");
+        let places: Vec<_> =
+            LOG_MEMBERS.iter().map(|name| text.find(&format!("\"{name}\":")).unwrap()).collect();
+        assert!(places.is_sorted(), "{text}");
+        assert_eq!((&line["level"], &line["remote_addr"]), (&json!("info"), &json!("127.0.0.1")));
+        assert!(
+            line["duration_ms"].is_number() && line["timestamp"].as_str().unwrap().ends_with('Z'),
+            "{text}"
+        );
+    }
+    let of = |number: usize, names: [&str; 6]| names.map(|name| lines[number].1[name].clone());
+    let names = ["method", "route", "path", "status", "org", "denied_by"];
+    assert_eq!(
+        of(0, names),
+        [
+            json!("POST"),
+            json!("/api/v1/orgs/{org}/tasks/"),
+            json!(TASKS),
+            json!(201),
+            json!("acme"),
+            json!(null)
+        ]
+    );
+    assert_eq!(lines[0].1["bytes_out"], task.body.len());
+    assert!(lines[0].1["user_id"].is_string());
+    assert_eq!(lines[1].1["path"], TASKS, "no query");
+    assert_eq!(of(2, names)[3..], [json!(404), json!(null), json!("membership")]);
+    assert_eq!((&lines[3].1["status"], &lines[3].1["route"]), (&json!(400), &json!(null)));
+    assert_eq!((&lines[4].1["status"], &lines[4].1["user_id"]), (&json!(200), &json!(null)));
+    assert_eq!(lines[5].1["request_id"], "my-own-id");
+    let everything = format!("{}{}", output.out, output.err);
+    let issued = issued["token"].as_str().unwrap();
+    for secret in
+        [token.as_str(), issued, PASSWORD, "query-secret", "title-secret", "cookie-secret", "\u{1b}"]
+    {
+        assert!(!everything.contains(secret), "{secret:?} is in the log:\n{everything}");
+    }
+}
+
+// Contract §6: stop accepting, finish what is in flight, exit 0.
+#[test]
+fn a_request_in_flight_is_answered_before_the_server_ends() {
+    let site = Site::new();
+    let server = site.serve();
+    let body = json!({"title": "in flight"}).to_string();
+    let mut client = server.connect();
+    let head = format!(
+        "POST {TASKS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        site.token,
+        body.len()
+    );
+    client.send(head.as_bytes()).unwrap();
+    // The handler waits for the body.
+    assert_eq!(client.answer(false).unwrap().status, 100);
+    let mut idle = server.connect();
+    assert_eq!(idle.ask("GET", "/healthz", "x", None).unwrap().status, 200);
+    server.signal("-TERM");
+    // Nobody else gets in, and who does nothing is let go.
+    assert!(idle.is_closed());
+    while std::net::TcpStream::connect(server.address).is_ok() {
+        thread::sleep(std::time::Duration::from_millis(5));
+    }
+    client.send(body.as_bytes()).unwrap();
+    let answer = client.answer(false).unwrap();
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let output = server.end();
+    assert_eq!(output.code, Some(0), "{}", output.err);
+    assert_eq!(access_lines(&output).len(), 2);
+    // What was answered is there.
+    let server = site.serve();
+    let list = server.connect().ask("GET", TASKS, &site.token, None).unwrap().json();
+    assert_eq!((&list["count"], &list["results"][0]["title"]), (&json!(1), &json!("in flight")));
+    server.stop();
+}
+
+/// A start that is refused: by its exit code, and with words that say what to do.
+fn refused(site: &Site, code: i32, words: &[&str]) {
+    let output = site.run(&["serve"], None);
+    assert_eq!((output.code, output.out.as_str()), (Some(code), ""), "{}", output.err);
+    for word in words {
+        assert!(output.err.contains(word), "{word:?} is not in: {}", output.err);
+    }
+}
+
+#[test]
+fn a_database_that_cannot_be_used_stops_the_start_and_the_message_says_what_to_do() {
+    let mut missing = Site::bare();
+    missing.set("BAILIWICK_DATABASE__URL", "sqlite://no/such/directory/app.db");
+    refused(&missing, 3, &["no/such/directory", "directory"]);
+
+    let directory = Site::bare();
+    fs::create_dir(directory.path("bailiwick.db")).unwrap();
+    set_mode(&directory.path("bailiwick.db"), 0o700);
+    refused(&directory, 3, &["bailiwick.db"]);
+
+    let letter = Site::bare();
+    let text = "this is a letter, not a database, and it is long enough to be looked at as one".repeat(20);
+    fs::write(letter.path("bailiwick.db"), &text).unwrap();
+    set_mode(&letter.path("bailiwick.db"), 0o600);
+    refused(&letter, 3, &["no SQLite database"]);
+    assert_eq!(fs::read_to_string(letter.path("bailiwick.db")).unwrap(), text);
+
+    let mut nobody = Site::bare();
+    nobody.set("BAILIWICK_DATABASE__URL", "postgres://ann:s3cret@127.0.0.1:1/app");
+    let output = nobody.run(&["serve"], None);
+    assert_eq!(output.code, Some(3), "{}", output.err);
+    assert!(!output.err.contains("s3cret"), "{}", output.err);
+}
+
+#[test]
+fn a_database_of_a_newer_program_is_left_alone() {
+    let site = Site::new();
+    let database = rusqlite::Connection::open(site.path("bailiwick.db")).unwrap();
+    let newer = "INSERT INTO bailiwick_schema (version, name, applied_on, checksum)
+                 VALUES (99, 'tomorrow', '2030-01-01T00:00:00Z', '1')";
+    assert_eq!(database.execute(newer, []).unwrap(), 1);
+    drop(database);
+    refused(&site, 3, &["newer"]);
+    for arguments in [&["migrate"][..], &["user", "list"]] {
+        let output = site.run(arguments, None);
+        assert_eq!(output.code, Some(3), "{arguments:?}: {}", output.err);
+    }
+}
+
+/// Runs `serve` as a user who may do nothing, also where the test runs as root.
+fn as_nobody(site: &Site) -> Output {
+    let mut command = site.command(None);
+    command.arg("serve");
+    let directory = site.path("");
+    if fs::metadata(&directory).unwrap().uid() == 0 {
+        const NOBODY: u32 = 65_534;
+        for path in fs::read_dir(&directory).unwrap().map(|entry| entry.unwrap().path()).chain([directory]) {
+            std::os::unix::fs::chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        // The program itself may stand where only its builder may go.
+        let copy = site.path("bailiwick");
+        fs::copy(env!("CARGO_BIN_EXE_bailiwick"), &copy).unwrap();
+        set_mode(&copy, 0o755);
+        let mut of_nobody = Command::new(copy);
+        of_nobody.uid(NOBODY).gid(NOBODY).arg("serve");
+        command = site.command(Some(of_nobody));
+    }
+    finish(command, None)
+}
+
+#[test]
+fn a_database_that_may_not_be_written_stops_the_start() {
+    for (mode_of_file, mode_of_directory) in [(0o400, 0o700), (0o000, 0o700), (0o600, 0o500)] {
+        let site = Site::new();
+        // What SQLite keeps beside the file is made anew.
+        for suffix in ["-wal", "-shm"] {
+            let _ = fs::remove_file(site.path(&format!("bailiwick.db{suffix}")));
+        }
+        set_mode(&site.path("bailiwick.db"), mode_of_file);
+        let copy = site.path("bailiwick");
+        fs::copy(env!("CARGO_BIN_EXE_bailiwick"), &copy).unwrap();
+        set_mode(&site.path(""), mode_of_directory);
+        let output = as_nobody(&site);
+        set_mode(&site.path(""), 0o700);
+        assert_eq!(output.code, Some(3), "{mode_of_file:o} {mode_of_directory:o}: {}", output.err);
+        assert!(output.err.contains("bailiwick.db"), "{}", output.err);
+    }
+}
+
+#[test]
+fn settings_that_cannot_be_read_or_are_misspelt_stop_the_start() {
+    let site = Site::bare();
+    fs::write(site.path("bailiwick.toml"), "[server\nbind = 1").unwrap();
+    refused(&site, 2, &["bailiwick.toml"]);
+    fs::write(site.path("bailiwick.toml"), b"\xff\xfe").unwrap();
+    refused(&site, 2, &["bailiwick.toml"]);
+    fs::write(site.path("bailiwick.toml"), "[sever]\nbind = '127.0.0.1:0'").unwrap();
+    refused(&site, 2, &["sever", "server"]);
+    fs::remove_file(site.path("bailiwick.toml")).unwrap();
+    fs::create_dir(site.path("bailiwick.toml")).unwrap();
+    refused(&site, 2, &["bailiwick.toml"]);
+    assert!(!site.path("bailiwick.db").exists());
+}
+
+#[test]
+fn a_database_that_another_holds_is_out_of_reach_and_then_in_reach_again() {
+    let site = Site::new();
+    let server = site.serve();
+    let mut client = server.connect();
+    let holder = rusqlite::Connection::open(site.path("bailiwick.db")).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = client.ask("POST", TASKS, &site.token, Some(&json!({"title": "x"}))).unwrap();
+    assert_eq!((refused.status, &refused.json()["code"]), (503, &json!("unavailable")));
+    // Reads do not wait for it.
+    assert_eq!(client.ask("GET", TASKS, &site.token, None).unwrap().status, 200);
+    holder.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(client.ask("POST", TASKS, &site.token, Some(&json!({"title": "x"}))).unwrap().status, 201);
+    server.stop();
+}
+
+/// All titles of `acme`, by a walk through its pages, each with how often it is there.
+fn titles(server: &Server, token: &str) -> HashMap<String, usize> {
+    let mut client = server.connect();
+    let mut found: HashMap<String, usize> = HashMap::new();
+    let (mut page, mut count) = (1, None);
+    loop {
+        let list = client.ask("GET", &format!("{TASKS}?page_size=100&page={page}"), token, None).unwrap();
+        assert_eq!(list.status, 200, "{list:?}");
+        let list = list.json();
+        for task in list["results"].as_array().unwrap() {
+            *found.entry(task["title"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+        assert_eq!(*count.get_or_insert_with(|| list["count"].clone()), list["count"]);
+        if list["next"].is_null() {
+            let rows: usize = found.values().sum();
+            assert_eq!(list["count"], rows, "the kept count is the number of rows");
+            return found;
+        }
+        page += 1;
+    }
+}
+
+// "full": a disk that takes no more, by a limit on the size of files.
+#[test]
+fn a_full_disk_refuses_writes_answers_reads_and_loses_nothing() {
+    let site = Site::new();
+    let mut limited = Command::new("sh");
+    // 4096 blocks of 512 bytes. Without the signal, a write above the limit is an error like that of a full disk.
+    limited.args(["-c", "trap '' XFSZ; ulimit -f 4096; exec \"$0\" serve", env!("CARGO_BIN_EXE_bailiwick")]);
+    let server = Server::start(site.command(Some(limited)));
+    let mut client = server.connect();
+    let mut kept = Vec::new();
+    let filler = "x".repeat(10_000);
+    let refused = loop {
+        let title = format!("task-{}", kept.len());
+        let answer = client
+            .ask("POST", TASKS, &site.token, Some(&json!({"title": title, "description": filler})))
+            .unwrap();
+        match answer.status {
+            201 => kept.push(title),
+            _ => break answer,
+        }
+        assert!(kept.len() < 1000, "the limit was never met");
+    };
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (503, &json!("unavailable")),
+        "after {} tasks",
+        kept.len()
+    );
+    let found = titles(&server, &site.token);
+    assert!(kept.iter().all(|title| found.get(title) == Some(&1)), "{found:?}");
+    server.stop();
+    // With room again, all is there and more can be written.
+    let server = site.serve();
+    let found = titles(&server, &site.token);
+    assert!(kept.iter().all(|title| found.get(title) == Some(&1)), "{found:?}");
+    let more = server.connect().ask("POST", TASKS, &site.token, Some(&json!({"title": "more"}))).unwrap();
+    assert_eq!(more.status, 201);
+    server.stop();
+}
+
+/// Kills the server in the middle of 1,000 creates by 32 callers; what was answered 201 is there afterwards, once.
+fn nothing_acknowledged_is_lost(site: &Site) {
+    const CREATES: usize = 1000;
+    const CALLERS: usize = 32;
+    const KILL_AFTER: usize = 400;
+    let server = site.serve();
+    let (next, acknowledged) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let address = server.address;
+    thread::scope(|scope| {
+        for _ in 0..CALLERS {
+            scope.spawn(|| {
+                let mut client = crate::site::Connection::to(address);
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= CREATES {
+                        return;
+                    }
+                    let title = format!("task-{number:04}");
+                    // The server dies at some point; what it did not answer may be there or not.
+                    let Ok(answer) = client.ask("POST", TASKS, &site.token, Some(&json!({"title": title})))
+                    else {
+                        return;
+                    };
+                    assert_eq!(answer.status, 201, "{answer:?}");
+                    acknowledged.lock().unwrap().push(title);
+                }
+            });
+        }
+        while acknowledged.lock().unwrap().len() < KILL_AFTER {
+            thread::yield_now();
+        }
+        server.kill();
+    });
+    let acknowledged = acknowledged.into_inner().unwrap();
+    assert!(
+        (KILL_AFTER..CREATES).contains(&acknowledged.len()),
+        "killed after {} creates",
+        acknowledged.len()
+    );
+    let server = site.serve();
+    let found = titles(&server, &site.token);
+    let twice: Vec<_> = found.iter().filter(|(_, count)| **count > 1).collect();
+    assert!(twice.is_empty(), "{twice:?}");
+    let lost: Vec<_> = acknowledged.iter().filter(|title| !found.contains_key(*title)).collect();
+    assert!(lost.is_empty(), "{} of {} are lost: {lost:?}", lost.len(), acknowledged.len());
+    assert!(found.len() <= acknowledged.len() + CALLERS, "more than was asked for");
+    assert_eq!(
+        server.connect().ask("POST", TASKS, &site.token, Some(&json!({"title": "more"}))).unwrap().status,
+        201
+    );
+    server.stop();
+}
+
+#[test]
+fn serial_a_server_that_is_killed_has_lost_nothing_that_it_acknowledged() {
+    nothing_acknowledged_is_lost(&Site::new());
+}
+
+mod postgres {
+    use bailiwick_testkit::databases::fresh_postgres;
+
+    use super::*;
+
+    #[test]
+    fn serial_a_server_that_is_killed_has_lost_nothing_that_it_acknowledged() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let Some(database) = runtime.block_on(fresh_postgres()) else { return };
+        nothing_acknowledged_is_lost(&Site::on(&database.url()));
+    }
+}
