@@ -736,7 +736,11 @@ def wrk(running: Running, scenario: str, seconds: int, core: int, verify: bool =
         raise BenchError(f"wrk failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     result = json.loads(found[1])
     if not result["requests"]:
-        raise BenchError(f"{running.server.name}, {scenario}: not one answer in {seconds} s")
+        spent = after.ru_utime + after.ru_stime - usage.ru_utime - usage.ru_stime
+        raise BenchError(
+            f"{running.server.name}, {scenario}: not one answer in {wall:.1f} s, in which the server ran for "
+            f"{cpu:.2f} s and wrk for {spent:.2f} s; wrk says:\n{done.stdout}{done.stderr}"
+        )
     unexpected = (
         result["requests"] - result["status_errors"] if scenario == "401" else result["status_errors"]
     )

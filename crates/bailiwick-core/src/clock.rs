@@ -19,8 +19,8 @@ pub struct Timestamp(i64);
 impl Timestamp {
     /// 0001-01-01T00:00:00Z, the first moment that RFC 3339 can write.
     pub const MIN: Self = Self(-62_135_596_800_000_000);
-    /// 9999-12-30T22:00:00.999999Z, the last moment that can be written in every time zone.
-    pub const MAX: Self = Self(253_402_207_200_999_999);
+    /// 9999-12-30T22:00:00Z, the last moment that can be written in every time zone.
+    pub const MAX: Self = Self(253_402_207_200_000_000);
 
     /// The moment `micros` microseconds after the epoch, clamped to the range that RFC 3339 can write.
     pub const fn from_micros(micros: i64) -> Self {

@@ -129,6 +129,16 @@ pub struct Membership {
     pub role: Role,
 }
 
+/// A place that was looked up together with the principal, for the gate that will ask for it: one look-up instead of
+/// two. It holds for the one request in whose extensions it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundMembership {
+    /// The organisation that was asked for.
+    pub slug: Box<str>,
+    /// The principal's place in it, if there is one.
+    pub membership: Option<Membership>,
+}
+
 /// The short name of an organisation in URLs: 1 to 50 characters of `a-z`, `0-9` and `-`, neither first nor last
 /// a hyphen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

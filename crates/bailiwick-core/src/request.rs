@@ -164,6 +164,16 @@ impl Facts {
     }
 }
 
+/// The name of the path parameter that names the organisation: `/orgs/{org}/…`.
+pub const TENANT_PARAMETER: &str = "org";
+
+/// The segment of `path` that stands where `template` has `{name}`: `acme` in `/orgs/acme/tasks/` for `org` of
+/// `/orgs/{org}/tasks/`. It is as the client sent it, percent-encoding and all.
+pub fn path_parameter<'p>(template: &str, path: &'p str, name: &str) -> Option<&'p str> {
+    let wanted = |segment: &str| segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) == Some(name);
+    template.split('/').zip(path.split('/')).find(|(segment, _)| wanted(segment)).map(|(_, value)| value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,6 +198,15 @@ mod tests {
         let id = RequestId::from_random([0xa5; 16]);
         assert_eq!(id.as_str(), "a5".repeat(16));
         assert!(RequestId::from_client(id.as_str().as_bytes()).is_some());
+    }
+
+    #[test]
+    fn a_parameter_is_the_segment_at_its_place() {
+        let of = |path| path_parameter("/orgs/{org}/tasks/{id}/", path, "org");
+        assert_eq!(of("/orgs/acme/tasks/7/"), Some("acme"));
+        assert_eq!(of("/orgs/%61cme/tasks/7"), Some("%61cme"));
+        assert_eq!(of("/orgs"), None);
+        assert_eq!(path_parameter("/orgs/", "/orgs/", "org"), None);
     }
 
     #[test]

@@ -57,7 +57,7 @@ impl FreshSqlite {
 /// A PostgreSQL database with a random name, which goes when this is dropped, whoever is still connected.
 #[derive(Debug)]
 pub struct FreshPostgres {
-    server: Config,
+    server: Box<Config>,
     name: String,
 }
 
@@ -82,7 +82,7 @@ pub async fn fresh_postgres() -> Option<FreshPostgres> {
         // Before version 15 a database has no such locale, and a server may be built without ICU.
         run(&server, &create).await.unwrap_or_else(|error| panic!("{POSTGRES_URL}: {}", told(&error)));
     }
-    Some(FreshPostgres { server, name })
+    Some(FreshPostgres { server: Box::new(server), name })
 }
 
 impl FreshPostgres {
@@ -194,7 +194,7 @@ mod tests {
     fn a_password_with_any_character_survives_the_url() {
         let mut server = Config::new();
         server.host("localhost").port(1).user("a b").password("p@:/?#%é");
-        let database = FreshPostgres { server, name: "bailiwick_test_x".to_owned() };
+        let database = FreshPostgres { server: Box::new(server), name: "bailiwick_test_x".to_owned() };
         let read: Config = database.url().parse().unwrap();
         assert_eq!((read.get_user(), read.get_password()), (Some("a b"), Some("p@:/?#%é".as_bytes())));
         // Nothing to drop.

@@ -65,7 +65,7 @@ pub enum Operation {
     PutMember,
     /// [`Directory::remove_member`].
     RemoveMember,
-    /// [`TokenStore::principal_of`].
+    /// [`TokenStore::principal_of`] and [`TokenStore::principal_in`].
     PrincipalOf,
     /// [`TokenStore::create_token`].
     CreateToken,
@@ -339,6 +339,15 @@ impl Directory for FaultyStore {
 impl TokenStore for FaultyStore {
     fn principal_of(&self, digest: TokenDigest, now: Timestamp) -> Answer<'_, Option<Principal>> {
         self.run(Operation::PrincipalOf, async move { self.inner.principal_of(digest, now).await })
+    }
+
+    fn principal_in<'a>(
+        &'a self,
+        digest: TokenDigest,
+        now: Timestamp,
+        slug: &'a str,
+    ) -> Answer<'a, Option<(Principal, Option<Membership>)>> {
+        self.run(Operation::PrincipalOf, async move { self.inner.principal_in(digest, now, slug).await })
     }
 
     fn create_token(&self, token: NewToken) -> Answer<'_, bool> {

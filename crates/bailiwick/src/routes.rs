@@ -4,10 +4,11 @@ use axum::{
     handler::Handler,
     routing::{MethodFilter, MethodRouter},
 };
+use bailiwick_core::request::TENANT_PARAMETER;
 use http::{HeaderValue, Method};
 
 use crate::{
-    gate::{self, Gate, TENANT_PARAMETER, TenantMember},
+    gate::{self, Gate, TenantMember},
     problem::Problem,
     throttle,
 };

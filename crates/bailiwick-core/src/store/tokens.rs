@@ -2,7 +2,7 @@
 use super::Answer;
 use crate::{
     clock::Timestamp,
-    identity::{ApiTokenId, Principal, UserId, Username},
+    identity::{ApiTokenId, Membership, Principal, UserId, Username},
 };
 
 /// The SHA-256 of a token's whole text: all that is kept of it (TOK-24).
@@ -13,6 +13,15 @@ pub trait TokenStore {
     /// Whom the token with this digest speaks for: nobody if there is none, it was revoked, it has expired, or
     /// its owner is disabled. One look-up, by index.
     fn principal_of(&self, digest: TokenDigest, now: Timestamp) -> Answer<'_, Option<Principal>>;
+
+    /// The same, together with the principal's place in the organisation that is called `slug`: still one look-up.
+    /// The place is none if the principal is no member or there is no such organisation.
+    fn principal_in<'a>(
+        &'a self,
+        digest: TokenDigest,
+        now: Timestamp,
+        slug: &'a str,
+    ) -> Answer<'a, Option<(Principal, Option<Membership>)>>;
 
     /// Adds a token, removes the owner's expired ones, and for a log-in revokes the oldest log-in tokens beyond
     /// [`NewToken::keep_at_most`], all in one transaction. Answers whether the owner is there and active: if

@@ -44,9 +44,11 @@ async fn every_operation_answers_every_kind_of_person_as_the_table_says() {
     for (method, template, statuses) in EXPECTED {
         // A row changes what it is asked about; an application for each keeps them apart.
         let app = support::start().await;
-        let mut found = Vec::new();
-        for person in app.people() {
-            let task = app.owner().task(json!({"title": "the owner's"})).await;
+        let (mut found, mut tasks) = (Vec::new(), Vec::new());
+        for _ in app.people() {
+            tasks.push(app.owner().task(json!({"title": "the owner's"})).await);
+        }
+        for (person, task) in app.people().iter().zip(tasks) {
             let id = task.trim_start_matches(TASKS).trim_end_matches('/');
             let path = template.replace("{org}", "acme").replace("{id}", id).replace("{code}", "not-found");
             let call = person.request(method.parse().unwrap(), &format!("http://localhost{path}"));

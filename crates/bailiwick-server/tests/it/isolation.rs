@@ -284,7 +284,7 @@ proptest! {
     #[test]
     fn a_tenant_sees_what_it_would_see_alone(steps in steps()) {
         runtime().block_on(async {
-            let app = |seed: u64| support::unthrottled().seed(seed).start();
+            let app = |seed: u64| support::builder(&[]).seed(seed).start();
             check(&steps, app(1).await, [app(2).await, app(3).await]).await
         })?;
     }
@@ -308,7 +308,7 @@ mod postgres {
                 let Some(databases) = databases().await else { return Ok(()) };
                 let mut apps = Vec::new();
                 for (database, seed) in databases.into_iter().zip(1..) {
-                    apps.push(support::unthrottled().seed(seed).postgres(database).start().await);
+                    apps.push(support::builder(&[]).seed(seed).postgres(database).start().await);
                 }
                 let [together, acme, globex] = apps.try_into().expect("three databases make three applications");
                 check(&steps, together, [acme, globex]).await

@@ -14,14 +14,10 @@ pub(crate) const TASKS: &str = "/orgs/acme/tasks/";
 /// An id that nothing has.
 pub(crate) const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
-/// Nobody meets a quota: for tests of anything else.
-const UNTHROTTLED: [(&str, &str); 3] = [
-    ("throttle.rates.anon", "1000000/s"),
-    ("throttle.rates.user", "1000000/s"),
-    ("throttle.rates.login", "1000000/s"),
-];
+/// Nobody is counted: for tests of anything else.
+const UNTHROTTLED: [(&str, &str); 1] = [("throttle.enabled", "false")];
 
-/// The server, whose callers meet no quota.
+/// The server, whose callers have no quotas.
 pub(crate) async fn start() -> TestApp {
     with(&[]).await
 }
@@ -36,12 +32,8 @@ pub(crate) async fn throttled(changes: &[(&str, &str)]) -> TestApp {
     builder(changes).start().await
 }
 
-/// The same, not started yet; no quotas are met.
-pub(crate) fn unthrottled() -> TestAppBuilder<'static> {
-    builder(&UNTHROTTLED)
-}
-
-fn builder(changes: &[(&str, &str)]) -> TestAppBuilder<'static> {
+/// The server with these settings, not started yet.
+pub(crate) fn builder(changes: &[(&str, &str)]) -> TestAppBuilder<'static> {
     let settings = settings(changes);
     TestApp::builder(testing::resources(), testing::routes(), testing::migrations()).made_by(
         move |parts, _| {

@@ -242,11 +242,11 @@ fn lower(name: &Username) -> String {
 }
 
 /// PostgreSQL cannot hold U+0000 in a text, so nothing is called so; asked for it, it would fail.
-fn storable(text: &str) -> bool {
+pub(super) fn storable(text: &str) -> bool {
     !text.contains('\0')
 }
 
-fn role(row: &Row, index: usize) -> Result<Role, StoreError> {
+pub(super) fn role(row: &Row, index: usize) -> Result<Role, StoreError> {
     let wrong = bailiwick_core::error::DecodeError { column: index, expected: "a role" };
     row.text(index)?.parse().map_err(|_| wrong.into())
 }

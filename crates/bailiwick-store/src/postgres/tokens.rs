@@ -3,19 +3,28 @@ use bailiwick_core::{
     clock::Timestamp,
     error::StoreError,
     id::Id,
-    identity::{ApiTokenId, Credential, Principal, PrincipalParts, Username},
+    identity::{ApiTokenId, Credential, Membership, Principal, PrincipalParts, Username},
     query::Lane,
     store::{Answer, NewToken, TokenDigest, TokenRecord, TokenStore},
 };
 
+use tokio_postgres::Row;
+
 use super::{
     PostgresStore,
+    directory::{role, storable},
     pool::{Ask, Lease, Trying, retrying},
     value::{Bind, Columns},
 };
 
 const PRINCIPAL_OF: &str = "SELECT t.id, u.id, u.username, u.email, u.is_staff, u.created_at \
      FROM api_tokens t JOIN users u ON u.id = t.user_id \
+     WHERE t.digest = $1 AND t.revoked_at IS NULL AND t.expires_at > $2 AND u.is_active";
+
+const PRINCIPAL_IN: &str = "SELECT t.id, u.id, u.username, u.email, u.is_staff, u.created_at, m.org_id, m.role \
+     FROM api_tokens t JOIN users u ON u.id = t.user_id \
+     LEFT JOIN orgs o ON o.slug = $3 \
+     LEFT JOIN memberships m ON m.org_id = o.id AND m.user_id = u.id \
      WHERE t.digest = $1 AND t.revoked_at IS NULL AND t.expires_at > $2 AND u.is_active";
 
 /// Who makes two tokens at once waits here for the first: the cap is counted under this lock (TOK-26).
@@ -41,14 +50,28 @@ impl TokenStore for PostgresStore {
             let binds = [Bind::Bytes(&digest), now.into()];
             let [rows] = self.pool.read(Lane::Short, [Ask::new(PRINCIPAL_OF, &binds)]).await?;
             let Some(row) = rows.first() else { return Ok(None) };
-            Ok(Some(Principal::new(PrincipalParts {
-                credential: Credential::ApiToken(Id::from_uuid(row.uuid(0)?)),
-                user_id: Id::from_uuid(row.uuid(1)?),
-                username: row.text(2)?.to_owned(),
-                email: row.text(3)?.to_owned(),
-                is_staff: row.bool(4)?,
-                created_at: row.time(5)?,
-            })))
+            Ok(Some(principal(row)?))
+        })
+    }
+
+    fn principal_in<'a>(
+        &'a self,
+        digest: TokenDigest,
+        now: Timestamp,
+        slug: &'a str,
+    ) -> Answer<'a, Option<(Principal, Option<Membership>)>> {
+        Box::pin(async move {
+            if !storable(slug) {
+                return Ok(self.principal_of(digest, now).await?.map(|principal| (principal, None)));
+            }
+            let binds = [Bind::Bytes(&digest), now.into(), slug.into()];
+            let [rows] = self.pool.read(Lane::Short, [Ask::new(PRINCIPAL_IN, &binds)]).await?;
+            let Some(row) = rows.first() else { return Ok(None) };
+            let membership = match row.is_null(6) {
+                true => None,
+                false => Some(Membership { org_id: Id::from_uuid(row.uuid(6)?), role: role(row, 7)? }),
+            };
+            Ok(Some((principal(row)?, membership)))
         })
     }
 
@@ -119,4 +142,15 @@ fn create_token<'a>(lease: &'a mut Lease, token: &'a NewToken) -> Trying<'a, boo
         lease.commit().await?;
         Ok(true)
     })
+}
+
+fn principal(row: &Row) -> Result<Principal, StoreError> {
+    Ok(Principal::new(PrincipalParts {
+        credential: Credential::ApiToken(Id::from_uuid(row.uuid(0)?)),
+        user_id: Id::from_uuid(row.uuid(1)?),
+        username: row.text(2)?.to_owned(),
+        email: row.text(3)?.to_owned(),
+        is_staff: row.bool(4)?,
+        created_at: row.time(5)?,
+    }))
 }

@@ -138,7 +138,7 @@ fn membership(connection: &Connection, user: UserId, slug: &str) -> rusqlite::Re
     })
 }
 
-fn role(row: &Row<'_>, index: usize) -> rusqlite::Result<Role> {
+pub(super) fn role(row: &Row<'_>, index: usize) -> rusqlite::Result<Role> {
     let stored = row.get_ref(index)?;
     stored.as_str()?.parse().map_err(|error| {
         rusqlite::Error::FromSqlConversionFailure(index, Type::Text, FromSqlError::other(error).into())

@@ -2,13 +2,14 @@
 use bailiwick_core::{
     clock::Timestamp,
     error::StoreError,
-    identity::{ApiTokenId, Credential, Principal, PrincipalParts, Username},
+    identity::{ApiTokenId, Credential, Membership, Principal, PrincipalParts, Username},
     store::{Answer, NewToken, TokenDigest, TokenRecord, TokenStore},
 };
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     SqliteStore,
+    directory::role,
     error::store_error,
     row::{Key, Moment},
 };
@@ -18,6 +19,18 @@ impl TokenStore for SqliteStore {
         Box::pin(async move {
             let reader = self.readers.get()?;
             principal_of(&reader, &digest, now).optional().map_err(store_error)
+        })
+    }
+
+    fn principal_in<'a>(
+        &'a self,
+        digest: TokenDigest,
+        now: Timestamp,
+        slug: &'a str,
+    ) -> Answer<'a, Option<(Principal, Option<Membership>)>> {
+        Box::pin(async move {
+            let reader = self.readers.get()?;
+            principal_in(&reader, &digest, now, slug).optional().map_err(store_error)
         })
     }
 
@@ -54,16 +67,42 @@ fn principal_of(
          WHERE api_tokens.digest = ?1 AND api_tokens.revoked_at IS NULL AND api_tokens.expires_at > ?2
            AND users.is_active",
     )?;
-    find.query_row(params![digest.as_slice(), Moment(now)], |row| {
-        Ok(Principal::new(PrincipalParts {
-            credential: Credential::ApiToken(row.get::<_, Key>(0)?.id()),
-            user_id: row.get::<_, Key>(1)?.id(),
-            username: row.get(2)?,
-            email: row.get(3)?,
-            is_staff: row.get(4)?,
-            created_at: row.get::<_, Moment>(5)?.0,
-        }))
+    find.query_row(params![digest.as_slice(), Moment(now)], principal)
+}
+
+fn principal_in(
+    connection: &Connection,
+    digest: &TokenDigest,
+    now: Timestamp,
+    slug: &str,
+) -> rusqlite::Result<(Principal, Option<Membership>)> {
+    let mut find = connection.prepare_cached(
+        "SELECT api_tokens.id, users.id, users.username, users.email, users.is_staff, users.created_at,
+           memberships.org_id, memberships.role
+         FROM api_tokens JOIN users ON users.id = api_tokens.user_id
+         LEFT JOIN orgs ON orgs.slug = ?3
+         LEFT JOIN memberships ON memberships.org_id = orgs.id AND memberships.user_id = users.id
+         WHERE api_tokens.digest = ?1 AND api_tokens.revoked_at IS NULL AND api_tokens.expires_at > ?2
+           AND users.is_active",
+    )?;
+    find.query_row(params![digest.as_slice(), Moment(now), slug], |row| {
+        let membership = match row.get::<_, Option<Key>>(6)? {
+            Some(org) => Some(Membership { org_id: org.id(), role: role(row, 7)? }),
+            None => None,
+        };
+        Ok((principal(row)?, membership))
     })
+}
+
+fn principal(row: &Row<'_>) -> rusqlite::Result<Principal> {
+    Ok(Principal::new(PrincipalParts {
+        credential: Credential::ApiToken(row.get::<_, Key>(0)?.id()),
+        user_id: row.get::<_, Key>(1)?.id(),
+        username: row.get(2)?,
+        email: row.get(3)?,
+        is_staff: row.get(4)?,
+        created_at: row.get::<_, Moment>(5)?.0,
+    }))
 }
 
 fn create(connection: &Connection, token: &NewToken) -> rusqlite::Result<bool> {

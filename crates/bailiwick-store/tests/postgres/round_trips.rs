@@ -142,6 +142,8 @@ async fn what_can_be_known_together_costs_one_round_trip() {
         spend("log-in", 3);
         assert!(world.store.principal_of(token.digest, world.clock.now()).await.unwrap().is_some());
         spend("principal", 1);
+        assert!(world.store.principal_in(token.digest, world.clock.now(), "acme").await.unwrap().is_some());
+        spend("principal and membership", 1);
         assert!(spent.is_empty(), "{spent:#?}");
     }
 }

@@ -187,6 +187,7 @@ macro_rules! conformance_tests {
             requests_dropped_under_load_leave_the_store_as_good_as_new
             // tokens
             a_token_speaks_for_its_owner_until_it_ends
+            a_token_is_looked_up_together_with_a_place_in_an_organisation
             a_token_of_a_disabled_user_is_none
             nobody_gets_a_token_who_is_not_there_or_disabled
             tokens_are_listed_newest_first

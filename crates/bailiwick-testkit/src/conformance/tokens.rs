@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use bailiwick_core::{
     clock::{Clock, Timestamp},
-    identity::{ApiTokenId, Credential, UserId},
+    identity::{ApiTokenId, Credential, Role, UserId},
     secret::Secret,
     store::{NewToken, TokenRecord},
 };
@@ -55,6 +55,52 @@ pub async fn a_token_speaks_for_its_owner_until_it_ends(subject: Subject) {
     assert!(!store.revoke_token(long.id, made_at).await.unwrap(), "it was revoked already");
     assert!(!store.revoke_token(ApiTokenId::from_uuid(world.random()), made_at).await.unwrap());
     assert!(store.principal_of(his.digest, made_at).await.unwrap().is_some(), "others live on");
+}
+
+// ACL-02, I8
+pub async fn a_token_is_looked_up_together_with_a_place_in_an_organisation(subject: Subject) {
+    let world = World::new(subject).await;
+    let alice = world.owner("alice", "acme").await;
+    let bob = world.member("bob", "acme", Role::Viewer).await;
+    world.owner("carol", "other").await;
+    world.member("alice", "other", Role::Member).await;
+    let (store, now) = (&world.store, world.clock.now());
+    let (hers, his, revoked) = (world.token(alice.id()), world.token(bob.id()), world.token(alice.id()));
+    for token in [&hers, &his, &revoked] {
+        store.create_token(token.clone()).await.unwrap();
+    }
+    store.revoke_token(revoked.id, now).await.unwrap();
+    for token in [&hers, &his, &revoked] {
+        for slug in ["acme", "other", "none", "", "ACME", "acme\0", "%"] {
+            for at in [now, token.expires_at] {
+                let apart = match store.principal_of(token.digest, at).await.unwrap() {
+                    Some(principal) => {
+                        let membership = store.membership(principal.user_id(), slug).await.unwrap();
+                        Some((
+                            principal.user_id(),
+                            principal.credential,
+                            principal.username.clone(),
+                            membership,
+                        ))
+                    }
+                    None => None,
+                };
+                let together = store.principal_in(token.digest, at, slug).await.unwrap();
+                let together = together.map(|(principal, membership)| {
+                    (principal.user_id(), principal.credential, principal.username.clone(), membership)
+                });
+                assert_eq!(together, apart, "{slug:?}");
+            }
+        }
+    }
+    let (_, place) = store.principal_in(hers.digest, now, "other").await.unwrap().expect("the token is live");
+    assert_eq!(place.expect("she is a member").role, Role::Member);
+    let (principal, place) =
+        store.principal_in(his.digest, now, "other").await.unwrap().expect("the token is live");
+    assert_eq!((principal.user_id(), place), (bob.id(), None), "he is known, and no member");
+    assert!(store.principal_in(revoked.digest, now, "acme").await.unwrap().is_none());
+    store.set_active(&username("bob"), false).await.unwrap();
+    assert!(store.principal_in(his.digest, now, "acme").await.unwrap().is_none());
 }
 
 pub async fn a_token_of_a_disabled_user_is_none(subject: Subject) {

@@ -34,7 +34,7 @@ use crate::{
     health,
     hosts::AllowedHosts,
     limits::LimitsLayer,
-    problem,
+    problem::{self, Problem},
     resource::{self, PathRoutes, Resource},
     routes::{Route, Routes, with_method_not_allowed},
     tenancy::TenantFrom,
@@ -359,10 +359,17 @@ impl Builder<Ready> {
         let state =
             State::new(Parts { store, clock, entropy, db, gates, settings: policies.resources, log_in });
         let router =
-            layers.around_routes(api.merge(problem::router()).with_state(state)).merge(health::router());
+            layers.around_routes(api.merge(problem::router()).fallback(no_route).with_state(state));
+        let router = router.merge(health::router());
         listed.extend([problem::PATH, health::PATH].map(|path| RouteInfo::new(Method::GET, path)));
         Ok(App { router, layers, routes: listed })
     }
+}
+
+/// Answers where there is no route. It is set explicitly: axum's own would lie outside of the layers once another
+/// router is merged, and a path that does not exist spends quotas and refuses bad credentials like any other.
+async fn no_route() -> Problem {
+    Problem::not_found()
 }
 
 /// The rate of every scope that a route declares.

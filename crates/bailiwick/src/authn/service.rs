@@ -6,7 +6,11 @@ use std::{
 };
 
 use axum::extract::MatchedPath;
-use bailiwick_core::{request::Facts, store::TokenDigest};
+use bailiwick_core::{
+    identity::{FoundMembership, Slug},
+    request::{Facts, TENANT_PARAMETER, path_parameter},
+    store::TokenDigest,
+};
 use http::{HeaderMap, Request, Response, header};
 use tower_service::Service;
 
@@ -76,7 +80,18 @@ impl<S> AuthnService<S> {
 
 impl AuthnLayer {
     async fn identify<B>(&self, digest: TokenDigest, request: &mut Request<B>) {
-        match self.store.principal_of(digest, self.clock.now()).await {
+        let found = match tenant(request) {
+            Some(slug) => {
+                let found = self.store.principal_in(digest, self.clock.now(), &slug).await;
+                found.map(|found| {
+                    let (principal, membership) = found?;
+                    request.extensions_mut().insert(FoundMembership { slug, membership });
+                    Some(principal)
+                })
+            }
+            None => self.store.principal_of(digest, self.clock.now()).await,
+        };
+        match found {
             Ok(Some(principal)) => {
                 if let Some(facts) = request.extensions().get::<Facts>() {
                     facts.set_user(principal.user_id());
@@ -89,6 +104,13 @@ impl AuthnLayer {
             }
         }
     }
+}
+
+/// The organisation that the request names, if its route names one: it is looked up together with the token.
+fn tenant<B>(request: &Request<B>) -> Option<Box<str>> {
+    let route = request.extensions().get::<MatchedPath>()?;
+    let slug = path_parameter(route.as_str(), request.uri().path(), TENANT_PARAMETER)?;
+    Slug::is_plausible(slug).then(|| slug.into())
 }
 
 /// The digest of the token in `Authorization`, if there is such a field.

@@ -44,7 +44,7 @@ where
         let principal = principal(parts)?;
         let context = Context::from_ref(state);
         let membership = match R::TABLE.scope {
-            ScopeKind::Org => Some(membership(parts, state, &context, &principal).await?),
+            ScopeKind::Org => Some(membership(parts, &context, &principal).await?),
             ScopeKind::Caller => None,
         };
         let decision = context.with_rules(|rules| access::decide(rules, &principal, membership.as_ref()));
@@ -80,7 +80,7 @@ where
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let principal = principal(parts)?;
         let context = Context::from_ref(state);
-        let membership = membership(parts, state, &context, &principal).await?;
+        let membership = membership(parts, &context, &principal).await?;
         Ok(Self { principal, membership })
     }
 }

@@ -3,7 +3,7 @@ use std::{any::TypeId, collections::HashMap, sync::Arc};
 
 use bailiwick_core::{
     access::Rules,
-    identity::{Membership, Principal, Slug},
+    identity::{FoundMembership, Membership, Principal, Slug},
     request::Facts,
     store::Store,
 };
@@ -44,10 +44,11 @@ impl Context {
         slug: &str,
         parts: &Parts,
     ) -> Result<Membership, Problem> {
-        // What can be no slug names no organisation; a store need not be able to look it up.
-        let found = match Slug::is_plausible(slug) {
-            true => self.store.membership(principal.user_id(), slug).await,
-            false => Ok(None),
+        let found = match parts.extensions.get::<FoundMembership>() {
+            Some(found) if *found.slug == *slug => Ok(found.membership),
+            // What can be no slug names no organisation; a store need not be able to look it up.
+            _ if !Slug::is_plausible(slug) => Ok(None),
+            _ => self.store.membership(principal.user_id(), slug).await,
         };
         let facts = parts.extensions.get::<Facts>();
         match found {

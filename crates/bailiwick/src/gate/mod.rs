@@ -17,8 +17,11 @@
 mod access;
 mod context;
 
-use axum::extract::{FromRequestParts, RawPathParams};
-use bailiwick_core::identity::{Membership, Principal};
+use axum::extract::{FromRequestParts, MatchedPath};
+use bailiwick_core::{
+    identity::{Membership, Principal},
+    request::{TENANT_PARAMETER, path_parameter},
+};
 use http::request::Parts;
 
 pub use self::{
@@ -26,9 +29,6 @@ pub use self::{
     context::Context,
 };
 use crate::problem::Problem;
-
-/// The name of the path parameter that names the organisation.
-pub const TENANT_PARAMETER: &str = "org";
 
 /// An argument that says who may call the handler. It must be the first.
 #[diagnostic::on_unimplemented(
@@ -71,17 +71,10 @@ fn principal(parts: &Parts) -> Result<Principal, Problem> {
 }
 
 /// Finds the principal's place in the organisation that the path names.
-async fn membership<S: Send + Sync>(
-    parts: &mut Parts,
-    state: &S,
-    context: &Context,
-    principal: &Principal,
-) -> Result<Membership, Problem> {
-    let parameters =
-        RawPathParams::from_request_parts(parts, state).await.map_err(|_| Problem::not_found())?;
-    let slug = parameters.iter().find(|(name, _)| *name == TENANT_PARAMETER).map(|(_, value)| value);
+async fn membership(parts: &Parts, context: &Context, principal: &Principal) -> Result<Membership, Problem> {
+    let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
     // A route without the parameter is a defect of the application; it lets nobody in.
-    let slug = slug.ok_or_else(Problem::internal)?;
+    let slug = path_parameter(route, parts.uri.path(), TENANT_PARAMETER).ok_or_else(Problem::internal)?;
     context.membership(principal, slug, parts).await
 }
 

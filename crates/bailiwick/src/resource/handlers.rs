@@ -29,9 +29,10 @@ pub(super) async fn list<R: Resource>(
         QueryError::Invalid(errors) => Problem::validation(errors),
     })?;
     let page = db.list(&access, &query).await?;
+    let about_bytes = (page.rows.len() + 1) * answer::OBJECT_BYTES;
     let page = PageBody::<R::View>::new(page, url.as_str(), raw_query);
     let link = page.link_header();
-    let mut response = answer::json(StatusCode::OK, &page)?;
+    let mut response = answer::json(StatusCode::OK, &page, about_bytes)?;
     if let Some(link) = link {
         response.headers_mut().insert(header::LINK, link);
     }
