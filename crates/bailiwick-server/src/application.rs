@@ -81,16 +81,16 @@ pub fn assemble(
     Ok(builder)
 }
 
-/// Opens the access log that the settings describe.
+/// Opens the access log that the settings describe, to be written to `sink`.
 ///
 /// # Errors
-/// If standard output cannot be written.
-pub fn log(settings: &Settings) -> Result<Log, ApplicationError> {
+/// If the thread that writes it cannot be started.
+pub fn log(settings: &Settings, sink: impl io::Write + Send + 'static) -> Result<Log, ApplicationError> {
     let format = match settings.log.format {
         config::LogFormat::Json => Format::Json,
         config::LogFormat::Pretty => Format::Pretty,
     };
-    Log::stdout(format, level(settings.log.level), Arc::new(SystemClock::new()))
+    Log::new(sink, format, level(settings.log.level), Arc::new(SystemClock::new()))
         .map_err(ApplicationError::Log)
 }
 

@@ -78,7 +78,8 @@ pub(super) fn run(args: Args) -> Outcome {
         let store = database::open(&loaded).await?;
         let demo = fill(&store, &loaded).await?;
         print(&describe(&demo, &home, &reachable(address)))?;
-        serve(&loaded.settings, store, listener, stop).await
+        // Standard output is a script that was printed; what happens from now on is for people.
+        serve(&loaded.settings, store, listener, io::stderr(), stop).await
     })
 }
 

@@ -32,7 +32,7 @@ pub(super) fn run(context: &Context) -> Outcome {
         // The address first: whoever finds it taken should not have migrated the database of another server.
         let listener = listen(loaded.settings.server.bind, "server.bind").await?;
         let store = database::prepare(&loaded).await?;
-        serve(&loaded.settings, store, listener, stop).await
+        serve(&loaded.settings, store, listener, io::stdout(), stop).await
     })
 }
 
@@ -49,15 +49,16 @@ pub(super) fn on_all_cores(work: impl AsyncFnOnce(StopSignal) -> Outcome) -> Out
 /// How long the last lines of the log may take to be written.
 const FLUSH: Duration = Duration::from_secs(2);
 
-/// Serves until it is told to stop, then finishes the requests in flight.
+/// Serves until it is told to stop, then finishes the requests in flight. The log goes to `log_sink`.
 pub(super) async fn serve(
     settings: &Settings,
     store: Arc<dyn Store>,
     listener: TcpListener,
+    log_sink: impl io::Write + Send + 'static,
     stop: StopSignal,
 ) -> Outcome {
     let refused = |error: ApplicationError| Failure::refused(with_causes(&error), "correct the setting");
-    let log = application::log(settings).map_err(refused)?;
+    let log = application::log(settings, log_sink).map_err(refused)?;
     write_events_to(&log, settings);
     let app = application::build(settings, store, log.clone()).map_err(refused)?;
     if let Ok(address) = listener.local_addr() {

@@ -135,6 +135,7 @@ async fn a_slug_that_cannot_be_one_is_nowhere() {
     for slug in [
         "ACME",
         "acme%00",
+        "%61cme",
         "%61cme%20",
         "acme%2F..",
         "-",
@@ -152,8 +153,6 @@ async fn a_slug_that_cannot_be_one_is_nowhere() {
             assert_eq!(found, invented, "{template} {slug}");
         }
     }
-    // An escaped letter is that letter.
-    app.owner().get("/orgs/%61cme/tasks/").await.expect(200);
 }
 
 // The list of one's own organisations, and what one reads of them, names no other.

@@ -16,6 +16,8 @@
 //! read for every request, so a change of rights acts at once (ACL-09).
 mod access;
 mod context;
+#[cfg(test)]
+mod tests;
 
 use axum::extract::{FromRequestParts, MatchedPath};
 use bailiwick_core::{

@@ -179,10 +179,16 @@ impl Asked {
 
     fn dress<B>(&self, response: Response<B>, body: Bytes) -> Response<ProblemBody<B>> {
         let mut response = response.map(drop);
+        let status = response.status();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
         // axum's router has measured the body that was not there yet.
         headers.remove(header::CONTENT_LENGTH);
+        if status != StatusCode::METHOD_NOT_ALLOWED {
+            // The router adds it to whatever the fallback of a path answers. To whom the path does not exist (404), it
+            // has no methods either (ERR-23).
+            headers.remove(header::ALLOW);
+        }
         if self.method == Asks::Patch
             && let Some(accepted) = headers.get(header::ACCEPT).cloned()
         {
