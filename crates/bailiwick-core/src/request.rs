@@ -170,7 +170,8 @@ pub const TENANT_PARAMETER: &str = "org";
 /// The segment of `path` that stands where `template` has `{name}`: `acme` in `/orgs/acme/tasks/` for `org` of
 /// `/orgs/{org}/tasks/`. It is as the client sent it, percent-encoding and all.
 pub fn path_parameter<'p>(template: &str, path: &'p str, name: &str) -> Option<&'p str> {
-    let wanted = |segment: &str| segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) == Some(name);
+    let wanted =
+        |segment: &str| segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) == Some(name);
     template.split('/').zip(path.split('/')).find(|(segment, _)| wanted(segment)).map(|(_, value)| value)
 }
 

@@ -98,14 +98,15 @@ pub fn derive_model(input: TokenStream) -> TokenStream {
     model::derive(&parse_macro_input!(input as DeriveInput)).into()
 }
 
-/// Makes a struct the body of a request that creates or replaces a row: implements `bailiwick::model::Input`.
+/// Makes a struct the body of a request that creates or replaces a row: implements `bailiwick::model::FromJson` and
+/// `bailiwick::model::Input`.
 ///
 /// ```
 /// use bailiwick::{
 ///     Input, Model,
 ///     id::Id,
 ///     identity::OrgId,
-///     model::{Body as _, json},
+///     model::{FromJson as _, json},
 /// };
 ///
 /// #[derive(Model)]
@@ -144,6 +145,9 @@ pub fn derive_model(input: TokenStream) -> TokenStream {
 /// the module of columns is found. Each field must be called like a column that clients may write, and hold its
 /// type, or a `Ref<_>` to the row that the column points at.
 ///
+/// Without that attribute the struct is the body of an action that makes no row, such as a log-in: it implements
+/// `bailiwick::model::FromJson` alone, and its fields are what clients may send, whatever they are called.
+///
 /// # On a field
 /// | `#[input(…)]` | means |
 /// |---|---|
@@ -161,14 +165,15 @@ pub fn derive_input(input: TokenStream) -> TokenStream {
     body::derive(&parse_macro_input!(input as DeriveInput), body::Kind::Input).into()
 }
 
-/// Makes a struct the body of a request that changes a row: implements `bailiwick::model::Patch`.
+/// Makes a struct the body of a request that changes a row: implements `bailiwick::model::FromJson` and
+/// `bailiwick::model::Patch`.
 ///
 /// ```
 /// use bailiwick::{
 ///     Model, Patch,
 ///     id::Id,
 ///     identity::OrgId,
-///     model::{Body as _, Change, json},
+///     model::{Change, FromJson as _, json},
 /// };
 ///
 /// #[derive(Model)]

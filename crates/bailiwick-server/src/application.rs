@@ -14,7 +14,6 @@ use bailiwick::{
     trace::{Format, Log},
 };
 use tokio::net::TcpListener;
-use tracing::Level;
 
 use crate::{
     config::{self, Settings},
@@ -90,7 +89,7 @@ pub fn log(settings: &Settings, sink: impl io::Write + Send + 'static) -> Result
         config::LogFormat::Json => Format::Json,
         config::LogFormat::Pretty => Format::Pretty,
     };
-    Log::new(sink, format, level(settings.log.level), Arc::new(SystemClock::new()))
+    Log::new(sink, format, settings.log.level.into(), Arc::new(SystemClock::new()))
         .map_err(ApplicationError::Log)
 }
 
@@ -110,18 +109,8 @@ pub async fn serve(
     app.serve(listener, options, shutdown).await
 }
 
-const fn level(level: config::LogLevel) -> Level {
-    match level {
-        config::LogLevel::Error => Level::ERROR,
-        config::LogLevel::Warn => Level::WARN,
-        config::LogLevel::Info => Level::INFO,
-        config::LogLevel::Debug => Level::DEBUG,
-        config::LogLevel::Trace => Level::TRACE,
-    }
-}
-
 /// The work that a password's hash is.
-fn hash_cost(settings: &Settings) -> HashCost {
+pub(crate) fn hash_cost(settings: &Settings) -> HashCost {
     let passwords = &settings.passwords;
     HashCost {
         memory_kib: passwords.argon2_memory_kib.get(),

@@ -175,7 +175,7 @@ impl Actor {
             created_at: Timestamp::default(),
             credential: Credential::ApiToken(ApiTokenId::from_uuid(Uuid::nil())),
         });
-        Self { principal, membership: Membership { org_id, role } }
+        Self { principal, membership: Membership::from_store(org_id, role) }
     }
 
     /// Somebody in an organisation that no database knows.

@@ -45,6 +45,7 @@ pub(crate) struct Route<S> {
     /// The template, beginning and ending in a slash.
     pub(crate) path: String,
     pub(crate) handler: MethodRouter<S>,
+    pub(crate) prepare: fn(&mut gate::Context),
     pub(crate) scope: Option<(&'static str, throttle::By)>,
     pub(crate) credential_in_body: bool,
 }
@@ -55,11 +56,16 @@ pub(crate) struct Route<S> {
     label = "the first argument of this handler is no gate",
     note = "make the first argument Access<Resource, Operation>, Authenticated or Anyone (see bailiwick::gate)"
 )]
-pub trait GateFirst {}
+pub trait GateFirst {
+    /// The gate.
+    type Gate: Gate;
+}
 
 macro_rules! gate_first {
     ($($argument:ident)*) => {
-        impl<M, G: Gate, $($argument),*> GateFirst for (M, G, $($argument,)*) {}
+        impl<M, G: Gate, $($argument),*> GateFirst for (M, G, $($argument,)*) {
+            type Gate = G;
+        }
     };
 }
 
@@ -79,6 +85,9 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     }
 
     /// Answers `GET` and `HEAD` on `path`, relative to the version: `/orgs/{org}/tasks/{id}/close`.
+    ///
+    /// # Panics
+    /// If the gate needs an organisation and the path names none: routes are built at start. So do the others.
     #[must_use]
     pub fn get<H: Handler<T, S>, T: GateFirst + 'static>(self, path: &str, handler: H) -> Self {
         self.add(Method::GET, MethodFilter::GET, path, handler)
@@ -143,7 +152,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self.routes.last_mut().expect("a route was added before it is described")
     }
 
-    fn add<H: Handler<T, S>, T: 'static>(
+    fn add<H: Handler<T, S>, T: GateFirst + 'static>(
         mut self,
         method: Method,
         filter: MethodFilter,
@@ -152,8 +161,13 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     ) -> Self {
         assert!(path.starts_with('/'), "the path {path} begins with a slash");
         let path = format!("{}/", path.trim_end_matches('/'));
+        assert!(
+            !T::Gate::TENANT || names_tenant(&path),
+            "the gate of {method} {path} needs an organisation, and the path names none: begin it with /orgs/{{{TENANT_PARAMETER}}}/"
+        );
         let handler = MethodRouter::new().on(filter, handler);
-        self.routes.push(Route { method, path, handler, scope: None, credential_in_body: false });
+        let prepare = T::Gate::prepare;
+        self.routes.push(Route { method, path, handler, prepare, scope: None, credential_in_body: false });
         self
     }
 }
@@ -162,6 +176,12 @@ impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Whether a path template names an organisation.
+fn names_tenant(path: &str) -> bool {
+    let tenant = format!("{{{TENANT_PARAMETER}}}");
+    path.split('/').any(|segment| segment == tenant)
 }
 
 /// Gives a path the answer to methods it does not have: 405 with `Allow`, for whoever may know of the path at all
@@ -185,8 +205,7 @@ where
         let problem = Problem::method_not_allowed(allow.clone());
         async move { problem }
     };
-    let tenant = format!("{{{TENANT_PARAMETER}}}");
-    if path.split('/').any(|segment| segment == tenant) {
+    if names_tenant(path) {
         router.fallback(move |_: TenantMember| refuse())
     } else {
         router.fallback(refuse)

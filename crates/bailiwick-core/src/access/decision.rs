@@ -69,7 +69,7 @@ pub fn decide<R: Model, Op: Operation>(
     let (scope, role) = match R::TABLE.scope {
         ScopeKind::Org => {
             let membership = membership.ok_or(Denied::Hidden)?;
-            (membership.org_id.as_uuid(), Some(membership.role))
+            (membership.org_id().as_uuid(), Some(membership.role()))
         }
         ScopeKind::Caller => (principal.user_id().as_uuid(), None),
     };

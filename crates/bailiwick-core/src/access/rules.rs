@@ -26,6 +26,16 @@ pub(super) enum Expression {
     Any(Vec<Expression>),
 }
 
+impl Expression {
+    fn looks_at_the_row(&self) -> bool {
+        match self {
+            Self::Authenticated | Self::Role(_) => false,
+            Self::IsMe(_) => true,
+            Self::All(parts) | Self::Any(parts) => parts.iter().any(Self::looks_at_the_row),
+        }
+    }
+}
+
 impl<R> Rule<R> {
     const fn new(expression: Expression) -> Self {
         Self { expression, of: PhantomData }
@@ -98,12 +108,17 @@ impl<R> Rules<R> {
     /// Allows `Op` where `rule` holds.
     ///
     /// # Panics
-    /// If the operation was allowed already: two rules for one operation are a slip, not a choice. Rules are
-    /// built at start, so this stops the start.
+    /// If the operation was allowed already: two rules for one operation are a slip, not a choice. If the rule for
+    /// `Create` has a condition on the row: there is none that could meet it. Rules are built at start, so this
+    /// stops the start.
     #[must_use]
     pub fn allow<Op: Operation>(mut self, rule: Rule<R>) -> Self {
         let slot = &mut self.allowed[Op::KIND as usize];
         assert!(slot.is_none(), "{} is allowed twice; join the conditions with or()", Op::KIND.as_str());
+        assert!(
+            Op::KIND != OperationKind::Create || !rule.expression.looks_at_the_row(),
+            "own() and is_me() look at a row, and to create there is none yet; allow create by role()",
+        );
         *slot = Some(rule.expression);
         self
     }
@@ -115,5 +130,25 @@ impl<R> Rules<R> {
 
     pub(super) const fn expression(&self, operation: OperationKind) -> Option<&Expression> {
         self.allowed[operation as usize].as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Create, List};
+
+    // ACL-01
+    #[test]
+    #[should_panic(expected = "to create there is none yet")]
+    fn a_condition_on_the_row_is_none_for_creating_it() {
+        let owner = Rule::<()>::new(Expression::IsMe(0));
+        let _ = Rules::deny_all().allow::<Create>(role(Role::Admin).or(owner));
+    }
+
+    #[test]
+    #[should_panic(expected = "allowed twice")]
+    fn an_operation_has_one_rule() {
+        let _ = Rules::<()>::deny_all().allow::<List>(role(Role::Viewer)).allow::<List>(authenticated());
     }
 }

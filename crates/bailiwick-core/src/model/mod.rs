@@ -21,7 +21,7 @@ pub use self::{
     },
     table::{
         ClientWritable, Column, ColumnDef, Direction, FilterOps, Model, Part, ScopeKind, ServerOwned,
-        TableDef, Writable, read_column,
+        TableDef, Writable, Writer, read_column,
     },
     value::{FieldType, Kind, RowBuf, RowReader, Value, ValueRef},
     view::{View, assert_visible},

@@ -158,13 +158,34 @@ pub enum Writable {}
 /// Marks columns that only the server writes.
 pub enum ServerOwned {}
 
+/// Who writes a column: [`Writable`] or [`ServerOwned`].
+pub trait Writer: sealed::Sealed {
+    /// Whether clients may.
+    const CLIENTS: bool;
+}
+
+impl Writer for Writable {
+    const CLIENTS: bool = true;
+}
+
+impl Writer for ServerOwned {
+    const CLIENTS: bool = false;
+}
+
+mod sealed {
+    /// Nobody adds a third.
+    pub trait Sealed {}
+    impl Sealed for super::Writable {}
+    impl Sealed for super::ServerOwned {}
+}
+
 /// What a column must be for an input to assign it (I3).
 #[diagnostic::on_unimplemented(
     message = "an input cannot set this column: it belongs to the server",
     label = "the server sets this column itself",
     note = "id, tenant, owner, time stamps and `managed` columns are set in code only (ACL-13); take the field out of the input"
 )]
-pub trait ClientWritable {}
+pub trait ClientWritable: Writer {}
 impl ClientWritable for Writable {}
 
 /// A column of `M` that holds a `T` and may be written by `W`: [`Writable`] or [`ServerOwned`].
@@ -182,13 +203,27 @@ impl<M, T, W> Clone for Column<M, T, W> {
 
 impl<M, T, W> Copy for Column<M, T, W> {}
 
-impl<M: Model, T: FieldType, W> Column<M, T, W> {
+impl<M: Model, T: FieldType, W: Writer> Column<M, T, W> {
     /// The column at `position` of the model's table. The derive of `Model` writes these.
+    ///
+    /// # Panics
+    /// If the table declares no such column, or declares it otherwise: nobody makes a column writable by saying so
+    /// elsewhere (I3). In a constant, as the derive writes it, that is a compile error.
     pub const fn new(position: usize) -> Self {
         assert!(position < M::TABLE.columns.len(), "the table has no column at this position");
+        let column = &M::TABLE.columns[position];
+        let writable = matches!(column.part, Part::Writable);
+        assert!(writable == W::CLIENTS, "the table declares that another writes this column");
+        assert!(column.kind as u8 == T::KIND as u8, "the table declares another type for this column");
+        assert!(
+            column.nullable == T::NULLABLE,
+            "the table declares otherwise whether this column may be null"
+        );
         Self { position, of: PhantomData }
     }
+}
 
+impl<M, T, W> Column<M, T, W> {
     /// The column's position in its table.
     pub const fn position(self) -> usize {
         self.position

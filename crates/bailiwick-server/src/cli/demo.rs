@@ -14,7 +14,7 @@ use bailiwick::{
     authn::token::TokenText,
     clock::{Clock, Entropy, OsEntropy, SystemClock},
     id::Id,
-    identity::{OrgId, Role, UserId, Username},
+    identity::{OrgId, Role, Slug, UserId, Username},
     secret::Secret,
     store::{NewOrg, NewToken, NewUser, Store},
 };
@@ -204,13 +204,12 @@ async fn fill(store: &Arc<dyn Store>, loaded: &Loaded) -> Result<Demo, Failure> 
     ] {
         let owner = PEOPLE.iter().position(|person| role_of(person) == Some(Role::Owner));
         let owner = ids[owner.expect("each organisation of the demo has an owner")];
-        let slug = slug.parse().expect("the slugs of the demo are slugs");
+        let slug: Slug = slug.parse().expect("the slugs of the demo are slugs");
         let id: OrgId = Id::new(&clock, &OsEntropy);
-        store.create_org(NewOrg { id, slug, name: name.to_owned(), owner, created_at: now }).await?;
-        let slug = if name.starts_with("Acme") { "acme" } else { "globex" };
+        let org = NewOrg { id, slug: slug.clone(), name: name.to_owned(), owner, created_at: now };
+        store.create_org(org).await?;
         for person in &PEOPLE {
             if let Some(role) = role_of(person).filter(|role| *role != Role::Owner) {
-                let slug = slug.parse().expect("the slugs of the demo are slugs");
                 store.put_member(&slug, &username(person.name), role, now).await?;
             }
         }

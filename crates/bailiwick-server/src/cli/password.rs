@@ -5,7 +5,7 @@ use std::{
 };
 
 use bailiwick::{
-    authn::password::{self, HashCost, PasswordHasher},
+    authn::password::{self, PasswordHasher},
     clock::OsEntropy,
     identity::Username,
     secret::Secret,
@@ -13,7 +13,7 @@ use bailiwick::{
 use zeroize::Zeroize;
 
 use super::{arguments::PasswordSource, failure::Failure};
-use crate::config::Settings;
+use crate::{application::hash_cost, config::Settings};
 
 /// Reads a new password for `username`, and checks that it is fit.
 pub(super) fn read_new(
@@ -50,13 +50,7 @@ pub(super) fn fit(
 
 /// The hash of `password`, at the cost that the settings ask for.
 pub(super) async fn hash(password: Secret<String>, settings: &Settings) -> Result<Secret<String>, Failure> {
-    let passwords = &settings.passwords;
-    let cost = HashCost {
-        memory_kib: passwords.argon2_memory_kib.get(),
-        iterations: passwords.argon2_iterations.get(),
-        parallelism: passwords.argon2_parallelism.get(),
-    };
-    let hasher = PasswordHasher::new(cost, 1, Arc::new(OsEntropy));
+    let hasher = PasswordHasher::new(hash_cost(settings), 1, Arc::new(OsEntropy));
     let hasher =
         hasher.map_err(|error| Failure::refused(error, "correct the argon2 settings in [passwords]"))?;
     hasher

@@ -3,14 +3,13 @@ use axum::{extract::State, response::Response};
 use bailiwick::{
     Input,
     access::Retrieve,
-    app::{Chance, Identity, Now},
     db::Db,
     gate::{Access, Authenticated},
-    id::Id,
     identity::{InvalidSlug, Slug},
     problem::{FieldError, Problem},
     resource::{CanonicalUrl, ETag, JsonBody, answer},
-    store::{DirectoryError, NewOrg},
+    store::NewOrg,
+    tenancy::Founding,
 };
 use http::HeaderMap;
 
@@ -27,30 +26,17 @@ pub(super) struct NewOrganisation {
 /// `POST /orgs/`: the maker becomes the owner.
 pub(super) async fn create(
     Authenticated(principal): Authenticated,
-    State(Identity(store)): State<Identity>,
-    State(Now(clock)): State<Now>,
-    State(Chance(entropy)): State<Chance>,
+    State(founding): State<Founding>,
     url: CanonicalUrl,
     JsonBody(new): JsonBody<NewOrganisation>,
 ) -> Result<Response, Problem> {
     let slug: Slug = new.slug.parse().map_err(|error: InvalidSlug| {
         Problem::validation(vec![FieldError::body("#/slug", "invalid-format", error.to_string())])
     })?;
-    let org = NewOrg {
-        id: Id::new(&*clock, &*entropy),
-        slug,
-        name: new.name,
-        owner: principal.user_id(),
-        created_at: clock.now(),
-    };
+    let org = founding.found(&principal, slug, new.name).await?;
     let location = url.child(org.slug.as_str());
-    let view = OrganisationView::founded(&org);
-    store.create_org(org).await.map_err(|error| match error {
-        DirectoryError::Taken => Problem::conflict("the slug is taken"),
-        DirectoryError::Store(error) => error.into(),
-        other => Problem::internal().because(other),
-    })?;
-    answer::created(&location, Some(ETag::of_version(NewOrg::VERSION)), &view)
+    let tag = ETag::of_version(NewOrg::VERSION);
+    answer::created(&location, Some(tag), &OrganisationView::founded(&org))
 }
 
 /// `GET /orgs/{org}/`

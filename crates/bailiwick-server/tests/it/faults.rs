@@ -197,9 +197,8 @@ async fn callers_who_leave_in_the_middle_leave_whole_tasks_or_none() {
     let mut acknowledged = Vec::new();
     for number in 0..200_u64 {
         let title = format!("task-{number}");
-        let mut call = tokio::spawn(IntoFuture::into_future(
-            app.owner().post(TASKS, json!({"title": title})),
-        ));
+        let mut call =
+            tokio::spawn(IntoFuture::into_future(app.owner().post(TASKS, json!({"title": title}))));
         // Some leave before they are answered, wherever their request is by then.
         let patience = std::time::Duration::from_micros(number % 20 * 50);
         match tokio::time::timeout(patience, &mut call).await {

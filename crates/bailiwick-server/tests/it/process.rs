@@ -56,7 +56,9 @@ fn the_access_log_has_a_line_a_request_with_exactly_the_members_of_the_contract_
     assert_eq!(task.status, 201);
     client.ask("GET", &format!("{TASKS}?search=query-secret&token={token}"), &token, None).unwrap();
     client.ask("GET", "/api/v1/orgs/globex/tasks/", &token, None).unwrap();
-    client.ask("PUT", "/nonsense\u{1b}[31m%0A%22", &token, None).unwrap();
+    // What cannot be read ends its connection.
+    let unread = server.connect().ask("PUT", "/nonsense\u{1b}[31m%0A%22", &token, None).unwrap();
+    assert_eq!(unread.status, 400);
     let login = json!({"username": "ann", "password": PASSWORD});
     let issued = client.ask("POST", "/api/v1/auth/token/", "x", Some(&login)).unwrap().json();
     let head = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nCookie: session=cookie-secret\r\nX-Request-ID: my-own-id\r\n\r\n";

@@ -86,7 +86,7 @@ impl Directory for PostgresStore {
             let binds = [user.as_uuid().into(), slug.into()];
             let [rows] = self.pool.read(Lane::Short, [Ask::new(MEMBERSHIP, &binds)]).await?;
             let Some(row) = rows.first() else { return Ok(None) };
-            Ok(Some(Membership { org_id: Id::from_uuid(row.uuid(0)?), role: role(row, 1)? }))
+            Ok(Some(Membership::from_store(Id::from_uuid(row.uuid(0)?), role(row, 1)?)))
         })
     }
 

@@ -69,7 +69,7 @@ impl TokenStore for PostgresStore {
             let Some(row) = rows.first() else { return Ok(None) };
             let membership = match row.is_null(6) {
                 true => None,
-                false => Some(Membership { org_id: Id::from_uuid(row.uuid(6)?), role: role(row, 7)? }),
+                false => Some(Membership::from_store(Id::from_uuid(row.uuid(6)?), role(row, 7)?)),
             };
             Ok(Some((principal(row)?, membership)))
         })

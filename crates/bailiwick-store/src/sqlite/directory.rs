@@ -134,7 +134,7 @@ fn membership(connection: &Connection, user: UserId, slug: &str) -> rusqlite::Re
          WHERE orgs.slug = ?2",
     )?;
     find.query_row(params![Key::from(user), slug], |row| {
-        Ok(Membership { org_id: row.get::<_, Key>(0)?.id(), role: role(row, 1)? })
+        Ok(Membership::from_store(row.get::<_, Key>(0)?.id(), role(row, 1)?))
     })
 }
 

@@ -21,8 +21,9 @@ impl RowStore for SqliteStore {
             match plan.action() {
                 Action::Retrieve { key } => self.read_one(plan, key, each),
                 Action::List(list) if plan.lane() == Lane::Short => {
-                    let (count, rows) = (self.statements.count(plan, list), self.statements.rows(plan, list));
-                    page(&*self.readers.get()?, &count, &rows, |row| each(row).map_err(StoreError::from))
+                    let (rows, count) = (self.statements.rows(plan, list), self.statements.count(plan, list));
+                    let reader = self.readers.get()?;
+                    page(&reader, Slice::of(list), &rows, &count, |row| each(row).map_err(StoreError::from))
                 }
                 Action::List(list) => self.scan(plan, list, each).await,
                 _ => Err(StoreError::Refused("a plan that writes is not for reading".into())),
@@ -47,12 +48,13 @@ impl SqliteStore {
 
     async fn scan(&self, plan: &Plan, list: &ListPlan, each: &mut EachRow<'_>) -> Result<u64, StoreError> {
         let table = plan.table();
-        let [count, rows] =
-            [self.statements.count(plan, list), self.statements.rows(plan, list)].map(Owned::of);
+        let slice = Slice::of(list);
+        let [rows, count] =
+            [self.statements.rows(plan, list), self.statements.count(plan, list)].map(Owned::of);
         let scan = self.scans.run(move |connection| {
             let mut found = Vec::new();
-            let (count, rows) = (count.statement(), rows.statement());
-            let count = page(connection, &count, &rows, |row| {
+            let (rows, count) = (rows.statement(), count.statement());
+            let count = page(connection, slice, &rows, &count, |row| {
                 found.push(row.to_buf(table)?);
                 Ok(())
             })?;
@@ -85,32 +87,60 @@ impl Owned {
     }
 }
 
+/// Which part of a list a page is.
+#[derive(Clone, Copy)]
+struct Slice {
+    offset: u64,
+    limit: u64,
+}
+
+impl Slice {
+    fn of(list: &ListPlan) -> Self {
+        Self { offset: list.offset, limit: list.limit }
+    }
+
+    /// How many rows the whole list has, if `found` rows on this page tell: the last page does, unless it is empty
+    /// because it is past the end.
+    fn whole(self, found: u64) -> Option<u64> {
+        let is_last = found < self.limit && (found > 0 || self.offset == 0);
+        is_last.then(|| self.offset.saturating_add(found))
+    }
+}
+
 /// Reads a page and how many rows its list has, both of one state of the database.
 fn page(
     connection: &Connection,
-    count: &Statement<'_>,
+    slice: Slice,
     rows: &Statement<'_>,
+    count: &Statement<'_>,
     mut each: impl FnMut(&SqliteRow<'_, '_>) -> Result<(), StoreError>,
 ) -> Result<u64, StoreError> {
     let transaction = |statement| {
         let mut prepared = connection.prepare_cached(statement)?;
         prepared.execute([])
     };
-    transaction("BEGIN").map_err(store_error)?;
     // If anything fails, whoever lent the connection ends the transaction.
-    let count = {
-        let mut prepared = bind(connection, count).map_err(store_error)?;
-        only(prepared.raw_query(), |row| row.get::<_, i64>(0)).map_err(store_error)?
-    };
-    let mut prepared = bind(connection, rows).map_err(store_error)?;
-    let mut rows = prepared.raw_query();
-    while let Some(row) = rows.next().map_err(store_error)? {
-        each(&SqliteRow(row))?;
+    transaction("BEGIN").map_err(store_error)?;
+    let mut found = 0;
+    {
+        let mut prepared = bind(connection, rows).map_err(store_error)?;
+        let mut rows = prepared.raw_query();
+        while let Some(row) = rows.next().map_err(store_error)? {
+            each(&SqliteRow(row))?;
+            found += 1;
+        }
     }
-    drop(rows);
-    drop(prepared);
+    // Counting may cost as much again as the search that has just found a few rows.
+    let whole = match slice.whole(found) {
+        Some(whole) => whole,
+        None => {
+            let mut prepared = bind(connection, count).map_err(store_error)?;
+            let counted = only(prepared.raw_query(), |row| row.get::<_, i64>(0)).map_err(store_error)?;
+            counted.and_then(|counted| u64::try_from(counted).ok()).unwrap_or(0)
+        }
+    };
     transaction("COMMIT").map_err(store_error)?;
-    Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
+    Ok(whole)
 }
 
 /// Runs a plan that writes, in the transaction that the connection is in.
@@ -287,5 +317,21 @@ impl From<ReadError> for StoreError {
             ReadError::Sqlite(error) => store_error(error),
             ReadError::Decode(error) => error.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Slice;
+
+    #[test]
+    fn the_last_page_tells_how_many_rows_there_are_and_no_other_does() {
+        let whole = |offset, found| Slice { offset, limit: 25 }.whole(found);
+        assert_eq!(whole(0, 0), Some(0));
+        assert_eq!(whole(0, 24), Some(24));
+        assert_eq!(whole(50, 1), Some(51));
+        assert_eq!(whole(0, 25), None);
+        assert_eq!(whole(25, 25), None);
+        assert_eq!(whole(25, 0), None);
     }
 }

@@ -87,7 +87,7 @@ fn principal_in(
     )?;
     find.query_row(params![digest.as_slice(), Moment(now), slug], |row| {
         let membership = match row.get::<_, Option<Key>>(6)? {
-            Some(org) => Some(Membership { org_id: org.id(), role: role(row, 7)? }),
+            Some(org) => Some(Membership::from_store(org.id(), role(row, 7)?)),
             None => None,
         };
         Ok((principal(row)?, membership))

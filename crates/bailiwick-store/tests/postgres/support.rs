@@ -201,7 +201,7 @@ impl World {
             owner: user_id,
             created_at: clock.now(),
         };
-        let membership = Membership { org_id: org.id, role: Role::Owner };
+        let membership = Membership::from_store(org.id, Role::Owner);
         store.create_org(org).await.unwrap();
         let principal = Principal::new(PrincipalParts {
             user_id,

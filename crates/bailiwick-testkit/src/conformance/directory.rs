@@ -67,7 +67,7 @@ pub async fn names_that_nothing_can_have_are_not_found(subject: Subject) {
     }
     let nobody = UserId::from_uuid(world.random());
     assert!(world.store.membership(nobody, "acme").await.unwrap().is_none());
-    let membership = Membership { org_id: kate.org(), role: Role::Owner };
+    let membership = Membership::from_store(kate.org(), Role::Owner);
     assert_eq!(world.store.membership(kate.id(), "acme").await.unwrap(), Some(membership));
 }
 
@@ -138,7 +138,7 @@ pub async fn an_organisation_is_made_with_its_owner_or_not_at_all(subject: Subje
     assert_error!(store.create_org(world.new_org("new", nobody)).await, DirectoryError::NoSuchUser);
     assert_eq!(store.orgs().await.unwrap(), records, "by slug, and nothing is left of what was refused");
     let membership = store.membership(alice, "zeta").await.unwrap().expect("the maker is its owner");
-    assert_eq!(membership, Membership { org_id: records[2].id, role: Role::Owner });
+    assert_eq!(membership, Membership::from_store(records[2].id, Role::Owner));
     assert_eq!(store.membership(bob, "zeta").await.unwrap(), None);
 }
 
@@ -150,7 +150,7 @@ pub async fn members_are_put_and_removed(subject: Subject) {
     let (acme, bobs, nobody) = (slug("acme"), username("bob"), username("nobody"));
     for role in [Role::Viewer, Role::Admin, Role::Admin, Role::Member] {
         store.put_member(&acme, &bobs, role, now).await.unwrap();
-        let membership = Membership { org_id: alice.org(), role };
+        let membership = Membership::from_store(alice.org(), role);
         assert_eq!(store.membership(bob, "acme").await.unwrap(), Some(membership));
     }
     assert_error!(store.put_member(&slug("none"), &bobs, Role::Viewer, now).await, DirectoryError::NoSuchOrg);
@@ -177,7 +177,7 @@ pub async fn the_last_owner_stays(subject: Subject) {
         assert_error!(store.put_member(&acme, &alices, role, now).await, DirectoryError::LastOwner);
     }
     assert_error!(store.remove_member(&acme, &alices).await, DirectoryError::LastOwner);
-    let stays = Membership { org_id: alice.org(), role: Role::Owner };
+    let stays = Membership::from_store(alice.org(), Role::Owner);
     assert_eq!(store.membership(alice.id(), "acme").await.unwrap(), Some(stays));
     store.put_member(&acme, &alices, Role::Owner, now).await.expect("an owner may be made one again");
     store.put_member(&acme, &username("bob"), Role::Owner, now).await.unwrap();
@@ -201,7 +201,7 @@ async fn owners_left(world: &World) -> usize {
     for owner in 0..OWNERS {
         let user = world.store.login(&format!("owner-{owner}")).await.unwrap().expect("the user is there");
         let membership = world.store.membership(user.user_id, "acme").await.unwrap();
-        left += usize::from(membership.is_some_and(|membership| membership.role == Role::Owner));
+        left += usize::from(membership.is_some_and(|membership| membership.role() == Role::Owner));
     }
     left
 }

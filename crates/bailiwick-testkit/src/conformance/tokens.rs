@@ -94,7 +94,7 @@ pub async fn a_token_is_looked_up_together_with_a_place_in_an_organisation(subje
         }
     }
     let (_, place) = store.principal_in(hers.digest, now, "other").await.unwrap().expect("the token is live");
-    assert_eq!(place.expect("she is a member").role, Role::Member);
+    assert_eq!(place.expect("she is a member").role(), Role::Member);
     let (principal, place) =
         store.principal_in(his.digest, now, "other").await.unwrap().expect("the token is live");
     assert_eq!((principal.user_id(), place), (bob.id(), None), "he is known, and no member");

@@ -175,7 +175,7 @@ impl Person {
     }
 
     pub(super) fn org(&self) -> OrgId {
-        self.membership.expect("the person acts in an organisation").org_id
+        self.membership.expect("the person acts in an organisation").org_id()
     }
 
     /// The proof that this person may do `Op` by the rules.

@@ -37,7 +37,7 @@ use crate::{
     problem::{self, Problem},
     resource::{self, PathRoutes, Resource},
     routes::{Route, Routes, with_method_not_allowed},
-    tenancy::TenantFrom,
+    tenancy::{Founding, TenantFrom},
     throttle::{Scope, Throttle},
     trace::{Format, Log},
 };
@@ -330,6 +330,9 @@ impl Builder<Ready> {
             guard(&mut gates);
         }
         let routes = routes.into_inner();
+        for route in &routes {
+            (route.prepare)(&mut gates);
+        }
         let scopes = scopes(&routes, &policies.scopes, &mut mistakes);
         let in_body: Vec<_> = routes
             .iter()
@@ -356,10 +359,10 @@ impl Builder<Ready> {
             authn: AuthnLayer::new(Arc::clone(&store), Arc::clone(&clock)).credential_in_body(in_body),
             throttle,
         };
-        let state =
-            State::new(Parts { store, clock, entropy, db, gates, settings: policies.resources, log_in });
-        let router =
-            layers.around_routes(api.merge(problem::router()).fallback(no_route).with_state(state));
+        let founding = Founding::new(store, Arc::clone(&clock), Arc::clone(&entropy));
+        let settings = policies.resources;
+        let state = State::new(Parts { clock, entropy, db, gates, settings, log_in, founding });
+        let router = layers.around_routes(api.merge(problem::router()).fallback(no_route).with_state(state));
         let router = router.merge(health::router());
         listed.extend([problem::PATH, health::PATH].map(|path| RouteInfo::new(Method::GET, path)));
         Ok(App { router, layers, routes: listed })
@@ -421,6 +424,14 @@ fn join(
             mistakes.push(format!("{method} {} is declared twice", routes.path));
             continue;
         }
+        let shape = shape(&routes.path);
+        if let Some(other) =
+            by_path.iter().find(|other| other.path != routes.path && self::shape(&other.path) == shape)
+        {
+            mistakes
+                .push(format!("{} and {} are one path with different parameters", other.path, routes.path));
+            continue;
+        }
         match by_path.iter_mut().find(|other| other.path == routes.path) {
             Some(other) => {
                 other.methods.extend(routes.methods);
@@ -454,6 +465,12 @@ impl RouteInfo {
     fn new(method: Method, path: impl Into<String>) -> Self {
         Self { method, path: path.into() }
     }
+}
+
+/// A path template without the names of its parameters: two of one shape would answer the same requests.
+fn shape(path: &str) -> String {
+    let segments = path.split('/').map(|segment| if segment.starts_with('{') { "{}" } else { segment });
+    segments.collect::<Vec<_>>().join("/")
 }
 
 /// An application that can be served.

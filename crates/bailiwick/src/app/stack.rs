@@ -108,10 +108,36 @@ fn note_route<B>(request: Request<B>) -> Request<B> {
 mod tests {
     use super::STACK;
 
-    // The behaviour that each place gives is tested over HTTP; this makes a change of the order visible in review.
+    /// How the code above names each layer that it adds.
+    const ADDED: &[(&str, &str)] = &[
+        ("request_id", ".layer(RequestIdLayer::"),
+        ("trace", ".layer(TraceLayer::"),
+        ("headers", ".layer(SecurityHeadersLayer::"),
+        ("problem", ".layer(ProblemLayer::"),
+        ("hosts", ".layer(HostsLayer::"),
+        ("limits", ".layer(self.limits)"),
+        ("route", ".service(router)"),
+        ("authn", ".layer(self.authn"),
+        ("throttle", ".option_layer(throttle)"),
+        ("refuse", ".layer(RefuseLayer::"),
+    ];
+
+    // What each place is good for is tested over HTTP; this makes the table above the order of the code.
     #[test]
-    fn the_order_of_the_layers_is_the_one_that_was_reviewed() {
-        let order: Vec<_> = STACK.iter().map(|(layer, _)| *layer).collect();
-        insta::assert_snapshot!(order.join(" > "), @"request_id > trace > headers > problem > hosts > limits > route > authn > throttle > refuse > gate > input > db");
+    fn the_table_has_the_layers_in_the_order_of_the_code() {
+        let code = include_str!("stack.rs").split("#[cfg(test)]").next().unwrap();
+        let (routes, router) = code.split_once("fn around_router").unwrap();
+        let mut added: Vec<(usize, &str)> = Vec::new();
+        for (name, call) in ADDED {
+            // The layers around the router come first, though the code writes those around the routes first.
+            let at = router.find(call).or_else(|| routes.find(call).map(|at| at + code.len()));
+            added.push((at.unwrap_or_else(|| panic!("{call} is not in the code")), name));
+        }
+        added.sort_unstable();
+        let order: Vec<_> = added.iter().map(|(_, name)| *name).collect();
+        let table: Vec<_> = STACK.iter().map(|(name, _)| *name).collect();
+        assert_eq!(order, table[..order.len()]);
+        assert_eq!(code.matches("layer(").count(), order.len(), "a layer is missing in the table");
+        insta::assert_snapshot!(table.join(" > "), @"request_id > trace > headers > problem > hosts > limits > route > authn > throttle > refuse > gate > input > db");
     }
 }

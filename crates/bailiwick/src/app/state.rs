@@ -5,23 +5,22 @@ use axum::extract::FromRef;
 use bailiwick_core::{
     clock::{Clock, Entropy},
     db::Db,
-    store::Store,
 };
 
-use crate::{authn::LogIn, gate, resource};
+use crate::{authn::LogIn, gate, resource, tenancy::Founding};
 
 /// The state of an application's router: everything a handler can take by `State<…>`. Cheap to clone.
 #[derive(Clone)]
 pub struct State(Arc<Parts>);
 
 pub(super) struct Parts {
-    pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) db: Db,
     pub(super) gates: gate::Context,
     pub(super) settings: resource::Settings,
     pub(super) log_in: LogIn,
+    pub(super) founding: Founding,
 }
 
 impl State {
@@ -32,7 +31,7 @@ impl State {
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("store", &self.0.store).finish_non_exhaustive()
+        f.debug_struct("State").field("db", &self.0.db).finish_non_exhaustive()
     }
 }
 
@@ -51,46 +50,7 @@ from_state! {
     gates: gate::Context,
     settings: resource::Settings,
     log_in: LogIn,
-}
-
-/// The directory and the tokens, for handlers that are part of the identity system.
-#[derive(Clone, Debug)]
-pub struct Identity(pub Arc<dyn Store>);
-
-impl FromRef<State> for Identity {
-    fn from_ref(state: &State) -> Self {
-        Self(Arc::clone(&state.0.store))
-    }
-}
-
-/// The time, for handlers (I10).
-#[derive(Clone)]
-pub struct Now(pub Arc<dyn Clock>);
-
-impl std::fmt::Debug for Now {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Now")
-    }
-}
-
-impl FromRef<State> for Now {
-    fn from_ref(state: &State) -> Self {
-        Self(Arc::clone(&state.0.clock))
-    }
-}
-
-/// Randomness, for handlers (I10).
-#[derive(Clone)]
-pub struct Chance(pub Arc<dyn Entropy>);
-
-impl std::fmt::Debug for Chance {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Chance")
-    }
-}
-
-impl FromRef<State> for Chance {
-    fn from_ref(state: &State) -> Self {
-        Self(Arc::clone(&state.0.entropy))
-    }
+    founding: Founding,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
 }

@@ -85,7 +85,11 @@ impl AuthnLayer {
                 let found = self.store.principal_in(digest, self.clock.now(), &slug).await;
                 found.map(|found| {
                     let (principal, membership) = found?;
-                    request.extensions_mut().insert(FoundMembership { slug, membership });
+                    request.extensions_mut().insert(FoundMembership {
+                        user_id: principal.user_id(),
+                        slug,
+                        membership,
+                    });
                     Some(principal)
                 })
             }

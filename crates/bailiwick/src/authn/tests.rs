@@ -211,7 +211,7 @@ async fn the_place_in_the_organisation_of_the_path_is_found_with_the_token() {
     let (_, ann, place) = found("/orgs/acme/").await;
     let place = place.unwrap();
     assert_eq!((ann, &*place.slug), (Some(world.ann), "acme"));
-    assert_eq!(place.membership.map(|membership| membership.role), Some(Role::Owner));
+    assert_eq!(place.membership.map(|membership| membership.role()), Some(Role::Owner));
     let (_, ann, place) = found("/orgs/nowhere/").await;
     let place = place.unwrap();
     assert_eq!((ann, &*place.slug, place.membership), (Some(world.ann), "nowhere", None));

@@ -1,14 +1,14 @@
 //! The gate that proves an authorisation.
 use axum::extract::{FromRef, FromRequestParts};
 use bailiwick_core::{
-    access::{self, Denied, Operation, Rules},
+    access::{self, Operation, Rules},
     identity::{Membership, Principal},
     model::{Model, ScopeKind},
     request::Facts,
 };
 use http::request::Parts;
 
-use super::{Context, Denial, membership, principal};
+use super::{Context, membership, principal, refusal};
 use crate::problem::Problem;
 
 /// A model whose rules say who may do what. Every [`Resource`](crate::resource::Resource) is one.
@@ -52,10 +52,7 @@ where
             if let Some(facts) = parts.extensions.get::<Facts>() {
                 facts.set_denied_by(format!("{}.{}", R::TABLE.name, Op::KIND.as_str()));
             }
-            Problem::from(match denied {
-                Denied::Hidden => Denial::Hidden,
-                Denied::Forbidden => Denial::Forbidden,
-            })
+            refusal(denied)
         })
     }
 }

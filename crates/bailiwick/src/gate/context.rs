@@ -2,14 +2,14 @@
 use std::{any::TypeId, collections::HashMap, sync::Arc};
 
 use bailiwick_core::{
-    access::Rules,
+    access::{Denied, Rules},
     identity::{FoundMembership, Membership, Principal, Slug},
     request::Facts,
     store::Store,
 };
 use http::request::Parts;
 
-use super::{Denial, Guarded};
+use super::{Guarded, refusal};
 use crate::problem::Problem;
 
 /// The rules of all resources and the store that knows memberships. Cheap to clone.
@@ -34,6 +34,7 @@ impl Context {
         let known = self.rules.get(&TypeId::of::<R>()).and_then(|rules| rules.downcast_ref::<Rules<R>>());
         match known {
             Some(rules) => decide(rules),
+            // Only a gate that did not come by `Routes`, such as one inside another extractor.
             None => decide(&R::rules()),
         }
     }
@@ -45,7 +46,9 @@ impl Context {
         parts: &Parts,
     ) -> Result<Membership, Problem> {
         let found = match parts.extensions.get::<FoundMembership>() {
-            Some(found) if *found.slug == *slug => Ok(found.membership),
+            Some(found) if found.user_id == principal.user_id() && *found.slug == *slug => {
+                Ok(found.membership)
+            }
             // What can be no slug names no organisation; a store need not be able to look it up.
             _ if !Slug::is_plausible(slug) => Ok(None),
             _ => self.store.membership(principal.user_id(), slug).await,
@@ -62,7 +65,7 @@ impl Context {
                 if let Some(facts) = facts {
                     facts.set_denied_by("membership");
                 }
-                Err(Denial::Hidden.into())
+                Err(refusal(Denied::Hidden))
             }
             Err(error) => Err(Problem::unavailable().because(error)),
         }

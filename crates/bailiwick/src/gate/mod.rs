@@ -21,7 +21,9 @@ mod tests;
 
 use axum::extract::{FromRequestParts, MatchedPath};
 use bailiwick_core::{
+    access::{Denied, Operation},
     identity::{Membership, Principal},
+    model::ScopeKind,
     request::{TENANT_PARAMETER, path_parameter},
 };
 use http::request::Parts;
@@ -37,12 +39,43 @@ use crate::problem::Problem;
     message = "`{Self}` does not say who may call the handler",
     note = "the gates are Access<Resource, Operation>, Authenticated and Anyone"
 )]
-pub trait Gate {}
+pub trait Gate: sealed::Sealed {
+    /// Whether the path must name an organisation.
+    const TENANT: bool;
 
-impl<R, Op> Gate for Access<R, Op> {}
-impl Gate for TenantMember {}
-impl Gate for Authenticated {}
-impl Gate for Anyone {}
+    /// Lets the gate have built what it decides by, when the application is built.
+    #[doc(hidden)]
+    fn prepare(_: &mut Context) {}
+}
+
+impl<R: Guarded, Op: Operation> Gate for Access<R, Op> {
+    const TENANT: bool = matches!(R::TABLE.scope, ScopeKind::Org);
+
+    fn prepare(context: &mut Context) {
+        context.guard::<R>();
+    }
+}
+
+impl Gate for TenantMember {
+    const TENANT: bool = true;
+}
+
+impl Gate for Authenticated {
+    const TENANT: bool = false;
+}
+
+impl Gate for Anyone {
+    const TENANT: bool = false;
+}
+
+mod sealed {
+    /// A gate of an application's own could let anyone through in one quiet line (I6).
+    pub trait Sealed {}
+    impl<R, Op> Sealed for super::Access<R, Op> {}
+    impl Sealed for super::TenantMember {}
+    impl Sealed for super::Authenticated {}
+    impl Sealed for super::Anyone {}
+}
 
 /// Whoever has a valid credential.
 #[derive(Clone, Debug)]
@@ -80,21 +113,11 @@ async fn membership(parts: &Parts, context: &Context, principal: &Principal) -> 
     context.membership(principal, slug, parts).await
 }
 
-/// Why a gate stays shut for someone whose credential is good.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Denial {
-    /// They may not know what is behind it.
-    Hidden,
-    /// They may know, but not do this.
-    Forbidden,
-}
-
-impl From<Denial> for Problem {
-    fn from(denial: Denial) -> Self {
-        match denial {
-            // The same answer as for what does not exist: a guesser must not learn that it does (I8).
-            Denial::Hidden => Self::not_found(),
-            Denial::Forbidden => Self::forbidden(),
-        }
+/// What whoever stands before a shut gate is told.
+fn refusal(denied: Denied) -> Problem {
+    match denied {
+        // The same answer as for what does not exist: a guesser must not learn that it does (I8).
+        Denied::Hidden => Problem::not_found(),
+        Denied::Forbidden => Problem::forbidden(),
     }
 }

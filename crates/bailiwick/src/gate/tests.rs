@@ -184,14 +184,17 @@ async fn the_proof_says_who_and_where() {
 #[tokio::test]
 async fn a_place_that_was_found_before_is_believed_for_its_organisation_alone() {
     let world = World::new(Role::Viewer).await;
-    let owner = Membership { org_id: world.acme, role: Role::Owner };
-    let found = |slug: &str, membership| FoundMembership { slug: slug.into(), membership };
+    let owner = Membership::from_store(world.acme, Role::Owner);
+    let of = |user_id, slug: &str, membership| FoundMembership { user_id, slug: slug.into(), membership };
+    let found = |slug: &str, membership| of(world.ann.user_id(), slug, membership);
+    let someone = bailiwick_core::id::Id::from_uuid(uuid::Uuid::max());
     for (place, path, status, looks) in [
         (found("acme", Some(owner)), "/orgs/acme/notes/", 200, 0),
         (found("acme", None), "/orgs/acme/notes/", 404, 0),
         (found("acme", Some(owner)), "/orgs/globex/notes/", 404, 1),
         (found("globex", Some(owner)), "/orgs/acme/notes/", 403, 1),
         (found("", Some(owner)), "/orgs/acme/notes/", 403, 1),
+        (of(someone, "acme", Some(owner)), "/orgs/acme/notes/", 403, 1),
     ] {
         let before = world.store.calls(Operation::Membership);
         let answer = world.ask(TEMPLATE, update(), path, |request| {
@@ -258,7 +261,7 @@ async fn the_other_gates_ask_for_a_credential_a_membership_or_nothing() {
     let ann = get(async |Anyone(principal): Anyone| assert_eq!(principal.unwrap().username, "ann"));
     assert_eq!(world.ask_as_ann("/x", ann, "/x").await.0, 200);
 
-    let member = || get(async |member: TenantMember| assert_eq!(member.membership.role, Role::Viewer));
+    let member = || get(async |member: TenantMember| assert_eq!(member.membership.role(), Role::Viewer));
     assert_eq!(world.ask(TEMPLATE, member(), "/orgs/acme/notes/", |_| {}).await.0, 401);
     assert_eq!(world.ask_as_ann(TEMPLATE, member(), "/orgs/acme/notes/").await.0, 200);
     assert_eq!(world.ask_as_ann(TEMPLATE, member(), "/orgs/globex/notes/").await.0, 404);

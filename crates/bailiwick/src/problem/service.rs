@@ -205,13 +205,10 @@ impl Asked {
     }
 }
 
-/// Whether an error has a body that somebody wrote on purpose. The plain text of axum's own rejections is none: it
-/// may repeat what the client sent.
+/// Whether an error is a problem document already, such as one that was passed on from another server. Any other body
+/// is replaced: it may repeat what the client sent, or say what only the log may know (I7).
 fn has_own_body<B>(response: &Response<B>) -> bool {
-    response
-        .headers()
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|content_type| !content_type.as_bytes().starts_with(b"text/plain"))
+    response.headers().get(header::CONTENT_TYPE).is_some_and(|content_type| *content_type == CONTENT_TYPE)
 }
 
 /// Takes away what described the body that is replaced.

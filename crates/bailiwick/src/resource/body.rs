@@ -29,11 +29,13 @@ where
     }
 }
 
+/// How long a JSON body may be at most, whatever the limits layer lets through, and also without one.
+const MAX_JSON_BYTES: usize = 16 << 20;
+
 /// Reads the bytes of a JSON body.
 async fn bytes(request: Request<Body>) -> Result<bytes::Bytes, Problem> {
     check_content_type(request.method(), request.headers())?;
-    // The limits layer counts; there is no second limit here.
-    axum::body::to_bytes(request.into_body(), usize::MAX)
+    axum::body::to_bytes(request.into_body(), MAX_JSON_BYTES)
         .await
         .map_err(|error| Problem::from_body_error(&error))
 }

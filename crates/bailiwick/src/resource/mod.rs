@@ -26,7 +26,8 @@ use axum::{extract::FromRef, routing::MethodRouter};
 use bailiwick_core::{
     access::{OperationKind, Rules},
     db::Db,
-    model::{Input, Model, Patch, ScopeKind, View},
+    model::{Input, Model, Patch, ScopeKind, View, assert_visible},
+    request::TENANT_PARAMETER,
 };
 use http::Method;
 
@@ -77,9 +78,11 @@ where
     Settings: FromRef<S>,
     Db: FromRef<S>,
 {
+    // The derive of `View` checks this too, and says it sooner; a view may be written by hand.
+    const { assert_visible(R::TABLE, R::View::FIELDS) };
     let rules = <R as Resource>::rules();
     let path = match R::TABLE.scope {
-        ScopeKind::Org => format!("/orgs/{{org}}/{}/", R::PATH),
+        ScopeKind::Org => format!("/orgs/{{{TENANT_PARAMETER}}}/{}/", R::PATH),
         ScopeKind::Caller => format!("/{}/", R::PATH),
     };
     let mut collection = PathRoutes { path: path.clone(), methods: Vec::new(), router: MethodRouter::new() };

@@ -1,7 +1,7 @@
 //! How resources answer.
 use std::{str::FromStr, sync::Arc};
 
-use bailiwick_core::query::PageSettings;
+use bailiwick_core::{query::PageSettings, request::Scheme};
 use http::{Uri, header, request::Parts};
 
 /// How resources answer. Cheap to clone.
@@ -36,7 +36,10 @@ impl Settings {
                 parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost")
             }
         };
-        format!("http://{authority}")
+        match parts.extensions.get::<Scheme>().copied().unwrap_or_default() {
+            Scheme::Http => format!("http://{authority}"),
+            Scheme::Https => format!("https://{authority}"),
+        }
     }
 }
 

@@ -59,7 +59,10 @@ where
         Box::pin(async move {
             let verdicts = match layer.counters.spend(&charges).await {
                 Ok(verdicts) => verdicts,
-                Err(_) if request.method().is_safe() => return inner.call(request).await,
+                Err(error) if request.method().is_safe() => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "a read passes uncounted");
+                    return inner.call(request).await;
+                }
                 Err(error) => return Ok(Problem::unavailable().because(error).answer()),
             };
             let mut response = if verdicts.iter().all(|verdict| verdict.allowed) {

@@ -6,8 +6,8 @@ use bailiwick::{
     id::Id,
     identity::{OrgId, UserId},
     model::{
-        Assignments, Body, Change, ColumnDef, Direction, FieldError, FilterOps, Kind, Location, Model as _,
-        Part, Ref, RowBuf, ScopeKind, Value, View as _, json,
+        Assignments, Body, Change, ColumnDef, Direction, FieldError, FilterOps, FromJson as _, Kind,
+        Location, Model as _, Part, Ref, RowBuf, ScopeKind, Value, View as _, json,
     },
 };
 use uuid::Uuid;
@@ -138,6 +138,14 @@ struct TokenView {
     id: Id<elsewhere::APIToken>,
     name: String,
     last_used_at: Option<Timestamp>,
+}
+
+/// The body of an action that makes no row.
+#[derive(Input)]
+struct LogIn {
+    username: String,
+    #[input(chars(1..=5))]
+    password: String,
 }
 
 /// The body of an action that takes no members.
@@ -329,6 +337,23 @@ fn an_input_takes_what_is_sent() {
     let [reference] = assignments.references() else { panic!("one member is a reference") };
     assert_eq!((reference.table.name, reference.key), ("people", uuid(4)));
     assert_eq!(reference.pointer, "#/assignee");
+}
+
+#[test]
+fn a_body_that_makes_no_row_is_read_as_strictly() {
+    let sent = json::parse(br#"{"username": "ann", "password": "123456", "admin": true}"#, 32);
+    let errors = LogIn::from_json(sent.expect("the test sends JSON")).err().expect("two members are wrong");
+    let named: Vec<_> = errors.into_iter().map(|error| (error.location, error.code)).collect();
+    assert_eq!(
+        named,
+        [
+            (Location::Body("#/admin".into()), "unknown-field"),
+            (Location::Body("#/password".into()), "too-long")
+        ]
+    );
+    let sent = json::parse(br#"{"username": "ann", "password": "12345"}"#, 32);
+    let log_in = LogIn::from_json(sent.expect("the test sends JSON")).expect("it fits");
+    assert_eq!((log_in.username.as_str(), log_in.password.as_str()), ("ann", "12345"));
 }
 
 #[test]

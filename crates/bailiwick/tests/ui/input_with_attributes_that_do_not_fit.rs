@@ -25,6 +25,7 @@ pub struct NewTask {
 }
 
 #[derive(Input)]
+#[input()]
 pub struct ForNothing {
     #[input(chars)]
     title: String,
