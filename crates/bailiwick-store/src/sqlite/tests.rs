@@ -293,7 +293,7 @@ async fn writes_that_wait_are_committed_together() {
 async fn one_that_fails_or_panics_in_a_group_leaves_the_others_alone() {
     let fresh = Fresh::new().await;
     let store = Arc::new(fresh.open());
-    let org = fresh.owner.membership.org_id;
+    let org = fresh.owner.membership.org_id();
     let (go, held) = hold_the_writer(&store);
     let spawn = |plan| {
         let store = Arc::clone(&store);
@@ -354,7 +354,7 @@ async fn a_write_that_is_dropped_before_its_turn_does_not_happen() {
 async fn a_write_that_is_dropped_after_its_turn_began_happens_whole() {
     let fresh = Fresh::new().await;
     let store = Arc::new(fresh.open());
-    let org = fresh.owner.membership.org_id;
+    let org = fresh.owner.membership.org_id();
     let (began, begun) = mpsc::channel();
     let (go, wait) = mpsc::channel::<()>();
     let mut write = Box::pin(store.writer.run(move |connection| {
@@ -394,7 +394,7 @@ async fn a_full_queue_is_waited_for() {
 async fn another_process_may_write_at_the_same_time() {
     let fresh = Fresh::new().await;
     let store = Arc::new(fresh.open_with(|options| options.busy_timeout = Duration::from_secs(20)));
-    let (org, user) = (fresh.owner.membership.org_id, fresh.owner.principal.user_id());
+    let (org, user) = (fresh.owner.membership.org_id(), fresh.owner.principal.user_id());
     let other = fresh.other_process();
     other.busy_timeout(Duration::from_secs(20)).unwrap();
     let theirs = thread::spawn(move || {

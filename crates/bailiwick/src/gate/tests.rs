@@ -187,7 +187,7 @@ async fn a_place_that_was_found_before_is_believed_for_its_organisation_alone() 
     let owner = Membership::from_store(world.acme, Role::Owner);
     let of = |user_id, slug: &str, membership| FoundMembership { user_id, slug: slug.into(), membership };
     let found = |slug: &str, membership| of(world.ann.user_id(), slug, membership);
-    let someone = bailiwick_core::id::Id::from_uuid(uuid::Uuid::max());
+    let someone = Id::from_uuid(uuid::Uuid::max());
     for (place, path, status, looks) in [
         (found("acme", Some(owner)), "/orgs/acme/notes/", 200, 0),
         (found("acme", None), "/orgs/acme/notes/", 404, 0),
