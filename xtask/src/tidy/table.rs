@@ -51,7 +51,7 @@ pub(super) const ROOMS: &[Room] = &[
     // A route names the quota that its callers spend.
     part("routes", &["problem", "gate", "throttle"]),
     part("resource", &["problem", "gate"]),
-    part("tenancy", &[]),
+    part("tenancy", &["problem"]),
     part("check", &["problem"]),
     part("health", &["problem"]),
     control("request_id"),
@@ -129,6 +129,36 @@ pub(super) const LOUD: &[Loud] = &[
         file: "crates/bailiwick-server/src/application.rs",
         word: "insecure_no_throttle",
         reason: "the operator's `throttle.enabled = false`, which `check` reports",
+    },
+    Loud {
+        file: "crates/bailiwick-core/src/identity.rs",
+        word: "from_store",
+        reason: "defines what stores vouch with",
+    },
+    Loud {
+        file: "crates/bailiwick-store/src/sqlite/directory.rs",
+        word: "from_store",
+        reason: "reads a place from the database",
+    },
+    Loud {
+        file: "crates/bailiwick-store/src/sqlite/tokens.rs",
+        word: "from_store",
+        reason: "reads a place from the database, with the token",
+    },
+    Loud {
+        file: "crates/bailiwick-store/src/postgres/directory.rs",
+        word: "from_store",
+        reason: "reads a place from the database",
+    },
+    Loud {
+        file: "crates/bailiwick-store/src/postgres/tokens.rs",
+        word: "from_store",
+        reason: "reads a place from the database, with the token",
+    },
+    Loud {
+        file: "crates/bailiwick-store/src/fixture.rs",
+        word: "from_store",
+        reason: "tests of the store, which have no directory",
     },
     Loud {
         file: "xtask/src/stopwatch.rs",

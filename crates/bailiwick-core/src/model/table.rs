@@ -103,7 +103,7 @@ pub enum Part {
     UpdatedBy,
     /// Grows with every change; counted by the store.
     Version,
-    /// The server's, and no stamp: only a handler's code or the database sets it.
+    /// The server's, and no stamp: the database sets it, by a default, a trigger or a view.
     Managed,
     /// Clients may write it.
     Writable,

@@ -51,13 +51,13 @@ fn the_access_log_has_a_line_a_request_with_exactly_the_members_of_the_contract_
     let site = Site::new();
     let server = site.serve();
     let mut client = server.connect();
-    let token = site.token.clone();
-    let task = client.ask("POST", TASKS, &token, Some(&json!({"title": "title-secret"}))).unwrap();
+    let token = &site.token;
+    let task = client.ask("POST", TASKS, token, Some(&json!({"title": "title-secret"}))).unwrap();
     assert_eq!(task.status, 201);
-    client.ask("GET", &format!("{TASKS}?search=query-secret&token={token}"), &token, None).unwrap();
-    client.ask("GET", "/api/v1/orgs/globex/tasks/", &token, None).unwrap();
+    client.ask("GET", &format!("{TASKS}?search=query-secret&token={token}"), token, None).unwrap();
+    client.ask("GET", "/api/v1/orgs/globex/tasks/", token, None).unwrap();
     // What cannot be read ends its connection.
-    let unread = server.connect().ask("PUT", "/nonsense\u{1b}[31m%0A%22", &token, None).unwrap();
+    let unread = server.connect().ask("PUT", "/nonsense\u{1b}[31m%0A%22", token, None).unwrap();
     assert_eq!(unread.status, 400);
     let login = json!({"username": "ann", "password": PASSWORD});
     let issued = client.ask("POST", "/api/v1/auth/token/", "x", Some(&login)).unwrap().json();
