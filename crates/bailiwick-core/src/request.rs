@@ -215,7 +215,9 @@ mod tests {
         let facts = Facts::new();
         assert_eq!(facts.org(), None);
         facts.set_org("acme");
-        facts.clone().set_org("other");
+        let shared = facts.clone();
+        shared.set_org("other");
+        assert_eq!(shared.org(), Some("acme"));
         assert_eq!(facts.org(), Some("acme"));
     }
 }

@@ -90,6 +90,7 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 ///     }
 /// }
 ///
+/// # fn main() {
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// let sql = "CREATE TABLE notes (org_id uuid NOT NULL, id uuid NOT NULL, title text NOT NULL, PRIMARY KEY (org_id, id))";
 /// let migrations = Runner::new(&[Migration::unapplied("V1__notes", sql).unwrap()]);
@@ -105,6 +106,7 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// assert_eq!(theirs.status(), 404);
 /// assert_eq!(theirs.body_without_request_id(), missing.body_without_request_id());
 /// # });
+/// # }
 /// ```
 pub struct TestApp {
     service: Shared,

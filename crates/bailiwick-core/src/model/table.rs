@@ -188,11 +188,14 @@ mod sealed {
 pub trait ClientWritable: Writer {}
 impl ClientWritable for Writable {}
 
+/// What a column is a column of, without owning any of it.
+type Of<M, T, W> = PhantomData<fn() -> (M, T, W)>;
+
 /// A column of `M` that holds a `T` and may be written by `W`: [`Writable`] or [`ServerOwned`].
 #[derive(Debug)]
 pub struct Column<M, T, W> {
     position: usize,
-    of: PhantomData<fn() -> (M, T, W)>,
+    of: Of<M, T, W>,
 }
 
 impl<M, T, W> Clone for Column<M, T, W> {

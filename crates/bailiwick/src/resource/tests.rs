@@ -84,7 +84,7 @@ fn an_operation_that_the_rules_allow_nobody_has_no_route() {
 fn fields(name: &'static str, values: &[&'static str]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for value in values {
-        headers.append(name.clone(), HeaderValue::from_static(value));
+        headers.append(name, HeaderValue::from_static(value));
     }
     headers
 }
