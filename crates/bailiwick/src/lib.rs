@@ -54,7 +54,7 @@
 //!             .allow::<Delete>(role(Role::Admin).or(role(Role::Member).and(own())))
 //!     }
 //! }
-//! # let _ = Resources::new().resource::<Note>();
+//! # fn main() { let _ = Resources::new().resource::<Note>(); }
 //! ```
 //!
 //! What cannot be written by accident, because it does not compile: a query on rows of an organisation that nobody

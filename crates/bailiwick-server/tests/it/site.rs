@@ -140,10 +140,21 @@ pub(crate) fn set_mode(path: &Path, mode: u32) {
 
 /// A server that runs. It is killed with the test.
 pub(crate) struct Server {
-    child: Child,
+    child: Guarded,
     pub(crate) address: SocketAddr,
     out: Reader,
     err: Reader,
+}
+
+/// A child that does not outlive a test that fails.
+struct Guarded(Child);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        // One that has ended by itself was waited for already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Reads a pipe to its end, so that nobody who writes to it waits.
@@ -176,10 +187,10 @@ impl Reader {
 impl Server {
     /// Starts `command`, which is to listen, and waits until it says where.
     pub(crate) fn start(mut command: Command) -> Self {
-        let mut child = command.spawn().unwrap();
+        let mut child = Guarded(command.spawn().unwrap());
         let (tell, told) = mpsc::channel();
-        let out = Reader::start(child.stdout.take().unwrap(), |_| {});
-        let err = Reader::start(child.stderr.take().unwrap(), move |line| {
+        let out = Reader::start(child.0.stdout.take().unwrap(), |_| {});
+        let err = Reader::start(child.0.stderr.take().unwrap(), move |line| {
             let address = line.split("http://").nth(1).and_then(|rest| rest.split([' ', '/']).next());
             if let Some(address) = address.and_then(|address| address.parse().ok()) {
                 let _ = tell.send(address);
@@ -188,7 +199,7 @@ impl Server {
         match told.recv_timeout(PATIENCE) {
             Ok(address) => Self { child, address, out, err },
             Err(_) => {
-                let _ = child.kill();
+                drop(child);
                 panic!("the server does not say where it listens: {}", err.end());
             }
         }
@@ -200,21 +211,21 @@ impl Server {
 
     /// Sends a signal: `-TERM`.
     pub(crate) fn signal(&self, signal: &str) {
-        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap();
+        let sent = Command::new("kill").args([signal, &self.child.0.id().to_string()]).status().unwrap();
         assert!(sent.success());
     }
 
     /// Kills it at once, as `kill -9` does; what it wrote so far is lost with it.
     pub(crate) fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.child.0.kill().unwrap();
+        self.child.0.wait().unwrap();
         self.out.end();
         self.err.end();
     }
 
     /// Waits for its end.
     pub(crate) fn end(mut self) -> Output {
-        let code = self.child.wait().unwrap().code();
+        let code = self.child.0.wait().unwrap().code();
         Output { code, out: self.out.end(), err: self.err.end() }
     }
 
@@ -224,13 +235,6 @@ impl Server {
         let output = self.end();
         assert_eq!(output.code, Some(0), "{}", output.err);
         output
-    }
-}
-
-/// Kills a child whose test has failed. `Server` cannot be dropped itself: its ends take it apart.
-impl Drop for Connection {
-    fn drop(&mut self) {
-        let _ = self.stream.shutdown(std::net::Shutdown::Both);
     }
 }
 

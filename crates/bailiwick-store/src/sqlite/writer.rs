@@ -182,9 +182,6 @@ impl Loop {
                 self.fail_queued(first, error);
                 continue;
             }
-            // Whoever is about to queue up on this core may do so first: with the first answers of the last group come
-            // the next writes of those who got them. Nobody is waited for.
-            thread::yield_now();
             let ended = self.fill(&mut group, first);
             self.commit(&mut group);
             if ended {

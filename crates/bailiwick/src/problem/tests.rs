@@ -174,11 +174,19 @@ async fn what_the_router_and_the_extractors_answer_becomes_a_problem() {
 }
 
 #[tokio::test]
-async fn an_error_that_has_its_own_body_keeps_it() {
-    let mut answer = Response::new(Body::from("<h1>Gone</h1>"));
-    *answer.status_mut() = StatusCode::GONE;
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
-    assert_eq!(text(sent(Method::GET, answer).await).await, "<h1>Gone</h1>");
+async fn an_error_that_is_a_problem_document_already_is_kept_and_any_other_body_is_replaced() {
+    for (content_type, is_kept) in [
+        ("application/problem+json", true),
+        ("text/html", false),
+        ("text/plain", false),
+        ("application/json", false),
+    ] {
+        let mut answer = Response::new(Body::from("{\"title\":\"secret\"}"));
+        *answer.status_mut() = StatusCode::GONE;
+        answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let body = text(sent(Method::GET, answer).await).await;
+        assert_eq!(body.contains("secret"), is_kept, "{content_type}: {body}");
+    }
 }
 
 #[tokio::test]
@@ -186,15 +194,27 @@ async fn headers_of_a_bare_error_stay_and_those_of_its_body_go() {
     let mut answer = Response::new(Body::from("no"));
     *answer.status_mut() = StatusCode::UNAUTHORIZED;
     for (name, value) in
-        [("allow", "GET"), ("content-length", "2"), ("content-encoding", "gzip"), ("etag", "\"1\"")]
+        [("retry-after", "1"), ("content-length", "2"), ("content-encoding", "gzip"), ("etag", "\"1\"")]
     {
         answer.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     let response = sent(Method::GET, answer).await;
-    assert_eq!(response.headers()[header::ALLOW], "GET");
+    assert_eq!(response.headers()[header::RETRY_AFTER], "1");
     assert!(response.headers().contains_key(header::WWW_AUTHENTICATE));
     for gone in ["content-length", "content-encoding", "etag"] {
         assert!(!response.headers().contains_key(gone), "{gone}");
+    }
+}
+
+// ERR-23: to whom there is nothing here, nothing here has methods.
+#[tokio::test]
+async fn allow_is_sent_with_405_alone() {
+    for (status, is_sent) in [(405, true), (404, false), (401, false), (403, false)] {
+        let mut answer = Response::new(Body::empty());
+        *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+        answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET,HEAD"));
+        let response = sent(Method::GET, answer).await;
+        assert_eq!(response.headers().contains_key(header::ALLOW), is_sent, "{status}");
     }
 }
 
