@@ -8,7 +8,7 @@ use bailiwick_core::{
 
 use super::{
     LogIn,
-    password::{HashCost, InvalidCost, PasswordHasher},
+    password::{HashCost, HasherError, PasswordHasher},
 };
 
 /// How callers prove who they are: by API tokens, which they get for a user name and a password.
@@ -52,7 +52,7 @@ impl Authn {
         store: &Arc<dyn Store>,
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
-    ) -> Result<LogIn, InvalidCost> {
+    ) -> Result<LogIn, HasherError> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let hasher = PasswordHasher::new(self.hash_cost, threads, Arc::clone(entropy))?;
         Ok(LogIn::new(

@@ -1,7 +1,13 @@
 //! Passwords: hashed with argon2id, on a pool that is bounded.
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, Receiver, SyncSender},
+    },
+    thread,
+    time::Duration,
 };
 
 use argon2::{
@@ -9,7 +15,7 @@ use argon2::{
     password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
 };
 use bailiwick_core::{clock::Entropy, secret::Secret};
-use tokio::sync::Semaphore;
+use tokio::sync::oneshot;
 use unicode_normalization::UnicodeNormalization as _;
 
 use crate::problem::Problem;
@@ -34,14 +40,21 @@ impl Default for HashCost {
     }
 }
 
-/// The parameters are none that argon2id takes.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("argon2id does not take these parameters: {0}")]
-pub struct InvalidCost(argon2::Error);
+/// Why there is no hasher.
+#[derive(Debug, thiserror::Error)]
+pub enum HasherError {
+    /// The parameters are none that argon2id takes.
+    #[error("argon2id does not take these parameters: {0}")]
+    Cost(argon2::Error),
+    /// The system gives no threads to hash on.
+    #[error("a thread to hash passwords on cannot be started")]
+    Threads(#[source] io::Error),
+}
 
-/// Hashes and verifies passwords on threads of their own, a few at a time (PWD-05).
+/// Hashes and verifies passwords on threads of their own (PWD-05). Cheap to clone.
 ///
-/// Each hash takes its memory while it runs; more callers than [`QUEUE`](Self::QUEUE) are refused with 503.
+/// There are as many threads as hashes may run at a time, and no others ever hash: so the memory of a hash is taken once
+/// a thread, however many callers come. More callers than [`QUEUE`](Self::QUEUE) are refused with 503.
 #[derive(Clone)]
 pub struct PasswordHasher {
     inner: Arc<Inner>,
@@ -49,31 +62,37 @@ pub struct PasswordHasher {
 
 struct Inner {
     argon2: Argon2<'static>,
-    slots: Arc<Semaphore>,
-    waiting: AtomicUsize,
+    jobs: SyncSender<Job>,
     entropy: Arc<dyn Entropy>,
     /// A hash of nothing that anyone knows, with the present parameters: what an unknown user is verified
     /// against, so that the answer takes as long (PWD-12).
     decoy: String,
 }
 
+type Job = Box<dyn FnOnce() + Send>;
+
 impl PasswordHasher {
-    /// How many callers may wait for a hash.
+    /// How many callers may wait for a thread.
     pub const QUEUE: usize = 256;
 
     /// A hasher of this cost that runs at most `threads` hashes at a time.
     ///
     /// # Errors
-    /// If argon2id does not take the cost.
-    pub fn new(cost: HashCost, threads: usize, entropy: Arc<dyn Entropy>) -> Result<Self, InvalidCost> {
-        let params =
-            Params::new(cost.memory_kib, cost.iterations, cost.parallelism, None).map_err(InvalidCost)?;
-        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    /// If argon2id does not take the cost, or the system gives no threads.
+    pub fn new(cost: HashCost, threads: usize, entropy: Arc<dyn Entropy>) -> Result<Self, HasherError> {
+        let params = Params::new(cost.memory_kib, cost.iterations, cost.parallelism, None);
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.map_err(HasherError::Cost)?);
         let mut unknown = [0; 32];
         entropy.fill(&mut unknown);
         let decoy = hash(&argon2, &unknown, &*entropy);
-        let slots = Arc::new(Semaphore::new(threads.max(1)));
-        Ok(Self { inner: Arc::new(Inner { argon2, slots, waiting: AtomicUsize::new(0), entropy, decoy }) })
+        let (jobs, queue) = mpsc::sync_channel(Self::QUEUE);
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..threads.max(1) {
+            let queue = Arc::clone(&queue);
+            let thread = thread::Builder::new().name("bailiwick-hash".to_owned());
+            thread.spawn(move || work_off(&queue)).map_err(HasherError::Threads)?;
+        }
+        Ok(Self { inner: Arc::new(Inner { argon2, jobs, entropy, decoy }) })
     }
 
     /// The hash of `password`, as a PHC string with its parameters and a fresh salt (PWD-04).
@@ -109,15 +128,17 @@ impl PasswordHasher {
     }
 
     async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-        let _waiting = Waiting::join(&self.inner)?;
-        let slots = Arc::clone(&self.inner.slots);
-        let slot = slots.acquire_owned().await.expect("the semaphore is never closed");
-        let done = tokio::task::spawn_blocking(move || {
-            // The slot is held by the work, not by the caller: one who leaves does not make room for another.
-            let _slot = slot;
-            work()
+        let (reply, answer) = oneshot::channel();
+        let job: Job = Box::new(move || {
+            // Whoever has left meanwhile is not worked for.
+            if !reply.is_closed() {
+                let _ = reply.send(work());
+            }
         });
-        done.await.map_err(|error| Problem::internal().because(error))
+        if self.inner.jobs.try_send(job).is_err() {
+            return Err(Problem::unavailable().with_retry_after(Duration::from_secs(1)));
+        }
+        answer.await.map_err(|error| Problem::internal().because(error))
     }
 }
 
@@ -127,24 +148,13 @@ impl std::fmt::Debug for PasswordHasher {
     }
 }
 
-/// A caller who waits for a hash; leaves the queue when dropped.
-struct Waiting<'a>(&'a Inner);
-
-impl<'a> Waiting<'a> {
-    fn join(inner: &'a Inner) -> Result<Self, Problem> {
-        let before = inner.waiting.fetch_add(1, Ordering::Relaxed);
-        let waiting = Self(inner);
-        if before < PasswordHasher::QUEUE {
-            Ok(waiting)
-        } else {
-            Err(Problem::unavailable().with_retry_after(std::time::Duration::from_secs(1)))
-        }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+/// Does one job after the other, until the hasher is gone.
+fn work_off(queue: &Mutex<Receiver<Job>>) {
+    loop {
+        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(job) = next else { return };
+        // A job that panics answers nobody, which its caller sees as a 500; the thread goes on.
+        let _ = catch_unwind(AssertUnwindSafe(job));
     }
 }
 
@@ -231,6 +241,33 @@ mod tests {
         assert!(!hasher.verify(secret(""), Some(stored)).await.unwrap());
         assert!(!hasher.verify(secret("correct horse"), None).await.unwrap());
         assert!(!hasher.verify(secret("x"), Some(secret("no hash"))).await.unwrap());
+    }
+
+    // PWD-05: 300 callers at once take the memory of two hashes, not of 300.
+    #[tokio::test]
+    async fn more_callers_than_can_wait_are_refused_and_the_rest_are_served() {
+        let cost = HashCost { memory_kib: 4096, iterations: 2, parallelism: 1 };
+        let hasher = PasswordHasher::new(cost, 2, Arc::new(OsEntropy)).unwrap();
+        let callers = (0..600).map(|_| hasher.verify(secret("guess"), None));
+        let answers = futures_util::future::join_all(callers).await;
+        let served = answers.iter().filter(|answer| matches!(answer, Ok(false))).count();
+        assert!((PasswordHasher::QUEUE..600).contains(&served), "{served}");
+        assert!(
+            answers.iter().flat_map(|answer| answer.as_ref().err()).all(|problem| problem.status() == 503)
+        );
+    }
+
+    #[tokio::test]
+    async fn a_job_that_panics_is_a_500_and_the_next_is_served() {
+        let hasher = PasswordHasher::new(
+            HashCost { memory_kib: 64, iterations: 1, parallelism: 1 },
+            1,
+            Arc::new(OsEntropy),
+        );
+        let hasher = hasher.unwrap();
+        let failed: Result<(), Problem> = hasher.run(|| panic!("on purpose")).await;
+        assert_eq!(failed.unwrap_err().status(), 500);
+        assert_eq!(hasher.run(|| 7).await.unwrap(), 7);
     }
 
     // PWD-08
