@@ -11,11 +11,11 @@ pub(super) fn email(text: &str) -> Result<String, &'static str> {
     if fits { Ok(text.to_owned()) } else { Err("an e-mail address looks like name@example.com") }
 }
 
-/// Reads a name for people: 1 to 200 characters, none of them a control character.
+/// Reads a name for people: 1 to 100 characters, none of them a control character.
 pub(super) fn display_name(text: &str) -> Result<String, &'static str> {
     let name = text.trim();
-    let fits = (1..=200).contains(&name.chars().count()) && !name.chars().any(char::is_control);
-    if fits { Ok(name.to_owned()) } else { Err("a name has 1 to 200 characters and no control characters") }
+    let fits = (1..=100).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+    if fits { Ok(name.to_owned()) } else { Err("a name has 1 to 100 characters and no control characters") }
 }
 
 /// Where a password comes from.

@@ -140,7 +140,7 @@ fn names_and_addresses_are_checked_before_anything_is_done() {
         (&["user", "create", "a b", "--email", "a@b.c"][..], "a user name is 3 to 64 characters"),
         (&["user", "create", "ann", "--email", "nobody"], "name@example.com"),
         (&["org", "create", "Acme", "--name", "A", "--owner", "ann"], "a slug is 1 to 50 characters"),
-        (&["org", "create", "acme", "--name", " ", "--owner", "ann"], "1 to 200 characters"),
+        (&["org", "create", "acme", "--name", " ", "--owner", "ann"], "1 to 100 characters"),
         (&["org", "add-member", "acme", "ann", "--role", "boss"], "viewer, member, admin, owner"),
         (&["token", "create", "ann", "--name", "x", "--expires-in-days", "0"], "1..=3650"),
         (&["token", "create", "ann", "--name", "x", "--scopes", "tasks:read"], "scopes are not available"),
