@@ -11,10 +11,11 @@ use std::{
 };
 
 use argon2::{
-    Algorithm, Argon2, Params, Version,
-    password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash},
+    Algorithm, Argon2, Block, Params, Version,
+    password_hash::phc::{Output, PasswordHash, Salt},
 };
 use bailiwick_core::{clock::Entropy, secret::Secret};
+use subtle::ConstantTimeEq as _;
 use tokio::sync::oneshot;
 use unicode_normalization::UnicodeNormalization as _;
 
@@ -69,7 +70,7 @@ struct Inner {
     decoy: String,
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+type Job = Box<dyn FnOnce(&mut Memory) + Send>;
 
 impl PasswordHasher {
     /// How many callers may wait for a thread.
@@ -84,7 +85,7 @@ impl PasswordHasher {
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.map_err(HasherError::Cost)?);
         let mut unknown = [0; 32];
         entropy.fill(&mut unknown);
-        let decoy = hash(&argon2, &unknown, &*entropy);
+        let decoy = hash(&mut Memory::default(), &argon2, &unknown, &*entropy);
         let (jobs, queue) = mpsc::sync_channel(Self::QUEUE);
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..threads.max(1) {
@@ -101,9 +102,9 @@ impl PasswordHasher {
     /// 503 if too many callers wait.
     pub async fn hash(&self, password: Secret<String>) -> Result<Secret<String>, Problem> {
         let inner = Arc::clone(&self.inner);
-        self.run(move || {
+        self.run(move |memory| {
             let password = normalised(&password);
-            Secret::new(hash(&inner.argon2, password.expose().as_bytes(), &*inner.entropy))
+            Secret::new(hash(memory, &inner.argon2, password.expose().as_bytes(), &*inner.entropy))
         })
         .await
     }
@@ -119,20 +120,23 @@ impl PasswordHasher {
         stored: Option<Secret<String>>,
     ) -> Result<bool, Problem> {
         let inner = Arc::clone(&self.inner);
-        self.run(move || {
+        self.run(move |memory| {
             let hash = stored.as_ref().map_or(inner.decoy.as_str(), |stored| stored.expose());
-            let matches = verify(&inner.argon2, normalised(&password).expose().as_bytes(), hash);
+            let matches = verify(memory, normalised(&password).expose().as_bytes(), hash);
             matches && stored.is_some()
         })
         .await
     }
 
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Memory) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
         let (reply, answer) = oneshot::channel();
-        let job: Job = Box::new(move || {
+        let job: Job = Box::new(move |memory| {
             // Whoever has left meanwhile is not worked for.
             if !reply.is_closed() {
-                let _ = reply.send(work());
+                let _ = reply.send(work(memory));
             }
         });
         if self.inner.jobs.try_send(job).is_err() {
@@ -150,11 +154,12 @@ impl std::fmt::Debug for PasswordHasher {
 
 /// Does one job after the other, until the hasher is gone.
 fn work_off(queue: &Mutex<Receiver<Job>>) {
+    let mut memory = Memory::default();
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = next else { return };
         // A job that panics answers nobody, which its caller sees as a 500; the thread goes on.
-        let _ = catch_unwind(AssertUnwindSafe(job));
+        let _ = catch_unwind(AssertUnwindSafe(|| job(&mut memory)));
     }
 }
 
@@ -164,17 +169,55 @@ fn normalised(password: &Secret<String>) -> Secret<String> {
     Secret::new(password.expose().nfkc().collect())
 }
 
-fn hash(argon2: &Argon2<'_>, password: &[u8], entropy: &dyn Entropy) -> String {
-    let mut salt = [0; 16];
-    entropy.fill(&mut salt);
-    argon2
-        .hash_password_with_salt(password, &salt)
-        .expect("a password of bounded length and a salt of 16 bytes can be hashed")
-        .to_string()
+/// The memory that one thread hashes in. It is kept from hash to hash: fresh memory would cost page faults, and so
+/// time that depends on which thread a caller meets.
+#[derive(Default)]
+struct Memory(Vec<Block>);
+
+impl Memory {
+    /// The bytes that argon2id makes of `password` and `salt`.
+    fn fill(
+        &mut self,
+        argon2: &Argon2<'_>,
+        password: &[u8],
+        salt: &[u8],
+        output: &mut [u8],
+    ) -> Result<(), argon2::Error> {
+        let blocks = argon2.params().block_count();
+        if self.0.len() < blocks {
+            self.0.resize(blocks, Block::new());
+        }
+        argon2.hash_password_into_with_memory(password, salt, output, &mut self.0[..blocks])
+    }
 }
 
-fn verify(argon2: &Argon2<'_>, password: &[u8], stored: &str) -> bool {
-    PasswordHash::new(stored).is_ok_and(|stored| argon2.verify_password(password, &stored).is_ok())
+fn hash(memory: &mut Memory, argon2: &Argon2<'_>, password: &[u8], entropy: &dyn Entropy) -> String {
+    const FITS: &str = "a password of bounded length, a salt of 16 bytes and 32 bytes of output fit argon2id";
+    let mut salt = [0; 16];
+    entropy.fill(&mut salt);
+    let mut output = [0; 32];
+    memory.fill(argon2, password, &salt, &mut output).expect(FITS);
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: argon2.params().try_into().expect(FITS),
+        salt: Some(Salt::new(&salt).expect(FITS)),
+        hash: Some(Output::new(&output).expect(FITS)),
+    };
+    hash.to_string()
+}
+
+/// What is no hash of argon2id matches nothing. The cost is that of the stored hash.
+fn verify(memory: &mut Memory, password: &[u8], stored: &str) -> bool {
+    let Ok(stored) = PasswordHash::new(stored) else { return false };
+    let (Some(salt), Some(expected)) = (&stored.salt, &stored.hash) else { return false };
+    let is_ours =
+        stored.algorithm == Algorithm::Argon2id.ident() && stored.version == Some(Version::V0x13.into());
+    let Ok(params) = Params::try_from(&stored) else { return false };
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let mut output = vec![0; expected.len()];
+    let made = memory.fill(&argon2, password, salt.as_ref(), &mut output);
+    is_ours && made.is_ok() && output.ct_eq(expected.as_bytes()).into()
 }
 
 /// Why a password cannot be set.
@@ -265,9 +308,23 @@ mod tests {
             Arc::new(OsEntropy),
         );
         let hasher = hasher.unwrap();
-        let failed: Result<(), Problem> = hasher.run(|| panic!("on purpose")).await;
+        let failed: Result<(), Problem> = hasher.run(|_| panic!("on purpose")).await;
         assert_eq!(failed.unwrap_err().status(), 500);
-        assert_eq!(hasher.run(|| 7).await.unwrap(), 7);
+        assert_eq!(hasher.run(|_| 7).await.unwrap(), 7);
+    }
+
+    // PWD-04: what is stored can be verified by whoever knows PHC strings, and the other way round.
+    #[tokio::test]
+    async fn a_hash_is_the_one_that_others_make() {
+        use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
+        let hasher = cheap();
+        let ours = hasher.hash(secret("correct horse")).await.unwrap();
+        let parsed = PasswordHash::new(ours.expose()).unwrap();
+        assert!(Argon2::default().verify_password(b"correct horse", &parsed).is_ok());
+        assert!(Argon2::default().verify_password(b"correct horsf", &parsed).is_err());
+        let theirs =
+            Argon2::default().hash_password_with_salt(b"correct horse", b"sixteen bytes ok").unwrap();
+        assert!(hasher.verify(secret("correct horse"), Some(secret(&theirs.to_string()))).await.unwrap());
     }
 
     // PWD-08
