@@ -286,20 +286,6 @@ mod tests {
         assert!(!hasher.verify(secret("x"), Some(secret("no hash"))).await.unwrap());
     }
 
-    // PWD-05: 300 callers at once take the memory of two hashes, not of 300.
-    #[tokio::test]
-    async fn more_callers_than_can_wait_are_refused_and_the_rest_are_served() {
-        let cost = HashCost { memory_kib: 4096, iterations: 2, parallelism: 1 };
-        let hasher = PasswordHasher::new(cost, 2, Arc::new(OsEntropy)).unwrap();
-        let callers = (0..600).map(|_| hasher.verify(secret("guess"), None));
-        let answers = futures_util::future::join_all(callers).await;
-        let served = answers.iter().filter(|answer| matches!(answer, Ok(false))).count();
-        assert!((PasswordHasher::QUEUE..600).contains(&served), "{served}");
-        assert!(
-            answers.iter().flat_map(|answer| answer.as_ref().err()).all(|problem| problem.status() == 503)
-        );
-    }
-
     #[tokio::test]
     async fn a_job_that_panics_is_a_500_and_the_next_is_served() {
         let hasher = PasswordHasher::new(
