@@ -245,7 +245,8 @@ impl Suite<'_> {
     fn tests(&mut self) -> Result<(), Failure> {
         tools::cargo_tool(self.root, "nextest")?;
         let profile = if self.ci { "ci" } else { "default" };
-        let report = self.target().join("nextest").join(profile).join("junit.xml");
+        // nextest keeps its reports in the workspace, wherever cargo builds.
+        let report = self.root.join("target/nextest").join(profile).join("junit.xml");
         // An old report must not stand in for a run that wrote none.
         match fs::remove_file(&report) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -327,16 +328,6 @@ impl Suite<'_> {
         }
         checks.extend(["bans", "licenses", "sources"]);
         passes(&mut self.cargo(&checks), "see above")
-    }
-
-    fn target(&self) -> PathBuf {
-        let of_suite = self
-            .environment
-            .iter()
-            .find(|(name, _)| name == "CARGO_TARGET_DIR")
-            .map(|(_, value)| PathBuf::from(value));
-        let target = of_suite.or_else(|| env::var_os("CARGO_TARGET_DIR").map(PathBuf::from));
-        self.root.join(target.unwrap_or_else(|| PathBuf::from("target")))
     }
 }
 
