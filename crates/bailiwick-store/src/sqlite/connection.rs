@@ -3,6 +3,7 @@ use std::{
     fs,
     io::ErrorKind,
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
@@ -98,15 +99,31 @@ pub(super) fn connect(
         if connection.is_readonly("main").map_err(fail)? {
             return Err(SqliteError::ReadOnly { path: path.into() });
         }
-        write_ahead(&connection).map_err(fail)?;
+        write_ahead(&connection, busy_timeout).map_err(fail)?;
     }
     prepare(&connection, purpose).map_err(fail)?;
     Ok(connection)
 }
 
 /// Readers and the writer do not wait for each other, and a commit is on disk when it returns.
-fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
-    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+///
+/// SQLite does not wait for the lock that the change to this mode takes: of two processes that make the same new
+/// database, one would be told at once that it is locked. So the waiting is done here.
+fn write_ahead(connection: &Connection, busy_timeout: Duration) -> rusqlite::Result<()> {
+    const STEP: Duration = Duration::from_millis(20);
+    connection.busy_timeout(STEP)?;
+    // Each try may wait a step in SQLite, and waits one here.
+    let mut tries = busy_timeout.as_millis() / (2 * STEP).as_millis();
+    let mode = loop {
+        match connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0)) {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && tries > 0 => {
+                tries -= 1;
+                thread::sleep(STEP);
+            }
+            mode => break mode?,
+        }
+    };
+    connection.busy_timeout(busy_timeout)?;
     if mode != "wal" {
         let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY);
         return Err(rusqlite::Error::SqliteFailure(code, Some(format!("journal mode is {mode}, not wal"))));
