@@ -260,8 +260,10 @@ impl Loop {
     fn fail_queued(&mut self, first: Box<dyn Job>, error: rusqlite::Error) {
         tracing::error!(%error, "no transaction can begin");
         let failed = GroupFailed::new(error);
+        // Counted before anyone is told: who writes again on being told has not waited yet.
+        let waiting = self.queue.len();
         first.answer(Some(failed.to_store_error()));
-        for _ in 0..self.queue.len() {
+        for _ in 0..waiting {
             match self.queue.try_recv() {
                 Ok(Message::Run(job)) => job.answer(Some(failed.to_store_error())),
                 Ok(Message::End) => self.queue.close(),
