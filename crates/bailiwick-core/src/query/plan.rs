@@ -88,6 +88,8 @@ pub enum Precondition {
     None,
     /// One of these versions. None of them: never.
     VersionIn(SmallVec<[i64; 2]>),
+    /// Any version but these.
+    VersionNotIn(SmallVec<[i64; 2]>),
 }
 
 /// Where a statement may run.

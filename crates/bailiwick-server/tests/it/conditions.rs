@@ -119,6 +119,33 @@ async fn if_none_match_spares_the_body() {
     assert_eq!(changed.json()["title"], "two");
 }
 
+// CND-02: for a write it is 412, and the write does not happen.
+#[tokio::test]
+async fn if_none_match_keeps_a_write_from_what_the_client_knows() {
+    let app = support::start().await;
+    let owner = app.owner();
+    let path = owner.task(json!({"title": "one"})).await;
+    let missing = format!("/orgs/acme/tasks/{}/", support::NOBODY);
+    for field in ["*", "\"v1-1\"", "W/\"v1-1\"", "\"v1-9\", \"v1-1\""] {
+        for method in [Method::PUT, Method::PATCH, Method::DELETE] {
+            let ask = |person: bailiwick_testkit::Person, path: &str| {
+                person
+                    .request(method.clone(), path)
+                    .json(&json!({"title": "x"}))
+                    .header("if-none-match", field)
+            };
+            ask(owner.clone(), &path).await.expect_problem(412, "precondition-failed");
+            ask(owner.clone(), &missing).await.expect_problem(404, "not-found");
+            ask(app.member(), &path).await.expect_problem(403, "forbidden");
+            ask(app.other_tenant(), &path).await.expect_problem(404, "not-found");
+        }
+    }
+    assert_eq!(owner.get(&path).await.expect(200).json()["title"], "one");
+    owner.patch(&path, json!({"title": "two"})).header("if-none-match", "\"v1-9\"").await.expect(200);
+    owner.patch(&path, json!({})).header("if-none-match", "\"v1-2\"").await.expect(412);
+    owner.delete(&path).header("if-none-match", "\"v1-1\"").await.expect(204);
+}
+
 #[tokio::test]
 async fn an_organisation_has_an_etag_too() {
     let app = support::start().await;

@@ -5,7 +5,7 @@ use bailiwick_core::{
     query::{Filter, ListPlan, Plan},
 };
 
-use super::{Ask, Binds, padded};
+use super::{Ask, Binds, Versions, padded};
 
 pub(super) fn of<'p>(plan: &'p Plan, ask: &Ask<'p>) -> Binds<'p> {
     let mut binds = Walk { plan, binds: Binds::new() };
@@ -69,8 +69,8 @@ impl<'p> Walk<'p> {
         self
     }
 
-    fn versions(&mut self, versions: &'p [i64]) -> &mut Self {
-        self.padded(versions.iter().map(|version| ValueRef::Integer(*version)))
+    fn versions(&mut self, versions: Versions<'p>) -> &mut Self {
+        self.padded(versions.named().iter().map(|version| ValueRef::Integer(*version)))
     }
 
     /// As many values as the text has placeholders, the last one repeated; nothing for nothing.

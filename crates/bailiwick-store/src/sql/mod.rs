@@ -56,9 +56,9 @@ enum Ask<'p> {
     KeptCount,
     Row { key: &'p Value },
     Insert { values: &'p [(usize, Value)] },
-    Update { key: &'p Value, values: &'p [(usize, Value)], versions: &'p [i64] },
-    Unchanged { key: &'p Value, versions: &'p [i64] },
-    Delete { key: &'p Value, versions: &'p [i64] },
+    Update { key: &'p Value, values: &'p [(usize, Value)], versions: Versions<'p> },
+    Unchanged { key: &'p Value, versions: Versions<'p> },
+    Delete { key: &'p Value, versions: Versions<'p> },
     Diagnose { key: &'p Value, visible: &'p Clause },
     Exists(&'p Reference),
 }
@@ -162,16 +162,39 @@ impl Statements {
     }
 }
 
-/// The versions that `precondition` allows; empty if it allows any, and none if no row can meet it.
-fn versions<'p>(plan: &Plan, precondition: &'p Precondition) -> Option<&'p [i64]> {
+/// The versions that a row may have to be written.
+#[derive(Clone, Copy, Debug)]
+enum Versions<'p> {
+    Any,
+    In(&'p [i64]),
+    NotIn(&'p [i64]),
+}
+
+impl<'p> Versions<'p> {
+    fn named(self) -> &'p [i64] {
+        match self {
+            Self::Any => &[],
+            Self::In(versions) | Self::NotIn(versions) => versions,
+        }
+    }
+}
+
+/// The versions that `precondition` allows; none if no row can meet it.
+fn versions<'p>(plan: &Plan, precondition: &'p Precondition) -> Option<Versions<'p>> {
     match precondition {
-        Precondition::None => Some(&[]),
+        Precondition::None => Some(Versions::Any),
+        Precondition::VersionNotIn(versions)
+            if versions.is_empty() || plan.table().position(Part::Version).is_none() =>
+        {
+            Some(Versions::Any)
+        }
+        Precondition::VersionNotIn(versions) => Some(Versions::NotIn(versions)),
         Precondition::VersionIn(versions)
             if versions.is_empty() || plan.table().position(Part::Version).is_none() =>
         {
             None
         }
-        Precondition::VersionIn(versions) => Some(versions),
+        Precondition::VersionIn(versions) => Some(Versions::In(versions)),
     }
 }
 
@@ -199,6 +222,11 @@ impl Diagnosis {
             (Some(Self { allowed: false, .. }), _) => Some(Written::Forbidden),
             (Some(row), Precondition::VersionIn(versions))
                 if row.version.is_none_or(|version| !versions.contains(&version)) =>
+            {
+                Some(Written::Stale)
+            }
+            (Some(row), Precondition::VersionNotIn(versions))
+                if row.version.is_some_and(|version| versions.contains(&version)) =>
             {
                 Some(Written::Stale)
             }

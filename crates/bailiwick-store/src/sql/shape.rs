@@ -6,7 +6,7 @@ use bailiwick_core::{
 };
 use smallvec::SmallVec;
 
-use super::{Ask, padded};
+use super::{Ask, Versions, padded};
 
 /// Two plans with equal shapes have the same text.
 pub(super) type Shape = SmallVec<[u8; 64]>;
@@ -38,14 +38,14 @@ pub(super) fn of(plan: &Plan, ask: &Ask<'_>) -> Shape {
             shape.tag(4).columns(values.iter().map(|(column, _)| *column));
         }
         Ask::Update { values, versions, .. } => {
-            shape.tag(5).clause(plan.clause()).versions(versions);
+            shape.tag(5).clause(plan.clause()).versions(*versions);
             shape.columns(values.iter().map(|(column, _)| *column));
         }
         Ask::Unchanged { versions, .. } => {
-            shape.tag(6).clause(plan.clause()).versions(versions);
+            shape.tag(6).clause(plan.clause()).versions(*versions);
         }
         Ask::Delete { versions, .. } => {
-            shape.tag(7).clause(plan.clause()).versions(versions);
+            shape.tag(7).clause(plan.clause()).versions(*versions);
         }
         Ask::Diagnose { visible, .. } => {
             shape.tag(8).clause(plan.clause()).clause(visible);
@@ -84,8 +84,10 @@ impl Writer {
         self
     }
 
-    fn versions(&mut self, versions: &[i64]) -> &mut Self {
-        self.count(if versions.is_empty() { 0 } else { padded(versions.len()) })
+    fn versions(&mut self, versions: Versions<'_>) -> &mut Self {
+        let named = versions.named();
+        self.tag(u8::from(matches!(versions, Versions::NotIn(_))));
+        self.count(if named.is_empty() { 0 } else { padded(named.len()) })
     }
 
     /// By its address, not by its name: two declarations of one table may have different columns, and neither ever

@@ -9,7 +9,7 @@ use sea_query::{
     SelectStatement, SqliteQueryBuilder, Values,
 };
 
-use super::{Ask, Dialect, binds::searched, padded};
+use super::{Ask, Dialect, Versions, binds::searched, padded};
 
 /// The SQLite function that looks for a term in a text without regard to case.
 pub(crate) const CONTAINS: &str = "bw_contains";
@@ -107,7 +107,7 @@ impl Writer<'_> {
         }
     }
 
-    fn update(&self, key: &Value, values: &[(usize, Value)], versions: &[i64]) -> (String, Values) {
+    fn update(&self, key: &Value, values: &[(usize, Value)], versions: Versions<'_>) -> (String, Values) {
         let mut update = Query::update();
         update.table(self.table.name);
         for (position, value) in values {
@@ -125,7 +125,7 @@ impl Writer<'_> {
         }
     }
 
-    fn delete(&self, key: &Value, versions: &[i64]) -> (String, Values) {
+    fn delete(&self, key: &Value, versions: Versions<'_>) -> (String, Values) {
         let mut delete = Query::delete();
         delete
             .from_table(self.table.name)
@@ -201,11 +201,16 @@ impl Writer<'_> {
         self.key(key).add_option(self.clause(self.plan.clause()))
     }
 
-    fn one_of_versions(&self, key: &Value, versions: &[i64]) -> Cond {
+    fn one_of_versions(&self, key: &Value, versions: Versions<'_>) -> Cond {
         let one = self.one(key);
-        let Some(last) = versions.last() else { return one };
+        let named = versions.named();
+        let Some(last) = named.last() else { return one };
         let version = self.column(position(self.table, Part::Version));
-        one.add(version.is_in(repeat_last(versions, *last)))
+        let named = repeat_last(named, *last);
+        one.add(match versions {
+            Versions::NotIn(_) => version.is_not_in(named),
+            Versions::Any | Versions::In(_) => version.is_in(named),
+        })
     }
 
     /// None for every row.

@@ -35,23 +35,37 @@ impl ETag {
     }
 }
 
-/// What `If-Match` demands of the row.
+/// What `If-Match` and `If-None-Match` demand of a row that is to be written. With both, `If-Match` decides first
+/// (CND-03), and what it leaves must not be one that `If-None-Match` excludes.
 ///
 /// # Errors
-/// 400 if the field is no list of entity tags; 428 if it is absent and `required`.
+/// 400 if a field is no list of entity tags; 428 if `If-Match` is absent and `required`.
 pub(super) fn precondition(headers: &HeaderMap, required: bool) -> Result<Precondition, Problem> {
-    let Some(tags) = read_tags(headers, &header::IF_MATCH)? else {
-        return if required { Err(Problem::precondition_required()) } else { Ok(Precondition::None) };
-    };
-    Ok(match tags {
+    let wanted = match read_tags(headers, &header::IF_MATCH)? {
+        None if required => return Err(Problem::precondition_required()),
         // The write finds out by itself whether there is a row.
-        Tags::Any => Precondition::None,
+        None | Some(Tags::Any) => None,
         // Strong comparison: a weak tag matches nothing (CND-01).
-        Tags::These(tags) => {
-            let strong = tags.iter().filter(|tag| !tag.weak);
-            Precondition::VersionIn(strong.filter_map(|tag| tag.tag).map(|ETag(version)| version).collect())
-        }
+        Some(Tags::These(tags)) => Some(versions(tags.iter().filter(|tag| !tag.weak))),
+    };
+    let excluded = match read_tags(headers, &header::IF_NONE_MATCH)? {
+        None => return Ok(wanted.map_or(Precondition::None, Precondition::VersionIn)),
+        // What is written is there already, so that nothing may be written (CND-02).
+        Some(Tags::Any) => return Ok(Precondition::VersionIn(SmallVec::new())),
+        // Weak comparison.
+        Some(Tags::These(tags)) => versions(tags.iter()),
+    };
+    Ok(match wanted {
+        Some(wanted) => Precondition::VersionIn(
+            wanted.into_iter().filter(|version| !excluded.contains(version)).collect(),
+        ),
+        None => Precondition::VersionNotIn(excluded),
     })
+}
+
+/// The versions that tags of ours name.
+fn versions<'t>(tags: impl Iterator<Item = &'t Tag>) -> SmallVec<[i64; 2]> {
+    tags.filter_map(|tag| tag.tag).map(|ETag(version)| version).collect()
 }
 
 /// Whether `If-None-Match` says that the client has `current` already, which is a 304 (CND-02).
@@ -156,5 +170,24 @@ mod tests {
         ] {
             assert!(if_match(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    // CND-02, CND-03
+    #[test]
+    fn if_none_match_keeps_a_write_from_what_the_client_knows() {
+        let read = |fields: &[(HeaderName, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in fields {
+                headers.append(name, HeaderValue::from_str(value).unwrap());
+            }
+            precondition(&headers, false).unwrap()
+        };
+        let not = |versions: &[i64]| Precondition::VersionNotIn(versions.iter().copied().collect());
+        assert_eq!(read(&[(header::IF_NONE_MATCH, "*")]), versions(&[]));
+        assert_eq!(read(&[(header::IF_NONE_MATCH, "\"v1-7\", W/\"v1-8\"")]), not(&[7, 8]));
+        assert_eq!(read(&[(header::IF_NONE_MATCH, "\"of another\"")]), not(&[]));
+        let both = |none| [(header::IF_MATCH, "\"v1-7\", \"v1-8\""), (header::IF_NONE_MATCH, none)];
+        assert_eq!(read(&both("\"v1-7\"")), versions(&[8]));
+        assert_eq!(read(&both("*")), versions(&[]));
     }
 }
