@@ -1,5 +1,7 @@
 //! The database that the settings name.
 use std::{
+    fs,
+    io::ErrorKind,
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
@@ -11,9 +13,12 @@ use bailiwick::{
     store::Store,
 };
 
-use super::failure::{Failure, with_causes};
+use super::{
+    failure::{Failure, with_causes},
+    output::tell,
+};
 use crate::{
-    config::{DatabaseUrl, Loaded},
+    config::{DatabaseUrl, Environment, Loaded},
     resources,
 };
 
@@ -43,11 +48,19 @@ pub(super) async fn migrate(loaded: &Loaded) -> Result<Vec<String>, Failure> {
     report.map(|report| names(&report)).map_err(cannot_migrate)
 }
 
-/// Makes the database ready to be served: SQLite is migrated, PostgreSQL must have been, since several
+/// Makes the database ready to be served: a SQLite that is there is migrated, PostgreSQL must have been, since several
 /// servers share it and the old ones may still run.
 pub(super) async fn prepare(loaded: &Loaded) -> Result<Arc<dyn Store>, Failure> {
     match loaded.settings.database.url {
-        DatabaseUrl::Sqlite(_) => {
+        DatabaseUrl::Sqlite(ref path) => {
+            if lacks_database(path) && loaded.settings.server.environment == Environment::Development {
+                tell(&format!("there was no database: made an empty one at {}", path.display()));
+            } else if lacks_database(path) {
+                return Err(Failure::out_of_reach(
+                    format!("there is no database at {}", path.display()),
+                    "run `bailiwick migrate` to make an empty one, `bailiwick init` to begin anew, or correct database.url",
+                ));
+            }
             migrate(loaded).await?;
         }
         DatabaseUrl::Postgres(_) => {
@@ -61,6 +74,18 @@ pub(super) async fn prepare(loaded: &Loaded) -> Result<Arc<dyn Store>, Failure> 
         }
     }
     open(loaded).await
+}
+
+/// Whether there is nothing at `path`, or an empty file. A database that is not where it was, such as one on a volume that
+/// is not mounted, must not become an empty one in which nobody is known and new rows are lost: not in production.
+///
+/// If even the directory is missing, opening the database says so.
+fn lacks_database(path: &Path) -> bool {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match fs::metadata(path) {
+        Ok(file) => file.is_file() && file.len() == 0,
+        Err(error) => error.kind() == ErrorKind::NotFound && directory.is_dir(),
+    }
 }
 
 fn location(loaded: &Loaded) -> Result<(String, OpenOptions), Failure> {

@@ -577,6 +577,9 @@ fn serve_listens_until_it_is_told_to_stop_and_says_when_a_port_is_taken() {
     let port = free_port();
     let bind = format!("127.0.0.1:{port}");
     let variables = [("BAILIWICK_SERVER__BIND", bind.as_str())];
+    place.run_with(&["serve"], &variables, None).expect(3).says("there is no database at");
+    assert!(!place.path("bailiwick.db").exists(), "in production a missing database is not made in silence");
+    place.run_with(&["migrate"], &[], None).expect(0);
     let child = place
         .command()
         .arg("serve")
@@ -594,7 +597,6 @@ fn serve_listens_until_it_is_told_to_stop_and_says_when_a_port_is_taken() {
     assert!(is_up, "the server listens within 10 seconds");
     place.run_with(&["serve"], &variables, None).expect(3).says("another program listens there");
     assert_eq!(running.stop("-TERM"), 0);
-    assert!(place.path("bailiwick.db").exists(), "serve migrates SQLite by itself");
 }
 
 #[cfg(unix)]

@@ -159,6 +159,15 @@ fn a_database_that_cannot_be_used_stops_the_start_and_the_message_says_what_to_d
     missing.set("BAILIWICK_DATABASE__URL", "sqlite://no/such/directory/app.db");
     refused(&missing, 3, &["no/such/directory", "directory"]);
 
+    // A volume that is not mounted must not become an empty database.
+    let unmounted = Site::bare();
+    refused(&unmounted, 3, &["there is no database at", "bailiwick.db", "bailiwick migrate"]);
+    assert!(!unmounted.path("bailiwick.db").exists());
+    fs::write(unmounted.path("bailiwick.db"), "").unwrap();
+    set_mode(&unmounted.path("bailiwick.db"), 0o600);
+    refused(&unmounted, 3, &["there is no database at"]);
+    assert_eq!(fs::metadata(unmounted.path("bailiwick.db")).unwrap().len(), 0);
+
     let directory = Site::bare();
     fs::create_dir(directory.path("bailiwick.db")).unwrap();
     set_mode(&directory.path("bailiwick.db"), 0o700);
