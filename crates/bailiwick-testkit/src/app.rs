@@ -404,12 +404,15 @@ impl TestApp {
         self.store.remove_member(&slug, &username(&person.name)).await.expect("there is such a membership");
     }
 
-    /// Lets a user in, or keeps them out.
+    /// Lets a user in, or keeps them out, which ends all their tokens.
     ///
     /// # Panics
     /// If there is no such user.
     pub async fn set_active(&self, person: &Person, active: bool) {
-        self.store.set_active(&username(&person.name), active).await.expect("there is such a user");
+        self.store
+            .set_active(&username(&person.name), active, self.clock.now())
+            .await
+            .expect("there is such a user");
     }
 
     /// Every operation that the application answers.

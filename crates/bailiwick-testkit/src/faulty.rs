@@ -291,8 +291,13 @@ impl Directory for FaultyStore {
         self.run(Operation::Users, async move { self.inner.users().await })
     }
 
-    fn set_active<'a>(&'a self, name: &'a Username, active: bool) -> Answer<'a, (), DirectoryError> {
-        self.run(Operation::SetActive, async move { self.inner.set_active(name, active).await })
+    fn set_active<'a>(
+        &'a self,
+        name: &'a Username,
+        active: bool,
+        now: Timestamp,
+    ) -> Answer<'a, (), DirectoryError> {
+        self.run(Operation::SetActive, async move { self.inner.set_active(name, active, now).await })
     }
 
     fn set_password<'a>(

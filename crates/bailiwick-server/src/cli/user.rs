@@ -139,12 +139,16 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
             format.print_table(&columns, rows.collect())
         }
         Command::Disable { name } => {
-            block_on(async { Ok(database::open(&loaded).await?.set_active(&name, false).await?) })?;
+            block_on(async {
+                Ok(database::open(&loaded).await?.set_active(&name, false, SystemClock::new().now()).await?)
+            })?;
             tell(&format!("user {name} disabled"));
             Ok(())
         }
         Command::Enable { name } => {
-            block_on(async { Ok(database::open(&loaded).await?.set_active(&name, true).await?) })?;
+            block_on(async {
+                Ok(database::open(&loaded).await?.set_active(&name, true, SystemClock::new().now()).await?)
+            })?;
             tell(&format!("user {name} enabled"));
             Ok(())
         }

@@ -163,7 +163,7 @@ async fn a_token_lives_exactly_as_long_as_it_says() {
 }
 
 #[tokio::test]
-async fn a_disabled_user_is_refused_at_once_and_comes_back_with_the_same_token() {
+async fn a_disabled_user_is_refused_at_once_and_no_old_token_comes_back_with_them() {
     let app = support::start().await;
     let (member, token) = logged_in(&app, &app.member()).await;
     app.set_active(&member, false).await;
@@ -171,8 +171,11 @@ async fn a_disabled_user_is_refused_at_once_and_comes_back_with_the_same_token()
     member.get("/me/").await.expect_problem(401, "invalid-token");
     log_in(&app.anonymous(), "member", TestApp::PASSWORD).await.expect_problem(401, "invalid-credentials");
     app.set_active(&member, true).await;
-    member.get("/me/").await.expect(200);
-    me(&app, &token).await.expect(200);
+    // SES-21: whoever had stolen a token gets it not back.
+    member.get("/me/").await.expect_problem(401, "invalid-token");
+    me(&app, &token).await.expect_problem(401, "invalid-token");
+    let (_, fresh) = logged_in(&app, &member).await;
+    me(&app, &fresh).await.expect(200);
 }
 
 #[tokio::test]

@@ -28,7 +28,8 @@ const ADD_USER: &str = "INSERT INTO users \
      VALUES ($1, $2, $3, $4, TRUE, $5, FALSE, FALSE, $6)";
 const USERS: &str = "SELECT id, username, email, is_active, is_staff, is_author, is_editor, created_at \
      FROM users ORDER BY lower(username) COLLATE \"C\"";
-const SET_ACTIVE: &str = "UPDATE users SET is_active = $2 WHERE lower(username) = $1 RETURNING id";
+const SET_ACTIVE: &str = "UPDATE users SET is_active = $2 WHERE id = $1";
+const END_TOKENS: &str = "UPDATE api_tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL";
 const SET_STAFF: &str = "UPDATE users SET is_staff = $2 WHERE lower(username) = $1 RETURNING id";
 const SET_AUTHOR: &str = "UPDATE users SET is_author = $2 WHERE lower(username) = $1 RETURNING id";
 const SET_EDITOR: &str = "UPDATE users SET is_editor = $2 WHERE lower(username) = $1 RETURNING id";
@@ -141,8 +142,16 @@ impl Directory for PostgresStore {
         })
     }
 
-    fn set_active<'a>(&'a self, name: &'a Username, active: bool) -> Answer<'a, (), DirectoryError> {
-        Box::pin(self.change_user(SET_ACTIVE, name, active))
+    fn set_active<'a>(
+        &'a self,
+        name: &'a Username,
+        active: bool,
+        now: Timestamp,
+    ) -> Answer<'a, (), DirectoryError> {
+        Box::pin(async move {
+            let arguments = (lower(name), active, now);
+            found(self.pool.to_the_end(arguments, set_active).await?)
+        })
     }
 
     fn set_password<'a>(
@@ -260,6 +269,23 @@ fn taken(failure: Failure) -> DirectoryError {
         Some(code) if *code == SqlState::UNIQUE_VIOLATION => DirectoryError::Taken,
         _ => failure.into(),
     }
+}
+
+fn set_active<'a>(
+    lease: &'a mut Lease,
+    (name, active, now): &'a (String, bool, Timestamp),
+) -> Trying<'a, bool> {
+    Box::pin(async move {
+        // A log-in that makes a token at the same time waits for this lock, or is waited for: its token ends too.
+        let users = lease.begin(&[Ask::new(LOCK_USER, &[name.as_str().into()])]).await?;
+        let Some(user) = users[0].first() else { return Ok(false) };
+        let user: Bind<'_> = user.uuid(0)?.into();
+        let (set, end) = ([user, (*active).into()], [user, (*now).into()]);
+        let changes = [Ask::new(SET_ACTIVE, &set), Ask::new(END_TOKENS, &end)];
+        lease.go_on(if *active { &changes[..1] } else { &changes }).await?;
+        lease.commit().await?;
+        Ok(true)
+    })
 }
 
 fn set_password<'a>(

@@ -40,14 +40,14 @@ impl Directory for SqliteStore {
         Box::pin(self.scans.run(|connection| users(connection).map_err(store_error)))
     }
 
-    fn set_active<'a>(&'a self, name: &'a Username, active: bool) -> Answer<'a, (), DirectoryError> {
+    fn set_active<'a>(
+        &'a self,
+        name: &'a Username,
+        active: bool,
+        now: Timestamp,
+    ) -> Answer<'a, (), DirectoryError> {
         let name = lower(name);
-        Box::pin(self.writer.run(move |connection| {
-            let mut set = connection
-                .prepare_cached("UPDATE users SET is_active = ?2 WHERE lower(username) = ?1")
-                .map_err(failed)?;
-            hit(set.execute(params![name, active]))
-        }))
+        Box::pin(self.writer.run(move |connection| set_active(connection, &name, active, now)))
     }
 
     fn set_password<'a>(
@@ -197,6 +197,29 @@ fn users(connection: &Connection) -> rusqlite::Result<Vec<UserRecord>> {
         })
     })?;
     users.collect()
+}
+
+fn set_active(
+    connection: &Connection,
+    name: &str,
+    active: bool,
+    now: Timestamp,
+) -> Result<(), DirectoryError> {
+    let user = Key::from(user_of(connection, name)?);
+    let change = || {
+        connection
+            .prepare_cached("UPDATE users SET is_active = ?2 WHERE id = ?1")?
+            .execute(params![user, active])?;
+        if !active {
+            connection
+                .prepare_cached(
+                    "UPDATE api_tokens SET revoked_at = ?2 WHERE user_id = ?1 AND revoked_at IS NULL",
+                )?
+                .execute(params![user, Moment(now)])?;
+        }
+        rusqlite::Result::Ok(())
+    };
+    change().map_err(failed)
 }
 
 fn set_password(

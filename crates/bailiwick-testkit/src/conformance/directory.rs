@@ -102,13 +102,13 @@ pub async fn users_are_listed_with_their_rights(subject: Subject) {
         store.set_right(&bob, right, granted).await.unwrap();
     }
     store.set_right(&username("carol"), Right::Staff, false).await.unwrap();
-    store.set_active(&username("alice"), false).await.unwrap();
+    store.set_active(&username("alice"), false, world.clock.now()).await.unwrap();
     records[0].is_active = false;
     (records[1].is_staff, records[1].is_editor, records[2].is_staff) = (true, true, false);
     assert_eq!(store.users().await.unwrap(), records);
 
     let (nobody, now) = (username("nobody"), world.clock.now());
-    assert_error!(store.set_active(&nobody, true).await, DirectoryError::NoSuchUser);
+    assert_error!(store.set_active(&nobody, true, now).await, DirectoryError::NoSuchUser);
     assert_error!(store.set_right(&nobody, Right::Editor, true).await, DirectoryError::NoSuchUser);
     let set = store.set_password(&nobody, &Secret::new("hash".to_owned()), now).await;
     assert_error!(set, DirectoryError::NoSuchUser);

@@ -99,7 +99,7 @@ pub async fn a_token_is_looked_up_together_with_a_place_in_an_organisation(subje
         store.principal_in(his.digest, now, "other").await.unwrap().expect("the token is live");
     assert_eq!((principal.user_id(), place), (bob.id(), None), "he is known, and no member");
     assert!(store.principal_in(revoked.digest, now, "acme").await.unwrap().is_none());
-    store.set_active(&username("bob"), false).await.unwrap();
+    store.set_active(&username("bob"), false, now).await.unwrap();
     assert!(store.principal_in(his.digest, now, "acme").await.unwrap().is_none());
 }
 
@@ -109,11 +109,17 @@ pub async fn a_token_of_a_disabled_user_is_none(subject: Subject) {
     let (store, now, name) = (&world.store, world.clock.now(), username("alice"));
     let token = world.token(alice);
     assert!(store.create_token(token.clone()).await.unwrap());
-    store.set_active(&name, false).await.unwrap();
+    store.set_active(&name, false, now).await.unwrap();
     assert!(store.principal_of(token.digest, now).await.unwrap().is_none());
     assert!(!store.login("alice").await.unwrap().expect("the user is there").is_active);
-    store.set_active(&name, true).await.unwrap();
-    assert!(store.principal_of(token.digest, now).await.unwrap().is_some());
+    store.set_active(&name, true, now).await.unwrap();
+    assert!(
+        store.principal_of(token.digest, now).await.unwrap().is_none(),
+        "who had stolen it gets it not back"
+    );
+    let fresh = world.token(alice);
+    assert!(store.create_token(fresh.clone()).await.unwrap());
+    assert!(store.principal_of(fresh.digest, now).await.unwrap().is_some());
 }
 
 pub async fn nobody_gets_a_token_who_is_not_there_or_disabled(subject: Subject) {
@@ -123,10 +129,10 @@ pub async fn nobody_gets_a_token_who_is_not_there_or_disabled(subject: Subject) 
     let of_nobody = world.token(UserId::from_uuid(world.random()));
     assert!(!store.create_token(of_nobody.clone()).await.unwrap());
     assert!(store.principal_of(of_nobody.digest, now).await.unwrap().is_none());
-    store.set_active(&username("alice"), false).await.unwrap();
+    store.set_active(&username("alice"), false, now).await.unwrap();
     let hers = world.token(alice);
     assert!(!store.create_token(hers.clone()).await.unwrap());
-    store.set_active(&username("alice"), true).await.unwrap();
+    store.set_active(&username("alice"), true, now).await.unwrap();
     assert!(store.principal_of(hers.digest, now).await.unwrap().is_none(), "it was not only kept back");
     assert_eq!(store.tokens_of(&username("alice")).await.unwrap(), Some(Vec::new()));
 }

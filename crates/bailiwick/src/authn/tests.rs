@@ -239,7 +239,7 @@ async fn a_log_in_checks_the_password_and_that_the_user_may_come_in() {
         );
     }
     assert_eq!(code(with("ann", "x".repeat(257)).await), Err("invalid-credentials"));
-    world.store.set_active(&"ann".parse().unwrap(), false).await.unwrap();
+    world.store.set_active(&"ann".parse().unwrap(), false, world.clock.now()).await.unwrap();
     assert_eq!(code(with("ann", "right".to_owned()).await), Err("invalid-credentials"));
 }
 
