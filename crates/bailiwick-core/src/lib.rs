@@ -11,7 +11,7 @@
 //! written (I2). Modules import downwards only:
 //!
 //! ```text
-//! db → store → query → access → model → identity → error, units, secret, clock, id
+//! db → store → query → access → model → request → identity → error, units, secret, clock, id
 //! ```
 pub mod access;
 pub mod clock;

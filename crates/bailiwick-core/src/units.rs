@@ -164,12 +164,6 @@ impl ByteSize {
         self.0
     }
 
-    /// The size in bytes, capped at what this machine can address.
-    #[must_use]
-    pub fn as_usize(self) -> usize {
-        usize::try_from(self.0).unwrap_or(usize::MAX)
-    }
-
     const fn invalid(why: &'static str) -> InvalidUnit {
         InvalidUnit { why, accepts: Self::ACCEPTS }
     }

@@ -107,6 +107,32 @@ fn the_access_log_has_a_line_a_request_with_exactly_the_members_of_the_contract_
     }
 }
 
+// TOK-24, PWD-04: who reads the database file can use nothing that is in it.
+#[test]
+fn no_token_and_no_password_is_in_the_database_file() {
+    let site = Site::new();
+    let server = site.serve();
+    let mut client = server.connect();
+    let login = json!({"username": "ann", "password": PASSWORD});
+    let issued = client.ask("POST", "/api/v1/auth/token/", "", Some(&login)).unwrap().json();
+    let issued = issued["token"].as_str().unwrap();
+    let title = "a title that is in the file";
+    assert_eq!(client.ask("POST", TASKS, issued, Some(&json!({"title": title}))).unwrap().status, 201);
+    let mut kept = fs::read(site.path("bailiwick.db")).unwrap();
+    kept.extend(fs::read(site.path("bailiwick.db-wal")).unwrap());
+    let holds = |text: &str| kept.windows(text.len()).any(|bytes| bytes == text.as_bytes());
+    assert!(holds(title), "the bytes are those of the database");
+    for token in [site.token.as_str(), issued] {
+        let random = token.strip_prefix("bw_pat_").unwrap();
+        // The last four characters are shown on purpose (TOK-25); any longer part is not.
+        for part in [token, random, &random[..12], &random[12..24], &random[24..]] {
+            assert!(!holds(part), "{part} of a token is in the database");
+        }
+    }
+    assert!(!holds(PASSWORD), "the password is in the database");
+    server.stop();
+}
+
 // Contract §6: stop accepting, finish what is in flight, exit 0.
 #[test]
 fn a_request_in_flight_is_answered_before_the_server_ends() {

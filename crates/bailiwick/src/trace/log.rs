@@ -2,7 +2,6 @@
 use std::{
     fmt,
     io::{self, Write},
-    str::FromStr,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -24,23 +23,6 @@ pub enum Format {
     Json,
     /// Text, for people at a terminal.
     Pretty,
-}
-
-/// The text names no format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a log format is json or pretty")]
-pub struct InvalidFormat;
-
-impl FromStr for Format {
-    type Err = InvalidFormat;
-
-    fn from_str(text: &str) -> Result<Self, InvalidFormat> {
-        match text {
-            "json" => Ok(Self::Json),
-            "pretty" => Ok(Self::Pretty),
-            _ => Err(InvalidFormat),
-        }
-    }
 }
 
 /// A log that never makes its writers wait.

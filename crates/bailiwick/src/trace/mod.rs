@@ -26,6 +26,6 @@ mod tests;
 pub use self::{
     body::TraceBody,
     layer::TraceLayer,
-    log::{Format, InvalidFormat, Log, LogWriter},
+    log::{Format, Log, LogWriter},
     service::{TraceFuture, TraceService},
 };
