@@ -3,6 +3,7 @@
 //! Whatever depends on the time or on chance takes a [`Clock`] or an [`Entropy`]; tests bring their own. This
 //! file is one of the two places that may touch the globals; clippy refuses them everywhere else.
 use std::{
+    cell::RefCell,
     fmt,
     str::FromStr,
     time::{Duration, Instant, SystemTime},
@@ -139,24 +140,68 @@ pub trait Entropy: Send + Sync + 'static {
 }
 
 /// The operating system's random numbers.
+///
+/// Asking for them costs as much as all else that makes an id, so 16 bytes and fewer come from a stock of the thread.
+/// Secrets are longer than ids (TOK-23, SES-11), and come from the system directly: none is ever in the stock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsEntropy;
+
+/// How many random bytes a thread has in stock.
+const STOCK_BYTES: usize = 1024;
+/// The longest request that the stock answers.
+const MAX_FROM_STOCK: usize = 16;
+
+thread_local! {
+    /// Random bytes, and how many of them are left.
+    static STOCK: RefCell<([u8; STOCK_BYTES], usize)> = const { RefCell::new(([0; STOCK_BYTES], 0)) };
+}
 
 impl Entropy for OsEntropy {
     /// # Panics
     /// If the operating system has no randomness to give: nothing secure can be done then.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place that asks the system for randomness"
-    )]
     fn fill(&self, bytes: &mut [u8]) {
-        getrandom::fill(bytes).expect("the operating system gives random bytes");
+        if bytes.len() > MAX_FROM_STOCK {
+            return ask_the_system(bytes);
+        }
+        STOCK.with_borrow_mut(|(stock, left)| {
+            if *left < bytes.len() {
+                ask_the_system(stock);
+                *left = STOCK_BYTES;
+            }
+            let rest = *left - bytes.len();
+            bytes.copy_from_slice(&stock[rest..*left]);
+            *left = rest;
+        });
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that asks the system for randomness")]
+fn ask_the_system(bytes: &mut [u8]) {
+    getrandom::fill(bytes).expect("the operating system gives random bytes");
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+
+    #[test]
+    fn no_random_bytes_are_given_twice() {
+        let draw = || {
+            (0..1000).map(|at| {
+                let mut bytes = [0; 24];
+                let length = if at % 3 == 0 { 24 } else { 10 + at % 7 };
+                OsEntropy.fill(&mut bytes[..length]);
+                <[u8; 10]>::try_from(&bytes[..10]).unwrap()
+            })
+        };
+        let drawn: HashSet<_> = std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| scope.spawn(|| draw().collect::<Vec<_>>()));
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        assert_eq!(drawn.len(), 4000);
+    }
 
     #[test]
     fn a_time_is_written_in_utc_and_reads_back() {

@@ -21,4 +21,5 @@ CREATE TABLE tasks (
 );
 
 CREATE INDEX tasks_newest ON tasks (org_id, created_at DESC, id DESC);
-CREATE INDEX tasks_assignee ON tasks (org_id, assignee);
+-- Most tasks are nobody's, and whoever asks for an assignee's does not ask for those.
+CREATE INDEX tasks_assignee ON tasks (org_id, assignee) WHERE assignee IS NOT NULL;

@@ -141,12 +141,12 @@ fn prepare(connection: &Connection, purpose: Purpose) -> rusqlite::Result<()> {
     connection.execute_batch(
         "PRAGMA foreign_keys = ON;
          PRAGMA trusted_schema = OFF;
-         PRAGMA temp_store = MEMORY;
-         PRAGMA cache_size = -8192;",
+         PRAGMA temp_store = MEMORY;",
     )?;
+    // A page that is mapped is not copied; the cache is for what lies beyond the map, and for what is written.
+    connection.execute_batch("PRAGMA mmap_size = 268435456; PRAGMA cache_size = -8192;")?;
     if purpose == Purpose::Read {
-        // A page that is mapped is not copied; the cache above is for what lies beyond the map.
-        connection.execute_batch("PRAGMA mmap_size = 268435456; PRAGMA query_only = ON;")?;
+        connection.execute_batch("PRAGMA query_only = ON;")?;
     }
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.create_scalar_function(

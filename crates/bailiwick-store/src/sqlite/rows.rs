@@ -33,7 +33,7 @@ impl RowStore for SqliteStore {
 
     fn write(&self, plan: Plan) -> Answer<'_, Written> {
         let statements = std::sync::Arc::clone(&self.statements);
-        Box::pin(self.writer.run(move |connection| write(connection, &statements, &plan)))
+        Box::pin(self.writer.run_one_statement(move |connection| write(connection, &statements, &plan)))
     }
 }
 

@@ -333,6 +333,39 @@ async fn one_that_fails_or_panics_in_a_group_leaves_the_others_alone() {
     assert_eq!(store.orgs().await.unwrap()[0].name, "Acme");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_single_statement_that_cannot_be_undone_alone_is_undone_with_its_group() {
+    let fresh = Fresh::new().await;
+    let store = Arc::new(fresh.open());
+    let org = fresh.owner.membership.org_id();
+    let rename = move |connection: &Connection| {
+        connection.execute("UPDATE orgs SET name = 'half' WHERE id = ?1", [row::Key::from(org)]).unwrap();
+    };
+    for panics in [true, false] {
+        let (go, held) = hold_the_writer(&store);
+        let mut before = store.write(fresh.owner.create(titled("a")));
+        assert!(poll_once(before.as_mut()).is_pending());
+        let mut half = Box::pin(store.writer.run_one_statement(move |connection| {
+            rename(connection);
+            assert!(!panics, "on purpose");
+            Err::<(), StoreError>(StoreError::Refused("on purpose".into()))
+        }));
+        assert!(poll_once(half.as_mut()).is_pending());
+        let mut after = store.write(fresh.owner.create(titled("b")));
+        assert!(poll_once(after.as_mut()).is_pending());
+        go.send(()).unwrap();
+        held.await.unwrap().unwrap_err();
+
+        assert!(before.await.is_err());
+        assert!(half.await.is_err());
+        // It came after the group had ended, and is the first of the next.
+        card(after.await.unwrap());
+        assert_eq!(fresh.cards(), 1);
+        assert_eq!(store.orgs().await.unwrap()[0].name, "Acme");
+        assert_eq!(fresh.other_process().execute("DELETE FROM cards", []).unwrap(), 1);
+    }
+}
+
 // RST-12
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_that_is_dropped_before_its_turn_does_not_happen() {

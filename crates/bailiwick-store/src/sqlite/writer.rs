@@ -3,8 +3,10 @@
 //! A commit waits for the disk, so that what was answered is there after a crash. While it waits, others queue up; the
 //! next commit takes them all. Nobody waits for a group to fill: with one caller, each transaction is a group.
 //!
-//! Within its group a transaction is a savepoint: if it fails, nothing of it stays, and the others do not notice. If
-//! the commit fails, all of the group failed. Answers are sent when the commit has returned, never before.
+//! Within its group a transaction of several statements is a savepoint: if it fails, nothing of it stays, and the others
+//! do not notice. One that writes with a single statement needs none, since a statement that fails leaves nothing by
+//! itself; a savepoint would copy every page that it touches. If the commit fails, all of the group failed. Answers are
+//! sent when the commit has returned, never before.
 use std::{
     cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -71,8 +73,33 @@ impl Writer {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
+        self.enqueue(Undo::Savepoint, work).await
+    }
+
+    /// The same for work that writes with one statement at most, however many it reads with. If it fails after that
+    /// statement has succeeded, which only a defect can bring about, its whole group fails with it.
+    pub(super) async fn run_one_statement<T, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.enqueue(Undo::Statement, work).await
+    }
+
+    async fn enqueue<T, E>(
+        &self,
+        undo: Undo,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
-        let job = Transaction { work: Some(work), outcome: None, answer };
+        let job = Transaction { undo, work: Some(work), outcome: None, answer };
         // A full queue is waited for: whoever writes has a time limit of their own.
         if self.queue.send(Message::Run(Box::new(job))).await.is_err() {
             return Err(closed().into());
@@ -101,8 +128,19 @@ impl Writer {
     }
 }
 
+/// What undoes a transaction that fails, without its group.
+#[derive(Clone, Copy, Debug)]
+enum Undo {
+    /// A savepoint around it.
+    Savepoint,
+    /// Its only statement that writes.
+    Statement,
+}
+
 /// A transaction that waits for its turn, runs, and waits for its commit.
 trait Job: Send {
+    fn undo(&self) -> Undo;
+
     /// Whether nobody waits for the answer any more.
     fn is_abandoned(&self) -> bool;
 
@@ -114,6 +152,7 @@ trait Job: Send {
 }
 
 struct Transaction<W, T, E> {
+    undo: Undo,
     work: Option<W>,
     outcome: Option<Result<T, E>>,
     answer: oneshot::Sender<Result<T, E>>,
@@ -125,6 +164,10 @@ where
     T: Send,
     E: From<StoreError> + Send,
 {
+    fn undo(&self) -> Undo {
+        self.undo
+    }
+
     fn is_abandoned(&self) -> bool {
         self.answer.is_closed()
     }
@@ -158,6 +201,12 @@ thread_local! {
 fn remember_pages(_: &Wal, pages: i32) -> rusqlite::Result<()> {
     LOG_PAGES.set(u32::try_from(pages).unwrap_or(0));
     Ok(())
+}
+
+/// A write of one statement failed, and the statement cannot be undone by itself.
+fn half_done() -> rusqlite::Error {
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT);
+    rusqlite::Error::SqliteFailure(code, Some("a write failed after its statement had succeeded".into()))
 }
 
 struct Loop {
@@ -216,20 +265,32 @@ impl Loop {
         false
     }
 
-    /// Runs a job in a savepoint.
+    /// Runs a job so that nothing of it stays if it fails.
     ///
     /// # Errors
-    /// If nothing is left of the transaction around it.
+    /// If the transaction around it cannot go on.
     fn run_one(&self, job: &mut dyn Job) -> rusqlite::Result<()> {
-        self.execute("SAVEPOINT job")?;
         // A panic ends as a failure of this job alone: what it changed is undone, and its own state is not looked
         // at again.
-        let stays = catch_unwind(AssertUnwindSafe(|| job.run(&self.connection))).unwrap_or(false);
-        if !stays {
-            // Fails if the job's failure has ended the whole transaction: on a full disk, SQLite may have to.
-            self.execute("ROLLBACK TO job")?;
+        let run = |job: &mut dyn Job| {
+            catch_unwind(AssertUnwindSafe(|| job.run(&self.connection))).unwrap_or(false)
+        };
+        match job.undo() {
+            Undo::Savepoint => {
+                self.execute("SAVEPOINT job")?;
+                if !run(job) {
+                    // Fails if the job's failure has ended the whole transaction: on a full disk, SQLite may have to.
+                    self.execute("ROLLBACK TO job")?;
+                }
+                self.execute("RELEASE job")
+            }
+            Undo::Statement => {
+                let changes = self.connection.total_changes();
+                let stays = run(job);
+                let is_whole = stays || self.connection.total_changes() == changes;
+                if is_whole && !self.connection.is_autocommit() { Ok(()) } else { Err(half_done()) }
+            }
         }
-        self.execute("RELEASE job")
     }
 
     fn commit(&self, group: &mut Group) {

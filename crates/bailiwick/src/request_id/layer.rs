@@ -1,8 +1,5 @@
 //! The layer that names requests.
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{fmt, sync::Arc};
 
 use bailiwick_core::{clock::Entropy, request::RequestId};
 use tower_layer::Layer;
@@ -18,8 +15,7 @@ pub struct RequestIdLayer {
 impl RequestIdLayer {
     /// A layer whose ids are made of `entropy`.
     pub fn new(entropy: Arc<dyn Entropy>) -> Self {
-        let stock = Stock { bytes: [0; STOCK_BYTES], left: 0 };
-        Self { source: Source(Arc::new(Shared { entropy, stock: Mutex::new(stock) })) }
+        Self { source: Source(entropy) }
     }
 }
 
@@ -33,35 +29,12 @@ impl<S> Layer<S> for RequestIdLayer {
 
 /// Where new ids come from.
 #[derive(Clone)]
-pub(super) struct Source(Arc<Shared>);
-
-struct Shared {
-    entropy: Arc<dyn Entropy>,
-    stock: Mutex<Stock>,
-}
-
-/// Randomness in stock: asking the operating system costs as much as the rest of this layer, so it is asked once
-/// for many ids.
-struct Stock {
-    bytes: [u8; STOCK_BYTES],
-    left: usize,
-}
-
-const STOCK_BYTES: usize = 64 * RequestId::RANDOM_BYTES;
+pub(super) struct Source(Arc<dyn Entropy>);
 
 impl Source {
     pub(super) fn next(&self) -> RequestId {
         let mut random = [0; RequestId::RANDOM_BYTES];
-        // A panic of the entropy source leaves nothing half-done here: `left` changes last.
-        let mut stock = self.0.stock.lock().unwrap_or_else(PoisonError::into_inner);
-        if stock.left == 0 {
-            self.0.entropy.fill(&mut stock.bytes);
-            stock.left = STOCK_BYTES;
-        }
-        let end = stock.left;
-        let start = end - RequestId::RANDOM_BYTES;
-        random.copy_from_slice(&stock.bytes[start..end]);
-        stock.left = start;
+        self.0.fill(&mut random);
         RequestId::from_random(random)
     }
 }
