@@ -153,8 +153,12 @@ impl Asked {
         let request_id = self.request_id.as_ref();
         let body = match response.extensions_mut().remove::<Problem>() {
             Some(mut problem) => {
+                // Both are for the log layer alone.
                 if let Some(Cause(cause)) = problem.0.cause.take() {
                     response.extensions_mut().insert(Cause(cause));
+                }
+                if let Some(permission) = problem.0.denied_by {
+                    response.extensions_mut().insert(permission);
                 }
                 render::problem(&problem, request_id)
             }

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use bailiwick_core::request::{Facts, PeerAddr, RequestId, Unread};
+use bailiwick_core::{
+    access::Permission,
+    request::{Facts, PeerAddr, RequestId, Unread},
+};
 use http::{Method, Request, Response, Uri};
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -152,6 +155,9 @@ where
         let mut response = ready!(this.future.poll(cx))?;
         let mut entry = this.entry.take().expect("a future is not polled after it was ready");
         entry.status = response.status().as_u16();
+        if let Some(permission) = response.extensions_mut().remove::<Permission>() {
+            entry.facts.set_denied_by(permission.to_string());
+        }
         if let Some(cause) = response.extensions_mut().remove::<Cause>() {
             entry.explain(&cause);
         }
