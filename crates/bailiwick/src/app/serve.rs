@@ -157,7 +157,8 @@ impl Drop for CloseOnDrop {
 }
 
 /// Serves `service` on `listener` until `shutdown` is ready; then takes no more connections, finishes the requests in
-/// flight, and returns once they are done, or after the time that [`ServeOptions::drain`] allows.
+/// flight, and returns once they are done, or after the time that [`ServeOptions::drain`] allows. In flight is what
+/// has sent its whole head; other connections are closed at once.
 ///
 /// Requests carry the address of the peer as [`PeerAddr`] and, over https, the [`Scheme`] in their extensions. The
 /// service must pass requests through [`ProblemLayer`](crate::problem::ProblemLayer) early on, or refusals reach the

@@ -611,6 +611,32 @@ async fn stopping_finishes_what_is_in_flight_and_nothing_else() {
     assert!(TcpStream::connect(server.address).await.is_err());
 }
 
+// Contract §6: what is in flight is a request whose head has come whole.
+#[tokio::test]
+async fn stopping_does_not_wait_for_a_head_that_is_not_there() {
+    let mut server = Server::start().await;
+    let mut half = server.connect().await;
+    half.write_all(b"GET / HTTP/1.1\r\nHost: loc").await.unwrap();
+    let mut second = server.connect().await;
+    second.write_all(GET.as_bytes()).await.unwrap();
+    one_answer(&mut second).await;
+    second.write_all(b"GET / HT").await.unwrap();
+    let mut uploading = server.connect().await;
+    let head = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nab";
+    uploading.write_all(head).await.unwrap();
+    sleep(Duration::from_millis(100)).await;
+
+    let since = SystemClock::new();
+    server.stop();
+    assert_eq!(rest(&mut half).await + &rest(&mut second).await, "");
+    assert!(since.monotonic() < Duration::from_millis(500), "they are closed at once");
+    uploading.write_all(b"cde").await.unwrap();
+    let answer = rest(&mut uploading).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("5 bytes"), "{answer}");
+    timeout(Duration::from_secs(5), &mut server.serving).await.unwrap().unwrap().unwrap();
+    assert!(since.monotonic() < Duration::from_secs(1), "nobody is waited for any more");
+}
+
 #[tokio::test]
 async fn stopping_waits_no_longer_than_it_may() {
     let mut server = Server::with(ServeOptions::new().drain(Duration::from_millis(300))).await;

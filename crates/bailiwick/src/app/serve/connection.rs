@@ -65,7 +65,7 @@ enum End {
     Done(hyper::Result<()>),
     /// The next request, or the rest of its headers, did not come in time.
     Late,
-    /// The server closes.
+    /// The server closes: nobody waits for an answer, or the time for answers is over.
     Closed,
 }
 
@@ -100,6 +100,8 @@ where
                     return Poll::Ready(End::Done(result));
                 }
                 match stop.phase() {
+                    // hyper has just read all there was, and there was no whole head.
+                    Stop::DRAINING if exchange.is_idle() => return Poll::Ready(End::Closed),
                     Stop::DRAINING if !draining => {
                         draining = true;
                         changed.set(stop.changed.notified());
