@@ -6,9 +6,9 @@
 //!   closes in silence when headers do not come in time. Here such errors are handed to the service as a
 //!   [`Refusal`], and so leave as `application/problem+json` with a request id, security headers and a line in the
 //!   access log.
-//! - **Strict framing** (LIM-10). hyper lets `Transfer-Encoding` win over `Content-Length`, and takes a bare line
-//!   feed for the end of a line. A proxy in front may see the same bytes otherwise, so both are 400 here, and the
-//!   connection ends.
+//! - **Strict framing** (LIM-10). hyper lets `Transfer-Encoding` win over `Content-Length`, reads no coding of it but the
+//!   last, and takes a bare line feed for the end of a line. A proxy in front may see the same bytes otherwise, so each
+//!   is 400 here, and the connection ends.
 //! - **Bounds on time** (LIM-11): for the headers and between requests, for a client that does not read its answer,
 //!   and for the end of the server.
 //! - **A bound on connections**. One above it gets a 503 and is closed, rather than left to wait: the caller learns
