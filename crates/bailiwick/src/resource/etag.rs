@@ -51,7 +51,7 @@ pub(super) fn precondition(headers: &HeaderMap, required: bool) -> Result<Precon
     let excluded = match read_tags(headers, &header::IF_NONE_MATCH)? {
         None => return Ok(wanted.map_or(Precondition::None, Precondition::VersionIn)),
         // What is written is there already, so that nothing may be written (CND-02).
-        Some(Tags::Any) => return Ok(Precondition::VersionIn(SmallVec::new())),
+        Some(Tags::Any) => return Ok(Precondition::never()),
         // Weak comparison.
         Some(Tags::These(tags)) => versions(tags.iter()),
     };
