@@ -146,6 +146,37 @@ async fn if_none_match_keeps_a_write_from_what_the_client_knows() {
     owner.delete(&path).header("if-none-match", "\"v1-1\"").await.expect(204);
 }
 
+// CND-01, CND-03
+#[tokio::test]
+async fn if_match_keeps_a_read_to_what_the_client_expects() {
+    let app = support::start().await;
+    let owner = app.owner();
+    let path = owner.task(json!({"title": "one"})).await;
+    for (if_match, if_none_match, status) in [
+        ("\"v1-1\"", None, 200),
+        ("*", None, 200),
+        ("\"v1-9\", \"v1-1\"", None, 200),
+        ("\"v1-9\"", None, 412),
+        ("W/\"v1-1\"", None, 412),
+        ("v1-1", None, 400),
+        // If-Match decides first.
+        ("\"v1-1\"", Some("\"v1-1\""), 304),
+        ("\"v1-9\"", Some("\"v1-1\""), 412),
+        ("\"v1-9\"", Some("\"v1-9\""), 412),
+    ] {
+        for method in [Method::GET, Method::HEAD] {
+            let mut call = owner.request(method.clone(), &path).header("if-match", if_match);
+            if let Some(field) = if_none_match {
+                call = call.header("if-none-match", field);
+            }
+            assert_eq!(call.await.status().as_u16(), status, "{method} {if_match} {if_none_match:?}");
+        }
+    }
+    let missing = format!("/orgs/acme/tasks/{}/", support::NOBODY);
+    owner.get(&missing).header("if-match", "\"v1-9\"").await.expect_problem(404, "not-found");
+    owner.get("/orgs/acme/").header("if-match", "\"v1-9\"").await.expect_problem(412, "precondition-failed");
+}
+
 #[tokio::test]
 async fn an_organisation_has_an_etag_too() {
     let app = support::start().await;

@@ -68,6 +68,20 @@ fn versions<'t>(tags: impl Iterator<Item = &'t Tag>) -> SmallVec<[i64; 2]> {
     tags.filter_map(|tag| tag.tag).map(|ETag(version)| version).collect()
 }
 
+/// Whether `If-Match` lets the client read `current` (CND-01).
+///
+/// # Errors
+/// 400 if the field is no list of entity tags.
+pub(super) fn client_expects(headers: &HeaderMap, current: Option<ETag>) -> Result<bool, Problem> {
+    Ok(match read_tags(headers, &header::IF_MATCH)? {
+        None | Some(Tags::Any) => true,
+        // Strong comparison.
+        Some(Tags::These(tags)) => {
+            current.is_some_and(|current| tags.iter().any(|tag| !tag.weak && tag.tag == Some(current)))
+        }
+    })
+}
+
 /// Whether `If-None-Match` says that the client has `current` already, which is a 304 (CND-02).
 ///
 /// # Errors
