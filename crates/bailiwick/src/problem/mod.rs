@@ -25,7 +25,9 @@ use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
 use axum::response::IntoResponse;
 pub use bailiwick_core::model::FieldError;
-use bailiwick_core::{access::Permission, db::DbError, error::StoreError, units::ByteSize};
+use bailiwick_core::{
+    access::Permission, db::DbError, error::StoreError, model::ObjectReader, units::ByteSize,
+};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 pub(crate) use self::explain::PATH;
@@ -180,6 +182,10 @@ impl Problem {
         let mut problem = Self::new(Code::ValidationFailed);
         problem.0.detail = Some(match errors.len() {
             1 => Cow::Borrowed("1 field is not valid"),
+            // Of many unknown members only some are named.
+            count if count >= ObjectReader::MAX_UNKNOWN => {
+                Cow::Owned(format!("at least {count} fields are not valid"))
+            }
             count => Cow::Owned(format!("{count} fields are not valid")),
         });
         problem.0.errors = errors;
