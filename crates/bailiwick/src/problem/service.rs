@@ -188,10 +188,12 @@ impl Asked {
         headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
         // axum's router has measured the body that was not there yet.
         headers.remove(header::CONTENT_LENGTH);
-        if status != StatusCode::METHOD_NOT_ALLOWED {
-            // The router adds it to whatever the fallback of a path answers. To whom the path does not exist (404), it
-            // has no methods either (ERR-23).
-            headers.remove(header::ALLOW);
+        // The router adds it to whatever the fallback of a path answers. To whom the path does not exist (404), it has no
+        // methods either (ERR-23).
+        if let Some(allow) = headers.remove(header::ALLOW)
+            && status == StatusCode::METHOD_NOT_ALLOWED
+        {
+            headers.insert(header::ALLOW, spaced(&allow));
         }
         if self.method == Asks::Patch
             && let Some(accepted) = headers.get(header::ACCEPT).cloned()
@@ -207,6 +209,13 @@ impl Asked {
         };
         response.map(|()| ProblemBody::problem(body))
     }
+}
+
+/// A list as it is written everywhere here: the router puts no spaces into its own.
+fn spaced(list: &HeaderValue) -> HeaderValue {
+    let Ok(text) = list.to_str() else { return list.clone() };
+    let members: Vec<_> = text.split(',').map(str::trim).collect();
+    HeaderValue::try_from(members.join(", ")).expect("a header's text with spaces in it is one too")
 }
 
 /// Whether an error is a problem document already, such as one that was passed on from another server. Any other body
