@@ -111,6 +111,8 @@ async fn if_none_match_spares_the_body() {
                 assert_eq!(reply.header("etag"), whole.header("etag"));
                 assert_eq!(reply.header("cache-control"), Some("private, no-cache"));
                 assert_eq!(reply.header("content-type"), None);
+                // RFC 9110 §8.6: it would have to be that of the 200.
+                assert_eq!(reply.header("content-length"), None);
             }
         }
     }

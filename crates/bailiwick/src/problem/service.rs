@@ -147,6 +147,11 @@ where
 impl Asked {
     fn finish<B>(&self, mut response: Response<B>) -> Response<ProblemBody<B>> {
         let status = response.status();
+        if status == StatusCode::NOT_MODIFIED {
+            // axum's router has measured the body that a 304 does not have: the length would have to be that of the
+            // 200 (RFC 9110 §8.6).
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+        }
         if !status.is_client_error() && !status.is_server_error() {
             return response.map(ProblemBody::inner);
         }
