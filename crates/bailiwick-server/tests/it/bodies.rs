@@ -134,7 +134,9 @@ async fn a_body_needs_one_content_type() {
         call.without("content-type").await.expect_problem(415, "unsupported-media-type");
     }
     for call in calls(&app, &path, JSON, b"{\"title\":\"y\"}") {
-        call.header("content-type", JSON).await.expect_problem(415, "unsupported-media-type");
+        // §1.2: a field that may be sent once is syntax.
+        let refused = call.header("content-type", JSON).await.expect_problem(400, "malformed-request");
+        assert_eq!(refused.json()["detail"], "Content-Type may be sent once");
     }
     for call in calls(&app, &path, JSON, b"{\"title\":\"y\"}") {
         call.without("content-type")
