@@ -35,7 +35,7 @@ use std::{
     time::Duration,
 };
 
-use bailiwick_core::request::{PeerAddr, Scheme};
+use bailiwick_core::request::{PeerAddr, Scheme, Unread};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
@@ -209,7 +209,8 @@ where
                 let problem = Problem::unavailable()
                     .with_detail("too many connections")
                     .with_retry_after(Duration::from_secs(1));
-                connection::refuse(stream, peer, service, bounds, Refusal(problem)).await;
+                let unread = Unread::default();
+                connection::refuse(stream, peer, service, bounds, Refusal(problem), unread).await;
                 drop(farewell);
             });
         }

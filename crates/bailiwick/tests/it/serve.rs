@@ -505,6 +505,10 @@ async fn headers_that_drip_are_cut_off() {
         let waited = since.monotonic();
         // A quarter more at most, and then the farewell, during which the client goes on sending.
         assert!(waited >= Duration::from_millis(950) && waited < Duration::from_millis(3900), "{waited:?}");
+        let lines = server.lines();
+        let late = lines.iter().find(|line| line["status"] == 408).unwrap();
+        let logged = late["duration_ms"].as_f64().unwrap();
+        assert!((1000.0..1300.0).contains(&logged), "the client was waited for: {late}");
     }
 }
 
