@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use jiff::tz::Offset;
 use serde::{Serialize, Serializer};
 
 /// A point in time, in microseconds since the Unix epoch, UTC.
@@ -51,32 +52,85 @@ impl Timestamp {
     }
 }
 
-/// The text is no RFC 3339 time between the years 1 and 9999.
+/// Why a text is no time that can be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a time is written as in RFC 3339, for example 2026-01-31T09:00:00Z")]
-pub struct InvalidTimestamp;
+pub enum InvalidTimestamp {
+    /// It is not spelt as in RFC 3339.
+    #[error("a time is written as in RFC 3339, for example 2026-01-31T09:00:00Z")]
+    Malformed,
+    /// It is a 30 February, 24:00, or an offset of a day.
+    #[error("there is no such date, time of day or offset from UTC")]
+    NoSuchTime,
+    /// Its seconds are 60, which RFC 3339 allows where a leap second was inserted. Neither the databases nor Unix time
+    /// have one, and another moment would be kept than the client wrote.
+    #[error("a leap second cannot be kept: seconds are 00 to 59")]
+    LeapSecond,
+    /// It is before [`Timestamp::MIN`] or after [`Timestamp::MAX`].
+    #[error("a time is from 0001-01-01T00:00:00Z to 9999-12-30T22:00:00Z")]
+    OutOfRange,
+}
 
 impl FromStr for Timestamp {
     type Err = InvalidTimestamp;
 
     /// Reads RFC 3339 with any offset; what is finer than a microsecond is cut off.
     fn from_str(text: &str) -> Result<Self, InvalidTimestamp> {
-        // jiff also reads ISO 8601's other spellings; RFC 3339 §5.6 has exactly this frame.
-        let frame = text.len() >= 20
-            && text.is_ascii()
-            && text.as_bytes()[4] == b'-'
-            && text.as_bytes()[7] == b'-'
-            && matches!(text.as_bytes()[10], b'T' | b't')
-            && text.as_bytes()[13] == b':'
-            && text.as_bytes()[16] == b':'
-            && !text.contains('[');
-        if !frame {
-            return Err(InvalidTimestamp);
+        use InvalidTimestamp::{LeapSecond, Malformed, NoSuchTime, OutOfRange};
+        let (local, rest) = text.split_at_checked("0000-00-00T00:00:00".len()).ok_or(Malformed)?;
+        let (fraction, offset) = rest.split_at(rest.find(['Z', 'z', '+', '-']).ok_or(Malformed)?);
+        if !is_spelt(local, "0000-00-00T00:00:00") {
+            return Err(Malformed);
         }
-        let read: jiff::Timestamp = text.parse().map_err(|_| InvalidTimestamp)?;
-        let micros = read.as_microsecond();
-        if (Self::MIN.0..=Self::MAX.0).contains(&micros) { Ok(Self(micros)) } else { Err(InvalidTimestamp) }
+        let micros = micros(fraction).ok_or(Malformed)?;
+        let offset = read_offset(offset)?;
+        if local.ends_with(":60") {
+            return Err(LeapSecond);
+        }
+        // jiff knows the calendar. It reads more spellings than RFC 3339 §5.6 has, and leap seconds as the second before.
+        let local: jiff::civil::DateTime = local.parse().map_err(|_| NoSuchTime)?;
+        let whole = offset.to_timestamp(local).map_err(|_| OutOfRange)?;
+        let micros = whole.as_microsecond() + micros;
+        if (Self::MIN.0..=Self::MAX.0).contains(&micros) { Ok(Self(micros)) } else { Err(OutOfRange) }
     }
+}
+
+/// Whether `text` has a digit where `pattern` has a zero, and else the same characters in either case.
+fn is_spelt(text: &str, pattern: &str) -> bool {
+    let fits = |(byte, expected): (u8, u8)| match expected {
+        b'0' => byte.is_ascii_digit(),
+        _ => byte.eq_ignore_ascii_case(&expected),
+    };
+    text.len() == pattern.len() && text.bytes().zip(pattern.bytes()).all(fits)
+}
+
+/// The microseconds of `.123456`; none are zero.
+fn micros(fraction: &str) -> Option<i64> {
+    if fraction.is_empty() {
+        return Some(0);
+    }
+    let digits = fraction.strip_prefix('.').filter(|digits| !digits.is_empty())?.as_bytes();
+    let six = digits.iter().copied().chain(std::iter::repeat(b'0')).take(6);
+    let micros = six.fold(0, |micros, digit| micros * 10 + i64::from(digit.wrapping_sub(b'0')));
+    digits.iter().all(u8::is_ascii_digit).then_some(micros)
+}
+
+/// Reads `Z` or `+01:00`.
+fn read_offset(offset: &str) -> Result<Offset, InvalidTimestamp> {
+    if is_spelt(offset, "Z") {
+        return Ok(Offset::UTC);
+    }
+    let (sign, size) = offset.split_at(1);
+    if !is_spelt(size, "00:00") {
+        return Err(InvalidTimestamp::Malformed);
+    }
+    let number = |digits: &str| digits.parse::<i32>().map_err(|_| InvalidTimestamp::Malformed);
+    let (hours, minutes) = (number(&size[..2])?, number(&size[3..])?);
+    if hours > 23 || minutes > 59 {
+        return Err(InvalidTimestamp::NoSuchTime);
+    }
+    let seconds = (hours * 60 + minutes) * 60;
+    Offset::from_seconds(if sign == "-" { -seconds } else { seconds })
+        .map_err(|_| InvalidTimestamp::NoSuchTime)
 }
 
 impl fmt::Display for Timestamp {
@@ -210,21 +264,64 @@ mod tests {
         assert_eq!(time.to_string().parse(), Ok(time));
     }
 
+    // RFC 3339 §5.6
     #[test]
-    fn what_is_no_rfc_3339_time_is_refused() {
-        for wrong in [
-            "",
-            "2026-01-31",
-            "2026-01-31 10:00:00Z",
-            "2026-01-31T10:00:00",
-            "20260131T100000Z",
-            "2026-02-30T10:00:00Z",
-            "2026-01-31T10:00:00Z[UTC]",
-            "0000-12-31T23:59:59Z",
-            "-002026-01-31T10:00:00Z",
-            "tomorrow",
+    fn every_spelling_of_rfc_3339_is_read() {
+        for (text, utc) in [
+            ("2026-01-31t10:00:00z", "2026-01-31T10:00:00.000000Z"),
+            ("2026-01-31T10:00:00-00:00", "2026-01-31T10:00:00.000000Z"),
+            ("2026-01-31T10:00:00+23:59", "2026-01-30T10:01:00.000000Z"),
+            ("2026-01-31T10:00:00-23:59", "2026-02-01T09:59:00.000000Z"),
+            ("2026-01-31T10:00:00.5Z", "2026-01-31T10:00:00.500000Z"),
+            ("2026-01-31T10:00:00.123456999999999999Z", "2026-01-31T10:00:00.123456Z"),
+            ("1969-12-31T23:59:59.9999999Z", "1969-12-31T23:59:59.999999Z"),
+            ("2024-02-29T00:00:00Z", "2024-02-29T00:00:00.000000Z"),
+            ("9999-12-31T21:59:00+23:59", "9999-12-30T22:00:00.000000Z"),
         ] {
-            assert_eq!(wrong.parse::<Timestamp>(), Err(InvalidTimestamp), "{wrong}");
+            assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), utc, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_rfc_3339_time_is_refused_and_told_why() {
+        use InvalidTimestamp::{LeapSecond, Malformed, NoSuchTime, OutOfRange};
+        for (wrong, why) in [
+            ("", Malformed),
+            ("2026-01-31", Malformed),
+            ("2026-01-31 10:00:00Z", Malformed),
+            ("2026-01-31T10:00:00", Malformed),
+            ("2026-01-31T10:00Z", Malformed),
+            ("20260131T100000Z", Malformed),
+            ("2026-01-31T10:00:00Z[UTC]", Malformed),
+            ("2026-01-31T10:00:00ZZ", Malformed),
+            ("2026-01-31T10:00:00.Z", Malformed),
+            ("2026-01-31T10:00:00,5Z", Malformed),
+            ("2026-01-31T10:00:00+01", Malformed),
+            ("2026-01-31T10:00:00+0100", Malformed),
+            ("2026-01-31T10:00:00+01:00:00", Malformed),
+            ("2026-01-31T10:00:00\u{2212}01:00", Malformed),
+            ("2026-01-31T+1:00:00Z", Malformed),
+            ("２026-01-31T10:00:00Z", Malformed),
+            ("-002026-01-31T10:00:00Z", Malformed),
+            ("10000-01-01T00:00:00Z", Malformed),
+            ("tomorrow", Malformed),
+            ("2026-02-30T10:00:00Z", NoSuchTime),
+            ("2025-02-29T10:00:00Z", NoSuchTime),
+            ("2026-13-01T10:00:00Z", NoSuchTime),
+            ("2026-01-00T10:00:00Z", NoSuchTime),
+            ("2026-01-31T24:00:00Z", NoSuchTime),
+            ("2026-01-31T10:60:00Z", NoSuchTime),
+            ("2026-01-31T10:00:61Z", NoSuchTime),
+            ("2026-01-31T10:00:00+24:00", NoSuchTime),
+            ("2026-01-31T10:00:00-01:60", NoSuchTime),
+            ("2016-12-31T23:59:60Z", LeapSecond),
+            ("2026-01-31T10:00:60Z", LeapSecond),
+            ("0000-12-31T23:59:59Z", OutOfRange),
+            ("0001-01-01T00:00:00+00:01", OutOfRange),
+            ("9999-12-30T22:00:00.000001Z", OutOfRange),
+            ("9999-12-31T23:59:59-23:59", OutOfRange),
+        ] {
+            assert_eq!(wrong.parse::<Timestamp>(), Err(why), "{wrong}");
         }
     }
 

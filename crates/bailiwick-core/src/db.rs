@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use crate::{
-    access::{Access, Create, Delete, List, Retrieve, Update},
+    access::{Access, Create, Delete, List, Permission, Retrieve, Update},
     clock::{Clock, Entropy},
     error::StoreError,
     model::{Assignments, FieldError, Model},
@@ -26,8 +26,8 @@ pub enum DbError {
     #[error("there is no such row")]
     NotFound,
     /// The principal may know of the row, but not do this to it.
-    #[error("the rules do not allow this on this row")]
-    Forbidden,
+    #[error("the rules do not allow {0} on this row")]
+    Forbidden(Permission),
     /// The row is another version than the client expected.
     #[error("the row has changed")]
     Stale,
@@ -92,7 +92,8 @@ impl Db {
         access: &Access<R, Create>,
         assignments: Assignments<R>,
     ) -> Result<R, DbError> {
-        self.write(Plan::create(access, assignments, &*self.clock, &*self.entropy)).await
+        let plan = Plan::create(access, assignments, &*self.clock, &*self.entropy);
+        self.write(plan, Permission::of::<R, Create>()).await
     }
 
     /// Changes a row that `access` covers; when this answers, the change is on disk.
@@ -107,7 +108,8 @@ impl Db {
         assignments: Assignments<R>,
         precondition: Precondition,
     ) -> Result<R, DbError> {
-        self.write(Plan::update(access, key, assignments, precondition, &*self.clock)).await
+        let plan = Plan::update(access, key, assignments, precondition, &*self.clock);
+        self.write(plan, Permission::of::<R, Update>()).await
     }
 
     /// Removes a row that `access` covers; when this answers, it is gone from disk.
@@ -122,16 +124,16 @@ impl Db {
     ) -> Result<(), DbError> {
         match self.store.write(Plan::delete(access, key, precondition)).await? {
             Written::Deleted => Ok(()),
-            other => Err(refusal(other, &[])),
+            other => Err(refusal(other, Permission::of::<R, Delete>(), &[])),
         }
     }
 
-    async fn write<R: Model>(&self, plan: Plan) -> Result<R, DbError> {
+    async fn write<R: Model>(&self, plan: Plan, permission: Permission) -> Result<R, DbError> {
         // Kept to name the members that dangle: the plan itself goes to the store.
         let references = plan.missing_references();
         match self.store.write(plan).await? {
             Written::Row(row) => Ok(R::from_row(&row).map_err(StoreError::from)?),
-            other => Err(refusal(other, &references)),
+            other => Err(refusal(other, permission, &references)),
         }
     }
 }
@@ -142,10 +144,10 @@ impl std::fmt::Debug for Db {
     }
 }
 
-fn refusal(written: Written, references: &[FieldError]) -> DbError {
+fn refusal(written: Written, permission: Permission, references: &[FieldError]) -> DbError {
     match written {
         Written::Missing => DbError::NotFound,
-        Written::Forbidden => DbError::Forbidden,
+        Written::Forbidden => DbError::Forbidden(permission),
         Written::Stale => DbError::Stale,
         Written::Conflict => DbError::Conflict,
         Written::Dangling(positions) => {

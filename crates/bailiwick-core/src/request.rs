@@ -7,6 +7,7 @@ use std::{
     fmt,
     net::SocketAddr,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use crate::identity::UserId;
@@ -27,7 +28,10 @@ pub enum Scheme {
 
 /// Marks a request of which nothing could be read: its method and target stand for nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unread;
+pub struct Unread {
+    /// How long it was waited for, where it did not come in time.
+    pub waited: Duration,
+}
 
 /// Names one request in its answer, in the logs and in the audit trail.
 ///

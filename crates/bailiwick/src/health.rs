@@ -1,4 +1,7 @@
 //! `GET /healthz`: whether the process answers at all. It says nothing else (MET-05).
+//!
+//! It stands outside of authentication and throttling, and so ignores any `Authorization`: to look up a credential or to
+//! count a quota could fail, and whoever watches the process would end one that lives.
 use axum::{Router, response::IntoResponse, routing::get};
 use http::{HeaderValue, header};
 

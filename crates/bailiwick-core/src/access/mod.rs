@@ -21,6 +21,6 @@ mod rules;
 
 pub use self::{
     decision::{Access, Clause, Denied, decide},
-    operation::{Create, Delete, List, Operation, OperationKind, Retrieve, Update},
+    operation::{Create, Delete, List, Operation, OperationKind, Permission, Retrieve, Update},
     rules::{Rule, Rules, UserColumn, authenticated, is_me, own, role},
 };

@@ -1,4 +1,7 @@
 //! The operations on a resource.
+use std::fmt;
+
+use crate::model::Model;
 
 /// An operation, as a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,4 +69,25 @@ operations! {
     Update,
     /// To delete a row.
     Delete
+}
+
+/// To do one operation on the rows of one table: what rules give or refuse. It prints as `tasks.update`, which is how
+/// the access log names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permission {
+    table: &'static str,
+    operation: OperationKind,
+}
+
+impl Permission {
+    /// To do `Op` on rows of `R`.
+    pub const fn of<R: Model, Op: Operation>() -> Self {
+        Self { table: R::TABLE.name, operation: Op::KIND }
+    }
+}
+
+impl fmt::Display for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.table, self.operation.as_str())
+    }
 }

@@ -325,6 +325,9 @@ pub struct ObjectReader<'a> {
 }
 
 impl<'a> ObjectReader<'a> {
+    /// How many unknown members are named at most: with so many errors there may be more.
+    pub const MAX_UNKNOWN: usize = 20;
+
     /// Starts to read `body`, in which `known` are the only members.
     pub fn new(body: Json<'a>, known: &[&'static str]) -> Self {
         let members = match body {
@@ -341,7 +344,7 @@ impl<'a> ObjectReader<'a> {
             .iter()
             .filter(|(name, _)| !known.contains(&name.as_ref()))
             // A body of a million unknown members must not be answered with a million errors.
-            .take(MAX_ERRORS)
+            .take(Self::MAX_UNKNOWN)
             .map(|(name, _)| {
                 let detail = if known.is_empty() {
                     "no member is accepted here".to_owned()
@@ -437,8 +440,6 @@ impl<'a> ObjectReader<'a> {
     }
 }
 
-/// How many unknown members an answer names at most.
-const MAX_ERRORS: usize = 20;
 /// How much of an unknown member's name an answer repeats at most, in characters.
 const MAX_NAME_CHARS: usize = 64;
 

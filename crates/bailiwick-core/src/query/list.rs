@@ -110,8 +110,6 @@ const MAX_SEARCH_TERMS: usize = 8;
 const MAX_SEARCH_CHARS: usize = 200;
 /// How many values `__in` may name.
 const MAX_IN_VALUES: usize = 50;
-/// How many columns a list may be ordered by.
-const MAX_ORDER_COLUMNS: usize = 4;
 
 impl<R: Model> ListQuery<R> {
     /// Reads the decoded parameters of a query string.
@@ -215,6 +213,9 @@ impl<R: Model> ListQuery<R> {
     }
 
     fn read_order(&mut self, value: &str) -> Result<(), Invalid> {
+        if !R::TABLE.columns.iter().any(|column| column.order) {
+            return Err(unknown::<R>());
+        }
         for name in value.split(',') {
             let (bare, direction) = match name.strip_prefix('-') {
                 Some(bare) => (bare, Direction::Descending),
@@ -231,9 +232,6 @@ impl<R: Model> ListQuery<R> {
                 })?;
             if self.order.iter().any(|(other, _)| *other == position) {
                 return Err(("repeated", "names a field twice".to_owned()));
-            }
-            if self.order.len() == MAX_ORDER_COLUMNS {
-                return Err(("too-long", format!("at most {MAX_ORDER_COLUMNS} fields")));
             }
             self.order.push((position, direction));
         }
@@ -325,7 +323,7 @@ fn unknown<R: Model>() -> Invalid {
 fn orderable<R: Model>() -> String {
     let names: Vec<_> =
         R::TABLE.columns.iter().filter(|column| column.order).map(|column| column.name).collect();
-    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
+    names.join(", ")
 }
 
 fn read_value(column: &ColumnDef, text: &str) -> Result<Value, Invalid> {

@@ -86,10 +86,17 @@ pub enum Precondition {
     /// Anything.
     #[default]
     None,
-    /// One of these versions. None of them: never.
+    /// One of these versions.
     VersionIn(SmallVec<[i64; 2]>),
     /// Any version but these.
     VersionNotIn(SmallVec<[i64; 2]>),
+}
+
+impl Precondition {
+    /// What no row meets.
+    pub fn never() -> Self {
+        Self::VersionIn(SmallVec::new())
+    }
 }
 
 /// Where a statement may run.

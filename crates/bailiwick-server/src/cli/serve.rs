@@ -3,7 +3,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bailiwick::{check::Severity, clock::OsEntropy, store::Store, trace::Log};
 use clap::Args as ClapArgs;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::oneshot};
 
 use super::{
     Context, Outcome, database,
@@ -49,13 +49,17 @@ pub(super) fn on_all_cores(work: impl AsyncFnOnce(StopSignal) -> Outcome) -> Out
 /// How long the last lines of the log may take to be written.
 const FLUSH: Duration = Duration::from_secs(2);
 
-/// Serves until it is told to stop, then finishes the requests in flight. The log goes to `log_sink`.
+/// What is said when the requests in flight are not finished.
+const TOLD_TWICE: &str = "told to stop twice: requests in flight were not finished";
+
+/// Serves until it is told to stop, then finishes the requests in flight; when it is told so once more, it ends at
+/// once. The log goes to `log_sink`.
 pub(super) async fn serve(
     settings: &Settings,
     store: Arc<dyn Store>,
     listener: TcpListener,
     log_sink: impl io::Write + Send + 'static,
-    stop: StopSignal,
+    mut stop: StopSignal,
 ) -> Outcome {
     let refused = |error: ApplicationError| Failure::refused(with_causes(&error), "correct the setting");
     let log = application::log(settings, log_sink).map_err(refused)?;
@@ -64,9 +68,24 @@ pub(super) async fn serve(
     if let Ok(address) = listener.local_addr() {
         tell(&format!("listening on http://{address} until Ctrl-C or SIGTERM"));
     }
-    let served = application::serve(app, settings, listener, stop.wait()).await;
+    let (stopping, stopped) = oneshot::channel::<()>();
+    let serving = application::serve(app, settings, listener, async { drop(stopped.await) });
+    let told_twice = async {
+        stop.told().await;
+        drop(stopping);
+        stop.told().await;
+    };
+    let outcome = tokio::select! {
+        served = serving => {
+            served.map_err(|error| Failure::out_of_reach(format!("the listener failed: {error}"), "start again"))
+        }
+        () = told_twice => {
+            tracing::error!("{TOLD_TWICE}");
+            Err(Failure::no(TOLD_TWICE, ""))
+        }
+    };
     log.flush(FLUSH);
-    served.map_err(|error| Failure::out_of_reach(format!("the listener failed: {error}"), "start again"))
+    outcome
 }
 
 /// Lets what the parts of the server have to say (`tracing` events) go the way of the access log.
@@ -98,7 +117,8 @@ impl StopSignal {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
-    async fn wait(mut self) {
+    /// Waits until the program is told to stop, for the first time or once more.
+    async fn told(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -120,6 +120,28 @@ async fn a_task_is_changed_by_its_maker_its_assignee_and_admins_while_they_are_m
     }
 }
 
+// LOG-07, ACL-20: whoever refuses, the role at the gate or the row in the store, the log says what was refused.
+#[tokio::test]
+async fn the_log_names_the_permission_that_was_refused() {
+    let app = support::start().await;
+    let task = app.owner().task(json!({"title": "the owner's"})).await;
+    for (person, method, path, denied_by) in [
+        (app.viewer(), Method::POST, TASKS, "tasks.create"),
+        (app.viewer(), Method::PATCH, task.as_str(), "tasks.update"),
+        (app.member(), Method::PATCH, &task, "tasks.update"),
+        (app.member(), Method::PUT, &task, "tasks.update"),
+        (app.member(), Method::DELETE, &task, "tasks.delete"),
+    ] {
+        let call = person.request(method.clone(), path).json(&json!({"title": "x"}));
+        call.await.expect_problem(403, "forbidden");
+        let log = app.log();
+        let line = log.iter().rfind(|line| line["event"] == "http_request").unwrap();
+        assert_eq!((&line["status"], &line["denied_by"]), (&json!(403), &json!(denied_by)), "{method}");
+    }
+    app.owner().patch(&task, json!({"title": "x"})).header("if-match", "\"v1-9\"").await.expect(412);
+    assert_eq!(app.log().last().unwrap()["denied_by"], json!(null), "no rule refused this");
+}
+
 // ACL-09
 #[tokio::test]
 async fn a_change_of_role_acts_on_the_next_request() {

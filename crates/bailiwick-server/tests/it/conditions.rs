@@ -111,6 +111,8 @@ async fn if_none_match_spares_the_body() {
                 assert_eq!(reply.header("etag"), whole.header("etag"));
                 assert_eq!(reply.header("cache-control"), Some("private, no-cache"));
                 assert_eq!(reply.header("content-type"), None);
+                // RFC 9110 §8.6: it would have to be that of the 200.
+                assert_eq!(reply.header("content-length"), None);
             }
         }
     }
@@ -146,6 +148,37 @@ async fn if_none_match_keeps_a_write_from_what_the_client_knows() {
     owner.delete(&path).header("if-none-match", "\"v1-1\"").await.expect(204);
 }
 
+// CND-01, CND-03
+#[tokio::test]
+async fn if_match_keeps_a_read_to_what_the_client_expects() {
+    let app = support::start().await;
+    let owner = app.owner();
+    let path = owner.task(json!({"title": "one"})).await;
+    for (if_match, if_none_match, status) in [
+        ("\"v1-1\"", None, 200),
+        ("*", None, 200),
+        ("\"v1-9\", \"v1-1\"", None, 200),
+        ("\"v1-9\"", None, 412),
+        ("W/\"v1-1\"", None, 412),
+        ("v1-1", None, 400),
+        // If-Match decides first.
+        ("\"v1-1\"", Some("\"v1-1\""), 304),
+        ("\"v1-9\"", Some("\"v1-1\""), 412),
+        ("\"v1-9\"", Some("\"v1-9\""), 412),
+    ] {
+        for method in [Method::GET, Method::HEAD] {
+            let mut call = owner.request(method.clone(), &path).header("if-match", if_match);
+            if let Some(field) = if_none_match {
+                call = call.header("if-none-match", field);
+            }
+            assert_eq!(call.await.status().as_u16(), status, "{method} {if_match} {if_none_match:?}");
+        }
+    }
+    let missing = format!("/orgs/acme/tasks/{}/", support::NOBODY);
+    owner.get(&missing).header("if-match", "\"v1-9\"").await.expect_problem(404, "not-found");
+    owner.get("/orgs/acme/").header("if-match", "\"v1-9\"").await.expect_problem(412, "precondition-failed");
+}
+
 #[tokio::test]
 async fn an_organisation_has_an_etag_too() {
     let app = support::start().await;
@@ -168,28 +201,45 @@ async fn a_change_must_name_its_version_where_the_setting_says_so() {
     assert_eq!(owner.get(&path).await.expect(200).header("etag"), Some("\"v1-1\""));
     owner.patch(&path, json!({"title": "two"})).header("if-match", "\"v1-1\"").await.expect(200);
     owner.put(&path, json!({"title": "three"})).header("if-match", "*").await.expect(200);
-    // Who may not change it at all is not told how.
+    // Who may not change it at all is not told how, nor who asks for what is not there (CND-04).
+    let missing = format!("/orgs/acme/tasks/{}/", support::NOBODY);
+    for method in [Method::PUT, Method::PATCH, Method::DELETE] {
+        let ask = |person: bailiwick_testkit::Person, path: &str| {
+            person.request(method.clone(), path).json(&json!({"title": "x"}))
+        };
+        ask(owner.clone(), &missing).await.expect_problem(404, "not-found");
+        ask(app.member(), &path).await.expect_problem(403, "forbidden");
+    }
     app.viewer().patch(&path, json!({})).await.expect_problem(403, "forbidden");
     app.other_tenant().patch(&path, json!({})).await.expect_problem(404, "not-found");
     app.anonymous().patch(&path, json!({})).await.expect_problem(401, "unauthenticated");
     owner.delete(&path).header("if-match", "\"v1-3\"").await.expect(204);
 }
 
-// CND-04: what would be refused without it is refused the same way with it.
+// CND-04: what would be refused without it is refused the same way with it, also where it cannot be read.
 #[tokio::test]
 async fn rights_and_existence_win_over_preconditions() {
     let app = support::start().await;
     let path = app.owner().task(json!({"title": "one"})).await;
     let missing = format!("/orgs/acme/tasks/{}/", support::NOBODY);
-    for field in ["\"v1-9\"", "\"v1-1\"", "*"] {
-        for method in [Method::PUT, Method::PATCH, Method::DELETE] {
+    for (name, field) in [
+        ("if-match", "\"v1-9\""),
+        ("if-match", "\"v1-1\""),
+        ("if-match", "*"),
+        ("if-match", "v1-1"),
+        ("if-none-match", "v1-1"),
+    ] {
+        for method in [Method::GET, Method::PUT, Method::PATCH, Method::DELETE] {
             let ask = |person: bailiwick_testkit::Person, path: &str| {
-                person.request(method.clone(), path).json(&json!({"title": "x"})).header("if-match", field)
+                person.request(method.clone(), path).json(&json!({"title": "x"})).header(name, field)
             };
             ask(app.anonymous(), &path).await.expect_problem(401, "unauthenticated");
-            ask(app.member(), &path).await.expect_problem(403, "forbidden");
             ask(app.other_tenant(), &path).await.expect_problem(404, "not-found");
             ask(app.owner(), &missing).await.expect_problem(404, "not-found");
+            if method != Method::GET {
+                ask(app.member(), &path).await.expect_problem(403, "forbidden");
+            }
         }
     }
+    assert_eq!(app.owner().get(&path).await.expect(200).json()["title"], "one");
 }

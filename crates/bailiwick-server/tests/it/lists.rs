@@ -445,7 +445,7 @@ async fn an_order_that_is_not_declared_is_422_and_says_which_are() {
         ("title;", "invalid-choice"),
         ("title,title", "repeated"),
         ("title,-title", "repeated"),
-        ("title,priority,due_at,created_at,updated_at", "too-long"),
+        ("title,priority,due_at,created_at,updated_at,-title", "repeated"),
     ] {
         let refused =
             page(&app.viewer(), &format!("ordering={value}")).await.expect_problem(422, "validation-failed");
@@ -455,6 +455,13 @@ async fn an_order_that_is_not_declared_is_422_and_says_which_are() {
             assert!(detail.contains("title, priority, due_at, created_at, updated_at"), "{detail}");
         }
     }
+    // Contract §3: every field that a list may be ordered by, all of them at once too.
+    page(&app.viewer(), "ordering=title,-priority,due_at,created_at,updated_at").await.expect(200);
+    // Nothing is declared for it there, so that it is a parameter like any other that is not known.
+    let refused = app.viewer().get("/orgs/acme/members/?ordering=role").await;
+    let refused = refused.expect_problem(422, "validation-failed");
+    assert_eq!(refused.errors(), [error("ordering", "unknown-parameter")]);
+    assert_eq!(refused.json()["errors"][0]["detail"], "not accepted here; accepted are page, page_size");
 }
 
 /// What is searched, and in which titles and descriptions it is found.

@@ -170,6 +170,34 @@ fn a_request_in_flight_is_answered_before_the_server_ends() {
     server.stop();
 }
 
+// Who stops it twice does not want to wait.
+#[test]
+fn a_second_signal_ends_the_server_at_once() {
+    let site = Site::new();
+    let server = site.serve();
+    let mut client = server.connect();
+    let head = format!(
+        "POST {TASKS} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token {}\r\nContent-Type: application/json\r\n\
+         Content-Length: 100\r\nExpect: 100-continue\r\n\r\n",
+        site.token
+    );
+    client.send(head.as_bytes()).unwrap();
+    // The handler waits for a body that never comes.
+    assert_eq!(client.answer(false).unwrap().status, 100);
+    server.signal("-TERM");
+    while std::net::TcpStream::connect(server.address).is_ok() {
+        thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let since = bailiwick::clock::SystemClock::new();
+    server.signal("-INT");
+    let output = server.end();
+    assert!(bailiwick::clock::Clock::monotonic(&since) < std::time::Duration::from_secs(5));
+    assert_eq!(output.code, Some(1), "{}", output.err);
+    assert!(output.err.contains("told to stop twice"), "{}", output.err);
+    assert!(output.out.contains("told to stop twice"), "the log says it too: {}", output.out);
+    assert!(client.is_closed());
+}
+
 /// A start that is refused: by its exit code, and with words that say what to do.
 fn refused(site: &Site, code: i32, words: &[&str]) {
     let output = site.run(&["serve"], None);

@@ -164,6 +164,8 @@ async fn a_value_that_does_not_fit_is_422_at_its_pointer_and_changes_nothing() {
         ("due_at", json!("2026-02-30T00:00:00Z"), "invalid-format"),
         ("due_at", json!("9999-12-30T22:00:00.000001Z"), "invalid-format"),
         ("due_at", json!("10000-01-01T00:00:00Z"), "invalid-format"),
+        ("due_at", json!("2026-01-01T00:00:00+24:00"), "invalid-format"),
+        ("due_at", json!("2016-12-31T23:59:60Z"), "invalid-format"),
         ("due_at", json!(1_767_225_600), "invalid-type"),
     ] {
         let mut body = json!({"title": "changed"});
@@ -179,6 +181,20 @@ async fn a_value_that_does_not_fit_is_422_at_its_pointer_and_changes_nothing() {
     }
     assert_eq!(member.get(&path).await.bare(), before.bare());
     assert_eq!(member.get(TASKS).await.expect(200).json()["count"], 1);
+}
+
+#[tokio::test]
+async fn a_time_that_cannot_be_kept_is_told_why() {
+    let app = support::start().await;
+    for (due_at, detail) in [
+        ("2026-01-31 09:00", "a time is written as in RFC 3339, for example 2026-01-31T09:00:00Z"),
+        ("2026-01-31T09:00:00+24:00", "there is no such date, time of day or offset from UTC"),
+        ("2016-12-31T23:59:60Z", "a leap second cannot be kept: seconds are 00 to 59"),
+        ("9999-12-31T23:59:59Z", "a time is from 0001-01-01T00:00:00Z to 9999-12-30T22:00:00Z"),
+    ] {
+        let refused = app.member().post(TASKS, json!({"title": "t", "due_at": due_at})).await.expect(422);
+        assert_eq!(refused.json()["errors"][0]["detail"], detail, "{due_at}");
+    }
 }
 
 // ERR-07

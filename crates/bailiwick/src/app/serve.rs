@@ -6,9 +6,9 @@
 //!   closes in silence when headers do not come in time. Here such errors are handed to the service as a
 //!   [`Refusal`], and so leave as `application/problem+json` with a request id, security headers and a line in the
 //!   access log.
-//! - **Strict framing** (LIM-10). hyper lets `Transfer-Encoding` win over `Content-Length`, and takes a bare line
-//!   feed for the end of a line. A proxy in front may see the same bytes otherwise, so both are 400 here, and the
-//!   connection ends.
+//! - **Strict framing** (LIM-10). hyper lets `Transfer-Encoding` win over `Content-Length`, reads no coding of it but the
+//!   last, and takes a bare line feed for the end of a line. A proxy in front may see the same bytes otherwise, so each
+//!   is 400 here, and the connection ends.
 //! - **Bounds on time** (LIM-11): for the headers and between requests, for a client that does not read its answer,
 //!   and for the end of the server.
 //! - **A bound on connections**. One above it gets a 503 and is closed, rather than left to wait: the caller learns
@@ -35,7 +35,7 @@ use std::{
     time::Duration,
 };
 
-use bailiwick_core::request::{PeerAddr, Scheme};
+use bailiwick_core::request::{PeerAddr, Scheme, Unread};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
@@ -157,7 +157,8 @@ impl Drop for CloseOnDrop {
 }
 
 /// Serves `service` on `listener` until `shutdown` is ready; then takes no more connections, finishes the requests in
-/// flight, and returns once they are done, or after the time that [`ServeOptions::drain`] allows.
+/// flight, and returns once they are done, or after the time that [`ServeOptions::drain`] allows. In flight is what
+/// has sent its whole head; other connections are closed at once.
 ///
 /// Requests carry the address of the peer as [`PeerAddr`] and, over https, the [`Scheme`] in their extensions. The
 /// service must pass requests through [`ProblemLayer`](crate::problem::ProblemLayer) early on, or refusals reach the
@@ -208,7 +209,8 @@ where
                 let problem = Problem::unavailable()
                     .with_detail("too many connections")
                     .with_retry_after(Duration::from_secs(1));
-                connection::refuse(stream, peer, service, bounds, Refusal(problem)).await;
+                let unread = Unread::default();
+                connection::refuse(stream, peer, service, bounds, Refusal(problem), unread).await;
                 drop(farewell);
             });
         }

@@ -1,7 +1,7 @@
 //! The gate that proves an authorisation.
 use axum::extract::{FromRef, FromRequestParts};
 use bailiwick_core::{
-    access::{self, Operation, Rules},
+    access::{self, Operation, Permission, Rules},
     identity::{Membership, Principal},
     model::{Model, ScopeKind},
     request::Facts,
@@ -50,7 +50,7 @@ where
         let decision = context.with_rules(|rules| access::decide(rules, &principal, membership.as_ref()));
         decision.map(Self).map_err(|denied| {
             if let Some(facts) = parts.extensions.get::<Facts>() {
-                facts.set_denied_by(format!("{}.{}", R::TABLE.name, Op::KIND.as_str()));
+                facts.set_denied_by(Permission::of::<R, Op>().to_string());
             }
             refusal(denied)
         })

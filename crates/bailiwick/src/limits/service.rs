@@ -42,7 +42,7 @@ impl LimitsLayer {
     fn check<B>(&self, request: &Request<B>) -> Result<(), Problem> {
         // Its target is no resource of this server, and an answer of 2xx would turn the connection into a tunnel.
         if request.method() == Method::CONNECT {
-            let allow = HeaderValue::from_static("GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS");
+            let allow = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
             return Err(Problem::method_not_allowed(allow));
         }
         let uri = request.uri();

@@ -25,7 +25,9 @@ use std::{borrow::Cow, error::Error, fmt, sync::Arc, time::Duration};
 
 use axum::response::IntoResponse;
 pub use bailiwick_core::model::FieldError;
-use bailiwick_core::{db::DbError, error::StoreError, units::ByteSize};
+use bailiwick_core::{
+    access::Permission, db::DbError, error::StoreError, model::ObjectReader, units::ByteSize,
+};
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 
 pub(crate) use self::explain::PATH;
@@ -62,6 +64,7 @@ struct Parts {
     errors: Vec<FieldError>,
     violated_policies: Vec<Cow<'static, str>>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    denied_by: Option<Permission>,
     cause: Option<Cause>,
 }
 
@@ -86,6 +89,7 @@ impl Problem {
             errors: Vec::new(),
             violated_policies: Vec::new(),
             headers: Vec::new(),
+            denied_by: None,
             cause: None,
         }))
     }
@@ -178,6 +182,10 @@ impl Problem {
         let mut problem = Self::new(Code::ValidationFailed);
         problem.0.detail = Some(match errors.len() {
             1 => Cow::Borrowed("1 field is not valid"),
+            // Of many unknown members only some are named.
+            count if count >= ObjectReader::MAX_UNKNOWN => {
+                Cow::Owned(format!("at least {count} fields are not valid"))
+            }
             count => Cow::Owned(format!("{count} fields are not valid")),
         });
         problem.0.errors = errors;
@@ -250,6 +258,13 @@ impl Problem {
         self
     }
 
+    /// Names for the access log the permission that was refused (ACL-20). It has no path to the client.
+    #[must_use]
+    pub fn denied_by(mut self, permission: Permission) -> Self {
+        self.0.denied_by = Some(permission);
+        self
+    }
+
     /// Keeps the private cause for the log. It has no path to the client (I7).
     #[must_use]
     pub fn because(mut self, source: impl Error + Send + Sync + 'static) -> Self {
@@ -319,7 +334,7 @@ impl From<DbError> for Problem {
     fn from(error: DbError) -> Self {
         match error {
             DbError::NotFound => Self::not_found(),
-            DbError::Forbidden => Self::forbidden(),
+            DbError::Forbidden(permission) => Self::forbidden().denied_by(permission),
             DbError::Stale => Self::precondition_failed(),
             DbError::Conflict => Self::conflict("a value is taken, or other objects depend on this one"),
             DbError::Dangling(errors) => Self::validation(errors),

@@ -147,14 +147,23 @@ where
 impl Asked {
     fn finish<B>(&self, mut response: Response<B>) -> Response<ProblemBody<B>> {
         let status = response.status();
+        if status == StatusCode::NOT_MODIFIED {
+            // axum's router has measured the body that a 304 does not have: the length would have to be that of the
+            // 200 (RFC 9110 §8.6).
+            response.headers_mut().remove(header::CONTENT_LENGTH);
+        }
         if !status.is_client_error() && !status.is_server_error() {
             return response.map(ProblemBody::inner);
         }
         let request_id = self.request_id.as_ref();
         let body = match response.extensions_mut().remove::<Problem>() {
             Some(mut problem) => {
+                // Both are for the log layer alone.
                 if let Some(Cause(cause)) = problem.0.cause.take() {
                     response.extensions_mut().insert(Cause(cause));
+                }
+                if let Some(permission) = problem.0.denied_by {
+                    response.extensions_mut().insert(permission);
                 }
                 render::problem(&problem, request_id)
             }
@@ -184,10 +193,12 @@ impl Asked {
         headers.insert(header::CONTENT_TYPE, CONTENT_TYPE);
         // axum's router has measured the body that was not there yet.
         headers.remove(header::CONTENT_LENGTH);
-        if status != StatusCode::METHOD_NOT_ALLOWED {
-            // The router adds it to whatever the fallback of a path answers. To whom the path does not exist (404), it
-            // has no methods either (ERR-23).
-            headers.remove(header::ALLOW);
+        // The router adds it to whatever the fallback of a path answers. To whom the path does not exist (404), it has no
+        // methods either (ERR-23).
+        if let Some(allow) = headers.remove(header::ALLOW)
+            && status == StatusCode::METHOD_NOT_ALLOWED
+        {
+            headers.insert(header::ALLOW, spaced(&allow));
         }
         if self.method == Asks::Patch
             && let Some(accepted) = headers.get(header::ACCEPT).cloned()
@@ -203,6 +214,13 @@ impl Asked {
         };
         response.map(|()| ProblemBody::problem(body))
     }
+}
+
+/// A list as it is written everywhere here: the router puts no spaces into its own.
+fn spaced(list: &HeaderValue) -> HeaderValue {
+    let Ok(text) = list.to_str() else { return list.clone() };
+    let members: Vec<_> = text.split(',').map(str::trim).collect();
+    HeaderValue::try_from(members.join(", ")).expect("a header's text with spaces in it is one too")
 }
 
 /// Whether an error is a problem document already, such as one that was passed on from another server. Any other body

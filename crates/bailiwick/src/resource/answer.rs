@@ -9,12 +9,15 @@ use crate::problem::Problem;
 /// 200 with the object, or 304 if `If-None-Match` says that the client has it already (CND-02).
 ///
 /// # Errors
-/// 400 if `If-None-Match` is no list of entity tags.
+/// 412 if `If-Match` names other versions only (CND-01); 400 if one of the two is no list of entity tags.
 pub fn found<V: Serialize>(
     headers: &HeaderMap,
     tag: Option<ETag>,
     view: impl FnOnce() -> V,
 ) -> Result<Response, Problem> {
+    if !etag::client_expects(headers, tag)? {
+        return Err(Problem::precondition_failed());
+    }
     if etag::client_has(headers, tag)? {
         return Ok(tagged(StatusCode::NOT_MODIFIED.into_response(), tag));
     }

@@ -11,8 +11,8 @@ use crate::problem::Problem;
 
 /// A JSON body, as the last argument of a handler: read strictly, with all that is wrong named at once.
 ///
-/// It is read after the gate has passed, since that is the first argument. Its rejections are 415, 413, 400 and 422,
-/// in this order.
+/// It is read after the gate has passed, since that is the first argument. Its rejections are 415 (400 for two types),
+/// 413, 400 and 422, in this order.
 #[derive(Debug)]
 pub struct JsonBody<T>(pub T);
 
@@ -49,11 +49,11 @@ fn malformed(error: json::Malformed) -> Problem {
 fn check_content_type(method: &Method, headers: &HeaderMap) -> Result<(), Problem> {
     let patch = method == Method::PATCH;
     let mut fields = headers.get_all(header::CONTENT_TYPE).iter();
-    let right = match (fields.next(), fields.next()) {
-        (Some(field), None) => field.to_str().is_ok_and(|text| is_json(text, patch)),
-        _ => false,
-    };
-    if right {
+    let first = fields.next();
+    if fields.next().is_some() {
+        return Err(Problem::malformed_request("Content-Type may be sent once"));
+    }
+    if first.is_some_and(|field| field.to_str().is_ok_and(|text| is_json(text, patch))) {
         return Ok(());
     }
     Err(Problem::unsupported_media_type(HeaderValue::from_static(if patch {

@@ -51,7 +51,7 @@ pub(super) fn precondition(headers: &HeaderMap, required: bool) -> Result<Precon
     let excluded = match read_tags(headers, &header::IF_NONE_MATCH)? {
         None => return Ok(wanted.map_or(Precondition::None, Precondition::VersionIn)),
         // What is written is there already, so that nothing may be written (CND-02).
-        Some(Tags::Any) => return Ok(Precondition::VersionIn(SmallVec::new())),
+        Some(Tags::Any) => return Ok(Precondition::never()),
         // Weak comparison.
         Some(Tags::These(tags)) => versions(tags.iter()),
     };
@@ -66,6 +66,20 @@ pub(super) fn precondition(headers: &HeaderMap, required: bool) -> Result<Precon
 /// The versions that tags of ours name.
 fn versions<'t>(tags: impl Iterator<Item = &'t Tag>) -> SmallVec<[i64; 2]> {
     tags.filter_map(|tag| tag.tag).map(|ETag(version)| version).collect()
+}
+
+/// Whether `If-Match` lets the client read `current` (CND-01).
+///
+/// # Errors
+/// 400 if the field is no list of entity tags.
+pub(super) fn client_expects(headers: &HeaderMap, current: Option<ETag>) -> Result<bool, Problem> {
+    Ok(match read_tags(headers, &header::IF_MATCH)? {
+        None | Some(Tags::Any) => true,
+        // Strong comparison.
+        Some(Tags::These(tags)) => {
+            current.is_some_and(|current| tags.iter().any(|tag| !tag.weak && tag.tag == Some(current)))
+        }
+    })
 }
 
 /// Whether `If-None-Match` says that the client has `current` already, which is a 304 (CND-02).

@@ -1,11 +1,13 @@
 //! The five handlers that every resource has.
+use std::convert::Infallible;
+
 use axum::{
     extract::{FromRef, FromRequestParts, RawPathParams, State},
     response::Response,
 };
 use bailiwick_core::{
     access::{Create, Delete, List, Retrieve, Update},
-    db::Db,
+    db::{Db, DbError},
     id::Id,
     model::{self, Assignments},
     query::{ListQuery, Precondition, QueryError},
@@ -65,30 +67,31 @@ pub(super) async fn replace<R: Resource>(
     access: Access<R, Update>,
     State(db): State<Db>,
     Key(key): Key<R>,
-    Expected(precondition): Expected,
+    expected: Expected,
     JsonBody(new): JsonBody<R::New>,
 ) -> Result<Response, Problem> {
-    change(&access, &db, key, precondition, model::Body::into_assignments(new)).await
+    change(&access, &db, key, expected, model::Body::into_assignments(new)).await
 }
 
 pub(super) async fn patch<R: Resource>(
     access: Access<R, Update>,
     State(db): State<Db>,
     Key(key): Key<R>,
-    Expected(precondition): Expected,
+    expected: Expected,
     JsonBody(patch): JsonBody<R::Patch>,
 ) -> Result<Response, Problem> {
-    change(&access, &db, key, precondition, model::Body::into_assignments(patch)).await
+    change(&access, &db, key, expected, model::Body::into_assignments(patch)).await
 }
 
 async fn change<R: Resource>(
     access: &Access<R, Update>,
     db: &Db,
     key: R::Key,
-    precondition: Precondition,
+    expected: Expected,
     assignments: Assignments<R>,
 ) -> Result<Response, Problem> {
-    let row = db.update(access, key, assignments, precondition).await?;
+    let (precondition, answer) = expected.into_parts();
+    let row = db.update(access, key, assignments, precondition).await.map_err(answer)?;
     let tag = ETag::of(&row);
     answer::changed(tag, &R::View::from(row))
 }
@@ -97,9 +100,10 @@ pub(super) async fn delete<R: Resource>(
     access: Access<R, Delete>,
     State(db): State<Db>,
     Key(key): Key<R>,
-    Expected(precondition): Expected,
+    expected: Expected,
 ) -> Result<StatusCode, Problem> {
-    db.delete(&access, key, precondition).await?;
+    let (precondition, answer) = expected.into_parts();
+    db.delete(&access, key, precondition).await.map_err(answer)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -118,16 +122,34 @@ impl<R: Resource, S: Send + Sync> FromRequestParts<S> for Key<R> {
     }
 }
 
-/// The version of the row that the client expects, by `If-Match`.
-pub(super) struct Expected(Precondition);
+/// What the client expects of the row, by `If-Match` and `If-None-Match`; or what is wrong with how it says so.
+pub(super) struct Expected(Result<Precondition, Problem>);
+
+impl Expected {
+    /// The precondition, and how the store's refusal is answered.
+    ///
+    /// What cannot be read, or is demanded and absent, is a precondition that no row meets: the store says first whether
+    /// there is such a row and whether the caller may write it (CND-04).
+    fn into_parts(self) -> (Precondition, impl FnOnce(DbError) -> Problem) {
+        let (precondition, wrong) = match self.0 {
+            Ok(precondition) => (precondition, None),
+            Err(problem) => (Precondition::never(), Some(problem)),
+        };
+        let answer = |error| match (error, wrong) {
+            (DbError::Stale, Some(problem)) => problem,
+            (error, _) => error.into(),
+        };
+        (precondition, answer)
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Expected
 where
     Settings: FromRef<S>,
 {
-    type Rejection = Problem;
+    type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        etag::precondition(&parts.headers, Settings::from_ref(state).require_if_match).map(Self)
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        Ok(Self(etag::precondition(&parts.headers, Settings::from_ref(state).require_if_match)))
     }
 }

@@ -1,5 +1,5 @@
 //! One line of the log, escaped so that what a client sent cannot be taken for anything else (LOG-04).
-use std::{cell::RefCell, io::Write, time::Duration};
+use std::{borrow::Cow, cell::RefCell, io::Write, time::Duration};
 
 use bailiwick_core::clock::Timestamp;
 use tracing::Level;
@@ -13,7 +13,7 @@ pub(super) struct Line<'a> {
 }
 
 /// The longest text of one member, in bytes; the rest is cut off.
-const MAX_TEXT: usize = 2048;
+pub(super) const MAX_TEXT: usize = 2048;
 
 thread_local! {
     /// Reused, so that a line costs no allocation.
@@ -57,7 +57,7 @@ impl Line<'_> {
                 self.timestamp(now);
                 // Written to memory, which cannot fail.
                 let _ = write!(self.buffer, " {:<5} ", level_name(level));
-                escape(self.buffer, event);
+                escape(self.buffer, event, MAX_TEXT);
             }
         }
     }
@@ -91,16 +91,26 @@ impl Line<'_> {
 
     /// A member that is text, or not known.
     pub(super) fn text(&mut self, name: &str, text: Option<&str>) {
+        self.text_within(name, text, MAX_TEXT);
+    }
+
+    fn text_within(&mut self, name: &str, text: Option<&str>, max_bytes: usize) {
         let Some(text) = text else { return self.null(name) };
         self.name(name);
         let quoted = self.format == Format::Json || text.contains(' ');
         if quoted {
             self.buffer.push(b'"');
         }
-        escape(self.buffer, text);
+        escape(self.buffer, text, max_bytes);
         if quoted {
             self.buffer.push(b'"');
         }
+    }
+
+    /// A member whose text a client chose: at most so many bytes of it, and no token (LOG-03).
+    pub(super) fn of_client(&mut self, name: &str, text: Option<&str>, max_bytes: usize) {
+        let text = text.map(without_tokens);
+        self.text_within(name, text.as_deref(), max_bytes);
     }
 
     /// A member whose text is safe to write as it is, such as an id or an address.
@@ -139,10 +149,39 @@ fn level_name(level: Level) -> &'static str {
     }
 }
 
-/// Writes `text` as the inside of a JSON string in visible characters only.
-fn escape(buffer: &mut Vec<u8>, text: &str) {
-    let cut = text.len() > MAX_TEXT;
-    let text = if cut { &text[..text.floor_char_boundary(MAX_TEXT)] } else { text };
+/// How tokens of every kind begin: `bw_pat_` and the like.
+const TOKEN_PREFIX: &str = "bw_";
+/// How many letters and digits must follow the prefix. Tokens have more; what anybody would call so has fewer.
+const TOKEN_CHARS: usize = 20;
+
+/// The text, with only its prefix left of whatever looks like a token.
+fn without_tokens(text: &str) -> Cow<'_, str> {
+    let mut clean = String::new();
+    let mut rest = text;
+    // Almost no text has one, and is not copied.
+    for (at, _) in text.match_indices(TOKEN_PREFIX) {
+        let after = &text[at + TOKEN_PREFIX.len()..];
+        let kind = after.bytes().take_while(u8::is_ascii_lowercase).count();
+        let Some(secret) = after[kind..].strip_prefix('_') else { continue };
+        let chars = secret.bytes().take_while(u8::is_ascii_alphanumeric).count();
+        if chars >= TOKEN_CHARS {
+            let (before, secret) = rest.split_at(rest.len() - secret.len());
+            clean.push_str(before);
+            clean.push_str("[redacted]");
+            rest = &secret[chars..];
+        }
+    }
+    if rest.len() == text.len() {
+        return Cow::Borrowed(text);
+    }
+    clean.push_str(rest);
+    Cow::Owned(clean)
+}
+
+/// Writes at most `max_bytes` of `text` as the inside of a JSON string in visible characters only.
+fn escape(buffer: &mut Vec<u8>, text: &str, max_bytes: usize) {
+    let cut = text.len() > max_bytes;
+    let text = if cut { &text[..text.floor_char_boundary(max_bytes)] } else { text };
     // Almost all text needs nothing.
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\') {
         buffer.extend_from_slice(text.as_bytes());
@@ -182,7 +221,7 @@ mod tests {
 
     fn escaped(text: &str) -> String {
         let mut buffer = Vec::new();
-        escape(&mut buffer, text);
+        escape(&mut buffer, text, MAX_TEXT);
         String::from_utf8(buffer).unwrap()
     }
 

@@ -12,9 +12,10 @@
 //! - The cause of a failure is a line of its own, with the `event` `request_failed` and the same `request_id`.
 //!
 //! # Security
-//! No query, header, cookie or body is ever written (LOG-03). All text is escaped, so that no request can begin a
-//! line, colour a terminal or turn text around, and it is cut at a length (LOG-04). A log that cannot be written, or
-//! only slowly, does not slow down requests: lines are dropped and counted (LOG-05).
+//! No query, header, cookie or body is ever written, and of a token in the path only its prefix (LOG-03). All text is
+//! escaped, so that no request can begin a line, colour a terminal or turn text around, and it is cut at a length
+//! (LOG-04). A log that cannot be written, or only slowly, does not slow down requests: lines are dropped and counted
+//! (LOG-05).
 mod body;
 mod layer;
 mod line;

@@ -8,13 +8,16 @@ use std::{
     time::Duration,
 };
 
-use bailiwick_core::request::{Facts, PeerAddr, RequestId, Unread};
+use bailiwick_core::{
+    access::Permission,
+    request::{Facts, PeerAddr, RequestId, Unread},
+};
 use http::{Method, Request, Response, Uri};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 use tracing::Level;
 
-use super::{Log, TraceBody};
+use super::{Log, TraceBody, line::MAX_TEXT};
 use crate::problem::Cause;
 
 /// See [`TraceLayer`](super::TraceLayer).
@@ -54,6 +57,8 @@ where
 pub(super) struct Entry {
     log: Log,
     started: Duration,
+    /// How long the request was waited for before that, if it did not come.
+    waited: Duration,
     request_id: Option<RequestId>,
     line: Option<(Method, Uri)>,
     remote: Option<IpAddr>,
@@ -65,16 +70,22 @@ pub(super) struct Entry {
 /// The client went away before the answer began. Never sent.
 const CLIENT_GONE: u16 = 499;
 
+/// How much of a method is written, in bytes; every method there is is shorter.
+const MAX_METHOD: usize = 32;
+
 impl Entry {
     fn begin<B>(log: Log, request: &mut Request<B>) -> Self {
         let facts = Facts::new();
         request.extensions_mut().insert(facts.clone());
         let extensions = request.extensions();
+        let unread = extensions.get::<Unread>();
+        let waited = unread.map_or(Duration::ZERO, |unread| unread.waited);
         Self {
             started: log.clock().monotonic(),
+            waited,
             request_id: extensions.get::<RequestId>().cloned(),
-            line: match extensions.get::<Unread>() {
-                Some(Unread) => None,
+            line: match unread {
+                Some(_) => None,
                 None => Some((request.method().clone(), request.uri().clone())),
             },
             remote: extensions.get::<PeerAddr>().map(|peer| peer.0.ip()),
@@ -116,11 +127,12 @@ impl Drop for Entry {
         let level = if self.status >= 500 { Level::ERROR } else { Level::INFO };
         self.log.line(level, "http_request", |line| {
             line.plain("request_id", self.request_id.as_ref());
-            line.text("method", self.line.as_ref().map(|(method, _)| method.as_str()));
+            line.of_client("method", self.line.as_ref().map(|(method, _)| method.as_str()), MAX_METHOD);
             line.text("route", self.facts.route());
-            line.text("path", self.line.as_ref().map(|(_, uri)| uri.path()));
+            line.of_client("path", self.line.as_ref().map(|(_, uri)| uri.path()), MAX_TEXT);
             line.number("status", self.status.into());
-            line.millis("duration_ms", self.log.clock().monotonic().saturating_sub(self.started));
+            let answering = self.log.clock().monotonic().saturating_sub(self.started);
+            line.millis("duration_ms", self.waited + answering);
             line.plain("user_id", self.facts.user_id());
             line.text("org", self.facts.org());
             line.plain("remote_addr", self.remote);
@@ -152,6 +164,9 @@ where
         let mut response = ready!(this.future.poll(cx))?;
         let mut entry = this.entry.take().expect("a future is not polled after it was ready");
         entry.status = response.status().as_u16();
+        if let Some(permission) = response.extensions_mut().remove::<Permission>() {
+            entry.facts.set_denied_by(permission.to_string());
+        }
         if let Some(cause) = response.extensions_mut().remove::<Cause>() {
             entry.explain(&cause);
         }

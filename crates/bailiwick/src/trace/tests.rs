@@ -111,7 +111,7 @@ async fn what_is_not_known_is_null() {
     let sink = Sink::default();
     let log = sink.log(Format::Json, Level::INFO);
     let mut bare = Request::new(Body::empty());
-    bare.extensions_mut().insert(Unread);
+    bare.extensions_mut().insert(Unread { waited: Duration::from_secs(10) });
     serve(&log, service_fn(|_| async { Ok(Problem::headers_too_large().answer()) }), bare).await;
     let line = &sink.lines(&log)[0];
     assert_eq!(line.as_object().unwrap().len(), 15);
@@ -121,6 +121,7 @@ async fn what_is_not_known_is_null() {
         assert_eq!(line[member], Value::Null, "{member}");
     }
     assert_eq!(line["status"], 431);
+    assert_eq!(line["duration_ms"], 10_001.5, "the wait for what did not come is part of it");
 }
 
 // LOG-03, LOG-04
@@ -136,6 +137,51 @@ async fn nothing_secret_or_deceptive_is_written() {
         assert!(text.contains("\\u202e") && text.len() < 3000, "{text}");
         assert_eq!(text.lines().count(), 1);
     }
+}
+
+// LOG-03: who mistakes a token for a part of the address finds it in no log.
+#[tokio::test]
+async fn a_token_in_the_target_is_not_written() {
+    let random = "zQWBuTSOoRi4A9spHcVY5ncnsDkxkJ0mLq17";
+    for format in [Format::Json, Format::Pretty] {
+        for prefix in ["bw_pat_", "bw_org_", "bw_rt_"] {
+            let sink = Sink::default();
+            let log = sink.log(format, Level::TRACE);
+            for path in [
+                format!("/{prefix}{random}"),
+                format!("/a/{prefix}{random}/b/{prefix}{random}"),
+                format!("/Token%20{prefix}{random}%0A"),
+                format!("/bw_{prefix}{random}"),
+                format!("/{}/{prefix}{random}", "x".repeat(2030)),
+            ] {
+                serve(&log, service_fn(|_| async { Ok(Response::new(Body::empty())) }), request(&path)).await;
+            }
+            let mut tokenish = request("/");
+            *tokenish.method_mut() = format!("{prefix}{random}").parse().unwrap();
+            serve(&log, service_fn(|_| async { Ok(Response::new(Body::empty())) }), tokenish).await;
+            let text = sink.text(&log);
+            assert!(!text.contains(&random[..12]) && !text.contains("0mLq17"), "{text}");
+            assert!(text.contains(&format!("/a/{prefix}[redacted]/b/{prefix}[redacted]")), "{text}");
+            assert!(text.contains(&format!("/Token%20{prefix}[redacted]%0A")), "{text}");
+        }
+    }
+    // What only begins like one is written as it came.
+    let sink = Sink::default();
+    let log = sink.log(Format::Json, Level::INFO);
+    let path = "/bw_/bw_pat_/bw_pat_short/bw__x/abw_pat/BW_PAT_x";
+    serve(&log, service_fn(|_| async { Ok(Response::new(Body::empty())) }), request(path)).await;
+    assert_eq!(sink.lines(&log)[0]["path"], path);
+}
+
+// LOG-04
+#[tokio::test]
+async fn a_long_method_is_cut_off() {
+    let sink = Sink::default();
+    let log = sink.log(Format::Json, Level::INFO);
+    let mut long = request("/");
+    *long.method_mut() = "B".repeat(5000).parse().unwrap();
+    serve(&log, service_fn(|_| async { Ok(Response::new(Body::empty())) }), long).await;
+    assert_eq!(sink.lines(&log)[0]["method"], format!("{}…", "B".repeat(32)));
 }
 
 #[tokio::test]

@@ -65,7 +65,7 @@ enum End {
     Done(hyper::Result<()>),
     /// The next request, or the rest of its headers, did not come in time.
     Late,
-    /// The server closes.
+    /// The server closes: nobody waits for an answer, or the time for answers is over.
     Closed,
 }
 
@@ -100,6 +100,8 @@ where
                     return Poll::Ready(End::Done(result));
                 }
                 match stop.phase() {
+                    // hyper has just read all there was, and there was no whole head.
+                    Stop::DRAINING if exchange.is_idle() => return Poll::Ready(End::Closed),
                     Stop::DRAINING if !draining => {
                         draining = true;
                         changed.set(stop.changed.notified());
@@ -128,15 +130,19 @@ where
     let parts = connection.into_parts();
     let (mut io, speaking) = parts.io.into_inner();
     let idle = exchange.is_idle();
+    let mut unread = Unread::default();
     let problem = match end {
         End::Done(Ok(())) => None,
         End::Done(Err(error)) if idle => judge(&error, &parts.read_buf),
-        End::Late if !parts.read_buf.is_empty() => Some(Problem::request_timeout()),
+        End::Late if !parts.read_buf.is_empty() => {
+            unread.waited = bounds.header_timeout;
+            Some(Problem::request_timeout())
+        }
         End::Done(Err(_)) | End::Late => None,
         End::Closed => return,
     };
     match problem {
-        Some(problem) => refuse(io, peer, service, bounds, Refusal(problem)).await,
+        Some(problem) => refuse(io, peer, service, bounds, Refusal(problem), unread).await,
         // Such as the rest of a body that nobody wanted, or requests behind one that ended the connection.
         None if speaking || !parts.read_buf.is_empty() => linger(&mut io).await,
         None => {}
@@ -164,8 +170,14 @@ fn judge(error: &hyper::Error, unread: &[u8]) -> Option<Problem> {
 }
 
 /// Answers a connection whose request could not be read, through the service, and closes it.
-pub(super) async fn refuse<I, S, B>(mut io: I, peer: PeerAddr, service: S, bounds: Bounds, refusal: Refusal)
-where
+pub(super) async fn refuse<I, S, B>(
+    mut io: I,
+    peer: PeerAddr,
+    service: S,
+    bounds: Bounds,
+    refusal: Refusal,
+    unread: Unread,
+) where
     I: AsyncRead + AsyncWrite + Unpin,
     S: Service<Request<RequestBody>, Response = Response<B>> + Clone,
     S::Error: Into<BoxError>,
@@ -175,7 +187,7 @@ where
     let answer = hyper::service::service_fn(move |_| {
         let mut request = Request::new(RequestBody::default());
         introduce(&mut request, peer, bounds.scheme);
-        request.extensions_mut().insert(Unread);
+        request.extensions_mut().insert(unread);
         request.extensions_mut().insert(refusal.clone());
         service.clone().oneshot(request)
     });

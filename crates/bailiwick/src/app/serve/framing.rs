@@ -37,7 +37,7 @@ struct Head {
 /// Enough of a line to tell the fields that matter, and the length that one of them gives.
 #[derive(Debug)]
 struct Carried {
-    bytes: [u8; 64],
+    bytes: [u8; Carried::KEPT],
     len: u8,
     /// The last byte of the line so far, also where it is longer than what is kept.
     last: u8,
@@ -46,11 +46,7 @@ struct Carried {
 
 impl Framing {
     pub(super) fn new() -> Self {
-        Self {
-            state: State::Head(Head::default()),
-            request: 0,
-            carried: Carried { bytes: [0; 64], len: 0, last: 0, any: false },
-        }
+        Self { state: State::Head(Head::default()), request: 0, carried: Carried::EMPTY }
     }
 
     /// Whether the bytes so far end with a whole request, or are none.
@@ -108,7 +104,7 @@ impl Framing {
             State::Head(head) => {
                 if !line.is_empty() {
                     if head.begun {
-                        head.field(line);
+                        head.field(line)?;
                     }
                     head.begun = true;
                 } else if head.begun {
@@ -140,7 +136,7 @@ impl Framing {
 struct Untrusted;
 
 impl Head {
-    fn field(&mut self, line: &[u8]) {
+    fn field(&mut self, line: &[u8]) -> Result<(), Untrusted> {
         // Most lines are told by their first letter.
         match line.first() {
             Some(b'c' | b'C') => {
@@ -149,9 +145,19 @@ impl Head {
                     self.length = number(value, 10).or(self.length).or(Some(0));
                 }
             }
-            Some(b't' | b'T') => self.chunked |= value_of(line, b"transfer-encoding").is_some(),
+            Some(b't' | b'T') => {
+                if let Some(coding) = value_of(line, b"transfer-encoding") {
+                    // Once, and nothing else; a line that is longer than what is kept of it may go on with anything.
+                    let plain = coding.eq_ignore_ascii_case(b"chunked") && line.len() < Carried::KEPT;
+                    if self.chunked || !plain {
+                        return Err(Untrusted);
+                    }
+                    self.chunked = true;
+                }
+            }
             _ => {}
         }
+        Ok(())
     }
 }
 
@@ -178,7 +184,8 @@ fn number(digits: &[u8], radix: u32) -> Option<u64> {
 }
 
 impl Carried {
-    const EMPTY: Self = Self { bytes: [0; 64], len: 0, last: 0, any: false };
+    const KEPT: usize = 64;
+    const EMPTY: Self = Self { bytes: [0; Self::KEPT], len: 0, last: 0, any: false };
 
     fn extend(&mut self, more: &[u8]) {
         let Some(&last) = more.last() else { return };
@@ -243,6 +250,26 @@ mod tests {
         assert_eq!(refused(&[get, get, one].concat()), Some(2));
         let chunked = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
         assert_eq!(refused(&[chunked, other].concat()), Some(1));
+    }
+
+    // LIM-10
+    #[test]
+    fn any_transfer_encoding_but_chunked_once_is_refused() {
+        let post = |fields: &str| refused(&format!("POST / HTTP/1.1\r\n{fields}\r\n\r\n0\r\n\r\n"));
+        for right in ["Transfer-Encoding: chunked", "TRANSFER-ENCODING:\tChunked ", "TE: gzip, chunked"] {
+            assert_eq!(post(right), None, "{right}");
+        }
+        let far = format!("Transfer-Encoding: chunked{}, chunked", " ".repeat(80));
+        for wrong in [
+            "Transfer-Encoding: gzip, chunked",
+            "Transfer-Encoding: chunked, chunked",
+            "Transfer-Encoding: chunked;q=1",
+            "Transfer-Encoding:",
+            "Transfer-Encoding: chunked\r\nA: b\r\ntransfer-encoding: chunked",
+            &far,
+        ] {
+            assert_eq!(post(wrong), Some(0), "{wrong}");
+        }
     }
 
     // LIM-10

@@ -51,7 +51,8 @@ where
         introduce(&mut request, self.peer, self.scheme);
         let untrusted = self.exchange.is_untrusted(number);
         if untrusted {
-            let detail = "both Content-Length and Transfer-Encoding, or a line that does not end in CR LF";
+            let detail = "the end of the request can be read in two ways: send Content-Length or \
+                          Transfer-Encoding: chunked, one of them and once, and end each line with CR LF";
             request.extensions_mut().insert(Refusal(Problem::malformed_request(detail)));
         }
         Answer {
