@@ -2,6 +2,7 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Serialize, Serializer};
+use uuid::Uuid;
 
 use crate::{clock::Timestamp, id::Id};
 
@@ -40,6 +41,8 @@ pub struct PrincipalParts {
     pub created_at: Timestamp,
     /// By what the user proved who they are.
     pub credential: Credential,
+    /// When that stops working by itself.
+    pub expires_at: Timestamp,
 }
 
 /// Without the e-mail address, which is nobody's but the user's: it must not reach a log by `{:?}` (ACL-14).
@@ -60,6 +63,15 @@ impl fmt::Debug for PrincipalParts {
 pub enum Credential {
     /// An API token.
     ApiToken(ApiTokenId),
+}
+
+impl Credential {
+    /// The id of the record that the store keeps of it.
+    pub const fn as_uuid(self) -> Uuid {
+        match self {
+            Self::ApiToken(id) => id.as_uuid(),
+        }
+    }
 }
 
 impl Principal {

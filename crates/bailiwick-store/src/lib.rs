@@ -28,6 +28,7 @@ mod fixture;
 mod memory;
 mod migrations;
 mod postgres;
+mod remembering;
 mod sql;
 mod sqlite;
 
@@ -37,10 +38,12 @@ use bailiwick_core::{model::TableDef, store::Store};
 pub use refinery;
 use refinery::Runner;
 
+use self::remembering::RememberingStore;
 pub use self::{
     memory::MemoryCounters,
     migrations::{APP_HISTORY, FRAMEWORK_HISTORY, MigrateError, MigrateReport},
     postgres::{ConnectError, PostgresOptions, PostgresStore},
+    remembering::LIFE,
     sqlite::{SqliteError, SqliteOptions, SqliteStore},
 };
 
@@ -77,8 +80,13 @@ pub enum OpenError {
 /// Names the cause and what to do about it.
 pub async fn open(url: &str, options: &OpenOptions) -> Result<Arc<dyn Store>, OpenError> {
     match Location::of(url)? {
-        Location::Sqlite(path) => Ok(Arc::new(SqliteStore::open(path, &options.sqlite)?)),
-        Location::Postgres => Ok(Arc::new(PostgresStore::connect(url, &options.postgres).await?)),
+        Location::Sqlite(path) => {
+            Ok(Arc::new(RememberingStore::new(SqliteStore::open(path, &options.sqlite)?)))
+        }
+        Location::Postgres => {
+            let store = PostgresStore::connect(url, &options.postgres).await?;
+            Ok(Arc::new(RememberingStore::new(store)))
+        }
     }
 }
 

@@ -17,11 +17,12 @@ use super::{
     value::{Bind, Columns},
 };
 
-const PRINCIPAL_OF: &str = "SELECT t.id, u.id, u.username, u.email, u.is_staff, u.created_at \
+const PRINCIPAL_OF: &str = "SELECT t.id, u.id, u.username, u.email, u.is_staff, u.created_at, t.expires_at \
      FROM api_tokens t JOIN users u ON u.id = t.user_id \
      WHERE t.digest = $1 AND t.revoked_at IS NULL AND t.expires_at > $2 AND u.is_active";
 
-const PRINCIPAL_IN: &str = "SELECT t.id, u.id, u.username, u.email, u.is_staff, u.created_at, m.org_id, m.role \
+const PRINCIPAL_IN: &str = "SELECT t.id, u.id, u.username, u.email, u.is_staff, u.created_at, t.expires_at, \
+     m.org_id, m.role \
      FROM api_tokens t JOIN users u ON u.id = t.user_id \
      LEFT JOIN orgs o ON o.slug = $3 \
      LEFT JOIN memberships m ON m.org_id = o.id AND m.user_id = u.id \
@@ -67,9 +68,9 @@ impl TokenStore for PostgresStore {
             let binds = [Bind::Bytes(&digest), now.into(), slug.into()];
             let [rows] = self.pool.read(Lane::Short, [Ask::new(PRINCIPAL_IN, &binds)]).await?;
             let Some(row) = rows.first() else { return Ok(None) };
-            let membership = match row.is_null(6) {
+            let membership = match row.is_null(7) {
                 true => None,
-                false => Some(Membership::from_store(Id::from_uuid(row.uuid(6)?), role(row, 7)?)),
+                false => Some(Membership::from_store(Id::from_uuid(row.uuid(7)?), role(row, 8)?)),
             };
             Ok(Some((principal(row)?, membership)))
         })
@@ -152,5 +153,6 @@ fn principal(row: &Row) -> Result<Principal, StoreError> {
         email: row.text(3)?.to_owned(),
         is_staff: row.bool(4)?,
         created_at: row.time(5)?,
+        expires_at: row.time(6)?,
     }))
 }

@@ -62,7 +62,8 @@ fn principal_of(
     now: Timestamp,
 ) -> rusqlite::Result<Principal> {
     let mut find = connection.prepare_cached(
-        "SELECT api_tokens.id, users.id, users.username, users.email, users.is_staff, users.created_at
+        "SELECT api_tokens.id, users.id, users.username, users.email, users.is_staff, users.created_at,
+           api_tokens.expires_at
          FROM api_tokens JOIN users ON users.id = api_tokens.user_id
          WHERE api_tokens.digest = ?1 AND api_tokens.revoked_at IS NULL AND api_tokens.expires_at > ?2
            AND users.is_active",
@@ -78,7 +79,7 @@ fn principal_in(
 ) -> rusqlite::Result<(Principal, Option<Membership>)> {
     let mut find = connection.prepare_cached(
         "SELECT api_tokens.id, users.id, users.username, users.email, users.is_staff, users.created_at,
-           memberships.org_id, memberships.role
+           api_tokens.expires_at, memberships.org_id, memberships.role
          FROM api_tokens JOIN users ON users.id = api_tokens.user_id
          LEFT JOIN orgs ON orgs.slug = ?3
          LEFT JOIN memberships ON memberships.org_id = orgs.id AND memberships.user_id = users.id
@@ -86,8 +87,8 @@ fn principal_in(
            AND users.is_active",
     )?;
     find.query_row(params![digest.as_slice(), Moment(now), slug], |row| {
-        let membership = match row.get::<_, Option<Key>>(6)? {
-            Some(org) => Some(Membership::from_store(org.id(), role(row, 7)?)),
+        let membership = match row.get::<_, Option<Key>>(7)? {
+            Some(org) => Some(Membership::from_store(org.id(), role(row, 8)?)),
             None => None,
         };
         Ok((principal(row)?, membership))
@@ -102,6 +103,7 @@ fn principal(row: &Row<'_>) -> rusqlite::Result<Principal> {
         email: row.get(3)?,
         is_staff: row.get(4)?,
         created_at: row.get::<_, Moment>(5)?.0,
+        expires_at: row.get::<_, Moment>(6)?.0,
     }))
 }
 

@@ -272,9 +272,8 @@ impl Loop {
     fn run_one(&self, job: &mut dyn Job) -> rusqlite::Result<()> {
         // A panic ends as a failure of this job alone: what it changed is undone, and its own state is not looked
         // at again.
-        let run = |job: &mut dyn Job| {
-            catch_unwind(AssertUnwindSafe(|| job.run(&self.connection))).unwrap_or(false)
-        };
+        let run =
+            |job: &mut dyn Job| catch_unwind(AssertUnwindSafe(|| job.run(&self.connection))).unwrap_or(false);
         match job.undo() {
             Undo::Savepoint => {
                 self.execute("SAVEPOINT job")?;

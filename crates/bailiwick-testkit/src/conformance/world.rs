@@ -141,6 +141,7 @@ impl World {
             is_staff: false,
             created_at: self.clock.now(),
             credential: Credential::ApiToken(ApiTokenId::from_uuid(Uuid::nil())),
+            expires_at: Timestamp::MAX,
         });
         Person { principal, membership, db: self.db.clone() }
     }

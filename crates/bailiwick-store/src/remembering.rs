@@ -1,0 +1,504 @@
+//! A store that remembers for a moment whom a credential speaks for.
+//!
+//! Every request asks that first, and mostly about a credential that was asked about just before. The answer is kept
+//! for [`LIFE`]: on the warm path a credential costs no look-up at all.
+//!
+//! # Security
+//! What ends a credential, a membership or a role through this store is in force when it answers: a look-up that began
+//! before the change is not used after it, whenever it came back. What another process changes is in force [`LIFE`]
+//! after it was answered there (ACL-09: at once here, within a second on every replica). Only answers that let somebody
+//! in are kept: a new credential or membership works at once everywhere, and nobody can fill the memory with guesses.
+use std::{
+    hash::{BuildHasher, Hash, RandomState},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use bailiwick_core::{
+    clock::Timestamp,
+    identity::{ApiTokenId, Membership, Principal, Role, Slug, UserId, Username},
+    query::Plan,
+    secret::Secret,
+    store::{
+        Answer, Directory, DirectoryError, EachRow, Login, NewOrg, NewToken, NewUser, OrgRecord, Right,
+        RowStore, TokenDigest, TokenRecord, TokenStore, UserRecord, Written,
+    },
+};
+use moka::{Equivalent, sync::Cache};
+use uuid::Uuid;
+
+/// How long an answer is kept. Whoever changes the database from another process must take it that the old state is
+/// acted on for so long.
+pub const LIFE: Duration = Duration::from_millis(500);
+/// How many answers are kept at most; each takes about 300 bytes.
+const MOST: u64 = 10_000;
+
+/// Remembers whom credentials speak for, in front of another store.
+#[derive(Debug)]
+pub(crate) struct RememberingStore<S> {
+    inner: S,
+    answers: Cache<Question, Found>,
+    changes: Changes,
+}
+
+/// Whose a credential is and, where it is asked for an organisation, which place its owner has there.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Question {
+    digest: TokenDigest,
+    slug: Option<Box<str>>,
+}
+
+/// The same, borrowed.
+#[derive(Hash)]
+struct Asked<'q> {
+    digest: TokenDigest,
+    slug: Option<&'q str>,
+}
+
+impl Equivalent<Question> for Asked<'_> {
+    fn equivalent(&self, key: &Question) -> bool {
+        self.digest == key.digest && self.slug == key.slug.as_deref()
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Found {
+    principal: Principal,
+    membership: Option<Membership>,
+    /// When the store was asked.
+    asked: Moment,
+}
+
+impl<S> RememberingStore<S> {
+    pub(crate) fn new(inner: S) -> Self {
+        let answers = Cache::builder().max_capacity(MOST).time_to_live(LIFE).build();
+        Self { inner, answers, changes: Changes::new() }
+    }
+
+    fn recall(&self, asked: &Asked<'_>, now: Timestamp) -> Option<Found> {
+        let found = self.answers.get(asked)?;
+        let principal = &found.principal;
+        let ids = [principal.credential.as_uuid(), principal.user_id().as_uuid()];
+        let is_good = principal.expires_at > now && self.changes.none_since(found.asked, ids);
+        is_good.then_some(found)
+    }
+
+    fn remember(&self, asked: &Asked<'_>, found: Found) {
+        self.answers.insert(Question { digest: asked.digest, slug: asked.slug.map(Into::into) }, found);
+    }
+}
+
+impl<S: TokenStore + Sync> TokenStore for RememberingStore<S> {
+    fn principal_of(&self, digest: TokenDigest, now: Timestamp) -> Answer<'_, Option<Principal>> {
+        Box::pin(async move {
+            let asked = Asked { digest, slug: None };
+            if let Some(found) = self.recall(&asked, now) {
+                return Ok(Some(found.principal));
+            }
+            let moment = self.changes.now();
+            let principal = self.inner.principal_of(digest, now).await?;
+            if let Some(principal) = principal.clone() {
+                self.remember(&asked, Found { principal, membership: None, asked: moment });
+            }
+            Ok(principal)
+        })
+    }
+
+    fn principal_in<'a>(
+        &'a self,
+        digest: TokenDigest,
+        now: Timestamp,
+        slug: &'a str,
+    ) -> Answer<'a, Option<(Principal, Option<Membership>)>> {
+        Box::pin(async move {
+            let asked = Asked { digest, slug: Some(slug) };
+            if let Some(found) = self.recall(&asked, now) {
+                return Ok(Some((found.principal, found.membership)));
+            }
+            let moment = self.changes.now();
+            let found = self.inner.principal_in(digest, now, slug).await?;
+            if let Some((principal, membership @ Some(_))) = found.clone() {
+                self.remember(&asked, Found { principal, membership, asked: moment });
+            }
+            Ok(found)
+        })
+    }
+
+    fn create_token(&self, token: NewToken) -> Answer<'_, bool> {
+        // It may end the oldest log-in tokens of the same user.
+        let user = token.user_id.as_uuid();
+        self.then(self.inner.create_token(token), move |changes| changes.of(user))
+    }
+
+    fn revoke_token(&self, id: ApiTokenId, now: Timestamp) -> Answer<'_, bool> {
+        self.then(self.inner.revoke_token(id, now), move |changes| changes.of(id.as_uuid()))
+    }
+
+    fn tokens_of<'a>(&'a self, name: &'a Username) -> Answer<'a, Option<Vec<TokenRecord>>> {
+        self.inner.tokens_of(name)
+    }
+}
+
+impl<S: Directory + Sync> Directory for RememberingStore<S> {
+    fn membership<'a>(&'a self, user: UserId, slug: &'a str) -> Answer<'a, Option<Membership>> {
+        self.inner.membership(user, slug)
+    }
+
+    fn login<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Login>> {
+        self.inner.login(name)
+    }
+
+    fn create_user(&self, user: NewUser) -> Answer<'_, (), DirectoryError> {
+        self.inner.create_user(user)
+    }
+
+    fn users(&self) -> Answer<'_, Vec<UserRecord>> {
+        self.inner.users()
+    }
+
+    fn set_active<'a>(
+        &'a self,
+        name: &'a Username,
+        active: bool,
+        now: Timestamp,
+    ) -> Answer<'a, (), DirectoryError> {
+        self.then(self.inner.set_active(name, active, now), Changes::of_all)
+    }
+
+    fn set_password<'a>(
+        &'a self,
+        name: &'a Username,
+        hash: &'a Secret<String>,
+        now: Timestamp,
+    ) -> Answer<'a, (), DirectoryError> {
+        self.then(self.inner.set_password(name, hash, now), Changes::of_all)
+    }
+
+    fn set_right<'a>(
+        &'a self,
+        name: &'a Username,
+        right: Right,
+        granted: bool,
+    ) -> Answer<'a, (), DirectoryError> {
+        self.then(self.inner.set_right(name, right, granted), Changes::of_all)
+    }
+
+    fn create_org(&self, org: NewOrg) -> Answer<'_, (), DirectoryError> {
+        self.inner.create_org(org)
+    }
+
+    fn orgs(&self) -> Answer<'_, Vec<OrgRecord>> {
+        self.inner.orgs()
+    }
+
+    fn put_member<'a>(
+        &'a self,
+        slug: &'a Slug,
+        name: &'a Username,
+        role: Role,
+        now: Timestamp,
+    ) -> Answer<'a, (), DirectoryError> {
+        self.then(self.inner.put_member(slug, name, role, now), Changes::of_all)
+    }
+
+    fn remove_member<'a>(&'a self, slug: &'a Slug, name: &'a Username) -> Answer<'a, (), DirectoryError> {
+        self.then(self.inner.remove_member(slug, name), Changes::of_all)
+    }
+}
+
+impl<S: RowStore + Sync> RowStore for RememberingStore<S> {
+    fn read<'a>(&'a self, plan: &'a Plan, each: &'a mut EachRow<'_>) -> Answer<'a, u64> {
+        self.inner.read(plan, each)
+    }
+
+    fn write(&self, plan: Plan) -> Answer<'_, Written> {
+        if IDENTITY_TABLES.contains(&plan.table().name) {
+            self.then(self.inner.write(plan), Changes::of_all)
+        } else {
+            self.inner.write(plan)
+        }
+    }
+}
+
+/// The tables of which an answer is made.
+const IDENTITY_TABLES: &[&str] = &["api_tokens", "memberships", "orgs", "users"];
+
+impl<S: Sync> RememberingStore<S> {
+    /// Notes a change once it was made, and before anyone is told. Also one that failed: a connection that breaks
+    /// during the commit leaves open whether it happened.
+    fn then<'a, T: Send + 'a, E: Send + 'a>(
+        &'a self,
+        change: Answer<'a, T, E>,
+        note: impl FnOnce(&Changes) + Send + 'a,
+    ) -> Answer<'a, T, E> {
+        Box::pin(async move {
+            let made = change.await;
+            note(&self.changes);
+            made
+        })
+    }
+}
+
+/// A moment, counted in changes.
+type Moment = u64;
+
+/// When what was changed last.
+#[derive(Debug)]
+struct Changes {
+    /// How many there were.
+    count: AtomicU64,
+    /// The last one that may concern anyone.
+    of_all: AtomicU64,
+    /// The last one that concerns one of the users or credentials that share a slot. A change in the slot of another
+    /// costs a look-up and nothing else.
+    slots: Box<[AtomicU64]>,
+    hasher: RandomState,
+}
+
+/// A power of two.
+const SLOTS: usize = 1024;
+
+impl Changes {
+    fn new() -> Self {
+        let slots = (0..SLOTS).map(|_| AtomicU64::new(0)).collect();
+        Self { count: AtomicU64::new(0), of_all: AtomicU64::new(0), slots, hasher: RandomState::new() }
+    }
+
+    fn now(&self) -> Moment {
+        self.count.load(Ordering::SeqCst)
+    }
+
+    /// A user or a credential has changed.
+    fn of(&self, id: Uuid) {
+        let moment = self.next();
+        self.slot(id).fetch_max(moment, Ordering::SeqCst);
+    }
+
+    /// Any of them may have changed.
+    fn of_all(&self) {
+        let moment = self.next();
+        self.of_all.fetch_max(moment, Ordering::SeqCst);
+    }
+
+    fn none_since(&self, moment: Moment, ids: [Uuid; 2]) -> bool {
+        let not_after = |last: &AtomicU64| last.load(Ordering::SeqCst) <= moment;
+        not_after(&self.of_all) && ids.into_iter().all(|id| not_after(self.slot(id)))
+    }
+
+    /// The moment of a change that was just made: whoever asks the store from here on sees it.
+    fn next(&self) -> Moment {
+        self.count.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    fn slot(&self, id: Uuid) -> &AtomicU64 {
+        let hash = self.hasher.hash_one(id);
+        &self.slots[usize::try_from(hash % SLOTS as u64).unwrap_or(0)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize},
+    };
+
+    use bailiwick_core::identity::OrgId;
+    use bailiwick_testkit::{Fault, FaultyStore, Operation};
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::{
+        SqliteOptions, SqliteStore,
+        fixture::{Card, Member, migrations, now, random},
+    };
+
+    /// A store that remembers, one behind it that counts what it is asked, and ann with a token, who owns acme.
+    struct World {
+        store: Arc<RememberingStore<FaultyStore>>,
+        behind: FaultyStore,
+        ann: UserId,
+        token: NewToken,
+        _directory: TempDir,
+    }
+
+    const SOON: Duration = Duration::from_millis(100);
+
+    impl World {
+        async fn new() -> Self {
+            use bailiwick_core::model::Model;
+            let directory = TempDir::new().unwrap();
+            let (path, options) = (directory.path().join("test.db"), SqliteOptions::default());
+            crate::sqlite::migrate(&path, &options, &migrations(), &[Card::TABLE, Member::TABLE]).unwrap();
+            let behind = FaultyStore::new(Arc::new(SqliteStore::open(path, &options).unwrap()));
+            let store = Arc::new(RememberingStore::new(behind.clone()));
+            let ann = UserId::from_uuid(random());
+            let user = NewUser {
+                id: ann,
+                username: name(),
+                email: "ann@example.com".to_owned(),
+                password_hash: Secret::new("hash".to_owned()),
+                is_staff: false,
+                created_at: now(),
+            };
+            store.create_user(user).await.unwrap();
+            let org = NewOrg {
+                id: OrgId::from_uuid(random()),
+                slug: slug(),
+                name: "Acme".to_owned(),
+                owner: ann,
+                created_at: now(),
+            };
+            store.create_org(org).await.unwrap();
+            let token = token(ann);
+            assert!(store.create_token(token.clone()).await.unwrap());
+            Self { store, behind, ann, token, _directory: directory }
+        }
+
+        async fn role(&self) -> Option<Option<Role>> {
+            let found = self.store.principal_in(self.token.digest, now(), "acme").await.unwrap();
+            found.map(|(_, membership)| membership.map(|membership| membership.role()))
+        }
+
+        fn look_ups(&self) -> u64 {
+            self.behind.calls(Operation::PrincipalOf)
+        }
+    }
+
+    fn name() -> Username {
+        "ann".parse().unwrap()
+    }
+
+    fn slug() -> Slug {
+        "acme".parse().unwrap()
+    }
+
+    fn token(owner: UserId) -> NewToken {
+        let mut digest = [0; 32];
+        digest[..16].copy_from_slice(random().as_bytes());
+        NewToken {
+            id: ApiTokenId::from_uuid(random()),
+            digest,
+            user_id: owner,
+            name: Some("test".to_owned()),
+            display: "bw_pat_…test".to_owned(),
+            created_at: now(),
+            expires_at: Timestamp::from_micros(now().as_micros() + 1_000_000),
+            keep_at_most: 20,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_credential_that_was_just_asked_about_costs_no_look_up() {
+        let world = World::new().await;
+        for _ in 0..100 {
+            assert_eq!(world.role().await, Some(Some(Role::Owner)));
+            assert!(world.store.principal_of(world.token.digest, now()).await.unwrap().is_some());
+        }
+        assert_eq!(world.look_ups(), 2, "one for each question");
+        world.behind.fail_all(Operation::PrincipalOf, Fault::Unavailable);
+        assert_eq!(world.role().await, Some(Some(Role::Owner)), "the store is not asked");
+    }
+
+    // ACL-09
+    #[tokio::test]
+    async fn what_another_process_changes_is_in_force_within_a_second() {
+        let world = World::new().await;
+        world.role().await;
+        // Past the store that remembers, as another process would.
+        world.behind.set_active(&name(), false, now()).await.unwrap();
+        tokio::time::sleep(LIFE + SOON).await;
+        assert_eq!(world.role().await, None);
+        assert!(LIFE + SOON < Duration::from_secs(1));
+    }
+
+    // ACL-09
+    #[tokio::test]
+    async fn what_ends_or_changes_a_credential_here_is_in_force_when_it_is_answered() {
+        let world = World::new().await;
+        let other = token(world.ann);
+        world.store.create_token(other.clone()).await.unwrap();
+        assert_eq!(world.role().await, Some(Some(Role::Owner)));
+
+        let bob = NewUser {
+            id: UserId::from_uuid(random()),
+            username: "bob".parse().unwrap(),
+            email: "bob@example.com".to_owned(),
+            password_hash: Secret::new("hash".to_owned()),
+            is_staff: false,
+            created_at: now(),
+        };
+        world.store.create_user(bob).await.unwrap();
+        world.store.put_member(&slug(), &"bob".parse().unwrap(), Role::Owner, now()).await.unwrap();
+        world.store.put_member(&slug(), &name(), Role::Viewer, now()).await.unwrap();
+        assert_eq!(world.role().await, Some(Some(Role::Viewer)));
+        world.store.remove_member(&slug(), &name()).await.unwrap();
+        assert_eq!(world.role().await, Some(None));
+        world.store.put_member(&slug(), &name(), Role::Member, now()).await.unwrap();
+        assert_eq!(world.role().await, Some(Some(Role::Member)), "that there was none is not remembered");
+
+        world.store.set_right(&name(), Right::Staff, true).await.unwrap();
+        let known = world.store.principal_of(world.token.digest, now()).await.unwrap();
+        assert!(known.unwrap().is_staff);
+        assert!(world.store.revoke_token(world.token.id, now()).await.unwrap());
+        assert_eq!(world.role().await, None);
+        assert!(world.store.principal_of(other.digest, now()).await.unwrap().is_some());
+        world.store.set_active(&name(), false, now()).await.unwrap();
+        assert!(world.store.principal_of(other.digest, now()).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_credential_that_has_expired_is_none_however_fresh_the_answer() {
+        let world = World::new().await;
+        assert!(world.role().await.is_some());
+        let after = world.token.expires_at;
+        assert!(world.store.principal_in(world.token.digest, after, "acme").await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_look_up_that_began_before_a_change_is_not_used_after_it() {
+        let world = World::new().await;
+        let asked = Asked { digest: world.token.digest, slug: Some("acme") };
+        let moment = world.store.changes.now();
+        let (principal, membership) =
+            world.behind.principal_in(world.token.digest, now(), "acme").await.unwrap().unwrap();
+        world.store.revoke_token(world.token.id, now()).await.unwrap();
+        // The answer was slow on its way.
+        world.store.remember(&asked, Found { principal, membership, asked: moment });
+        assert_eq!(world.role().await, None);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn nobody_of_many_is_let_in_by_a_token_that_was_revoked() {
+        let world = Arc::new(World::new().await);
+        for _ in 0..40 {
+            let token = token(world.ann);
+            world.store.create_token(token.clone()).await.unwrap();
+            let (revoked, let_in) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+            let callers: Vec<_> = (0..4)
+                .map(|_| {
+                    let (world, revoked, let_in) = (world.clone(), revoked.clone(), let_in.clone());
+                    tokio::spawn(async move {
+                        loop {
+                            let too_late = revoked.load(Ordering::SeqCst);
+                            let found = world.store.principal_in(token.digest, now(), "acme").await.unwrap();
+                            assert!(!(too_late && found.is_some()), "a revoked token lets in");
+                            let_in.fetch_add(found.is_some().into(), Ordering::SeqCst);
+                            if too_late {
+                                return;
+                            }
+                        }
+                    })
+                })
+                .collect();
+            while let_in.load(Ordering::SeqCst) < 20 {
+                tokio::task::yield_now().await;
+            }
+            assert!(world.store.revoke_token(token.id, now()).await.unwrap());
+            revoked.store(true, Ordering::SeqCst);
+            for caller in callers {
+                caller.await.unwrap();
+            }
+        }
+    }
+}
