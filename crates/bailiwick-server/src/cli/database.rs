@@ -26,10 +26,20 @@ pub(crate) mod embedded {
     refinery::embed_migrations!("migrations");
 }
 
-/// Opens the database, which must have the schema of this version.
+/// Opens the database, which must have the schema of this version: the framework's part of it, which opening looks at,
+/// and the application's.
 pub(super) async fn open(loaded: &Loaded) -> Result<Arc<dyn Store>, Failure> {
+    let pending = pending(loaded).await?;
     let (url, options) = location(loaded)?;
-    bailiwick::database::open(&url, &options).await.map_err(cannot_open)
+    // First, because it tells best of a database that is not there.
+    let store = bailiwick::database::open(&url, &options).await.map_err(cannot_open)?;
+    if pending.is_empty() {
+        return Ok(store);
+    }
+    Err(Failure::out_of_reach(
+        format!("the database lacks {}", pending.join(", ")),
+        "run `bailiwick migrate` once, before the servers of this version start",
+    ))
 }
 
 /// What the database lacks, by name.
@@ -51,27 +61,16 @@ pub(super) async fn migrate(loaded: &Loaded) -> Result<Vec<String>, Failure> {
 /// Makes the database ready to be served: a SQLite that is there is migrated, PostgreSQL must have been, since several
 /// servers share it and the old ones may still run.
 pub(super) async fn prepare(loaded: &Loaded) -> Result<Arc<dyn Store>, Failure> {
-    match loaded.settings.database.url {
-        DatabaseUrl::Sqlite(ref path) => {
-            if lacks_database(path) && loaded.settings.server.environment == Environment::Development {
-                tell(&format!("there was no database: made an empty one at {}", path.display()));
-            } else if lacks_database(path) {
-                return Err(Failure::out_of_reach(
-                    format!("there is no database at {}", path.display()),
-                    "run `bailiwick migrate` to make an empty one, `bailiwick init` to begin anew, or correct database.url",
-                ));
-            }
-            migrate(loaded).await?;
+    if let DatabaseUrl::Sqlite(path) = &loaded.settings.database.url {
+        if lacks_database(path) && loaded.settings.server.environment == Environment::Development {
+            tell(&format!("there was no database: made an empty one at {}", path.display()));
+        } else if lacks_database(path) {
+            return Err(Failure::out_of_reach(
+                format!("there is no database at {}", path.display()),
+                "run `bailiwick migrate` to make an empty one, `bailiwick init` to begin anew, or correct database.url",
+            ));
         }
-        DatabaseUrl::Postgres(_) => {
-            let pending = pending(loaded).await?;
-            if !pending.is_empty() {
-                return Err(Failure::out_of_reach(
-                    format!("the database lacks {}", pending.join(", ")),
-                    "run `bailiwick migrate` once, before the servers of this version start",
-                ));
-            }
-        }
+        migrate(loaded).await?;
     }
     open(loaded).await
 }

@@ -213,19 +213,50 @@ fn a_database_that_cannot_be_used_stops_the_start_and_the_message_says_what_to_d
     assert!(!output.err.contains("s3cret"), "{}", output.err);
 }
 
+/// Commands of every kind that opens the database, and would read and write by the schema that it knows.
+const COMMANDS: [&[&str]; 7] = [
+    &["serve"],
+    &["migrate"],
+    &["user", "list"],
+    &["user", "disable", "ann"],
+    &["org", "create", "globex", "--name", "Globex", "--owner", "ann"],
+    &["org", "list"],
+    &["token", "create", "ann", "--name", "x"],
+];
+
 #[test]
-fn a_database_of_a_newer_program_is_left_alone() {
+fn a_database_of_a_newer_program_is_left_alone_by_every_command_in_the_same_words() {
+    for history in ["bailiwick_schema", "app_schema"] {
+        let site = Site::new();
+        let database = rusqlite::Connection::open(site.path("bailiwick.db")).unwrap();
+        let newer = format!(
+            "INSERT INTO {history} (version, name, applied_on, checksum)
+             VALUES (99, 'tomorrow', '2030-01-01T00:00:00Z', '1')"
+        );
+        assert_eq!(database.execute(&newer, []).unwrap(), 1);
+        drop(database);
+        let words = format!("the migration V99__tomorrow in {history}, which this program does not know");
+        for arguments in COMMANDS {
+            let output = site.run(arguments, None);
+            assert_eq!(output.code, Some(3), "{arguments:?}: {}", output.err);
+            assert!(output.err.contains(&words), "{arguments:?}: {}", output.err);
+        }
+    }
+}
+
+#[test]
+fn a_database_that_lacks_a_migration_of_the_application_is_not_written_to() {
     let site = Site::new();
     let database = rusqlite::Connection::open(site.path("bailiwick.db")).unwrap();
-    let newer = "INSERT INTO bailiwick_schema (version, name, applied_on, checksum)
-                 VALUES (99, 'tomorrow', '2030-01-01T00:00:00Z', '1')";
-    assert_eq!(database.execute(newer, []).unwrap(), 1);
+    assert_eq!(database.execute("DELETE FROM app_schema", []).unwrap(), 1);
     drop(database);
-    refused(&site, 3, &["newer"]);
-    for arguments in [&["migrate"][..], &["user", "list"]] {
-        let output = site.run(arguments, None);
-        assert_eq!(output.code, Some(3), "{arguments:?}: {}", output.err);
-    }
+    let output = site.run(&["user", "disable", "ann"], None);
+    assert_eq!(output.code, Some(3), "{}", output.err);
+    assert!(
+        output.err.contains("lacks V1__tasks") && output.err.contains("bailiwick migrate"),
+        "{}",
+        output.err
+    );
 }
 
 /// Runs `serve` as a user who may do nothing, also where the test runs as root.

@@ -55,7 +55,9 @@ pub(crate) fn pending(
     let mut report = MigrateReport::default();
     for history in History::all(app) {
         let applied = match &connection {
-            Some(connection) => applied(connection, &history).map_err(database_error)?,
+            Some(connection) => {
+                applied(connection, &history).map_err(|error| open_error(SqliteError::of(&path, error)))?
+            }
             None => Vec::new(),
         };
         report.applied.extend(history.pending(&applied)?.iter().map(ToString::to_string));
