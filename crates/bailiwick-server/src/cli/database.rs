@@ -5,6 +5,7 @@ use std::{
     num::NonZeroU32,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use bailiwick::{
@@ -89,7 +90,7 @@ fn lacks_database(path: &Path) -> bool {
 
 fn location(loaded: &Loaded) -> Result<(String, OpenOptions), Failure> {
     let database = &loaded.settings.database;
-    let mut options = OpenOptions::default();
+    let mut options = OpenOptions { on_lock: Some(tell_of_lock), ..OpenOptions::default() };
     if let Some(most) = database.max_connections.and_then(|most| NonZeroU32::new(most.get())) {
         let mut postgres = PostgresOptions::default();
         postgres.max_connections = most;
@@ -108,6 +109,13 @@ fn location(loaded: &Loaded) -> Result<(String, OpenOptions), Failure> {
         },
     };
     Ok((url, options))
+}
+
+fn tell_of_lock(longest: Duration) {
+    tell(&format!(
+        "another process holds the database; waiting for it to end or to be done, at most {} seconds",
+        longest.as_secs()
+    ));
 }
 
 fn names(report: &MigrateReport) -> Vec<String> {

@@ -28,22 +28,20 @@ pub(super) fn run(context: &Context) -> Outcome {
     if loaded.ensure_master_key(&OsEntropy)? {
         tell(&format!("made a master key for development: {}", loaded.development_key_file().display()));
     }
-    on_all_cores(async |stop| {
+    on_all_cores(async |mut stop| {
         // The address first: whoever finds it taken should not have migrated the database of another server.
         let listener = listen(loaded.settings.server.bind, "server.bind").await?;
-        let store = database::prepare(&loaded).await?;
+        let Some(store) = stop.unless_told(database::prepare(&loaded)).await? else {
+            tell("told to stop before the database was ready: nothing was served");
+            return Ok(());
+        };
         serve(&loaded.settings, store, listener, io::stdout(), stop).await
     })
 }
 
 /// Runs a server to its end, on as many threads as the machine has cores.
 pub(super) fn on_all_cores(work: impl AsyncFnOnce(StopSignal) -> Outcome) -> Outcome {
-    run_on(&mut tokio::runtime::Builder::new_multi_thread(), async {
-        let stop = StopSignal::register().map_err(|error| {
-            Failure::out_of_reach(format!("the system lets nobody be told of signals: {error}"), "")
-        })?;
-        work(stop).await
-    })
+    run_on(&mut tokio::runtime::Builder::new_multi_thread(), async { work(StopSignal::register()?).await })
 }
 
 /// How long the last lines of the log may take to be written.
@@ -55,7 +53,7 @@ pub(super) async fn serve(
     store: Arc<dyn Store>,
     listener: TcpListener,
     log_sink: impl io::Write + Send + 'static,
-    stop: StopSignal,
+    mut stop: StopSignal,
 ) -> Outcome {
     let refused = |error: ApplicationError| Failure::refused(with_causes(&error), "correct the setting");
     let log = application::log(settings, log_sink).map_err(refused)?;
@@ -64,7 +62,7 @@ pub(super) async fn serve(
     if let Ok(address) = listener.local_addr() {
         tell(&format!("listening on http://{address} until Ctrl-C or SIGTERM"));
     }
-    let served = application::serve(app, settings, listener, stop.wait()).await;
+    let served = application::serve(app, settings, listener, stop.told()).await;
     log.flush(FLUSH);
     served.map_err(|error| Failure::out_of_reach(format!("the listener failed: {error}"), "start again"))
 }
@@ -93,15 +91,31 @@ pub(super) struct StopSignal {
 }
 
 impl StopSignal {
-    fn register() -> io::Result<Self> {
+    pub(super) fn register() -> Result<Self, Failure> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                Failure::out_of_reach(format!("the system lets nobody be told of signals: {error}"), "")
+            })
+        };
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
-    async fn wait(mut self) {
+    async fn told(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Does `work`, unless it is told to stop first: then there is nothing to answer.
+    pub(super) async fn unless_told<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<Option<T>, Failure> {
+        tokio::select! {
+            done = work => done.map(Some),
+            () = self.told() => Ok(None),
         }
     }
 }

@@ -3,13 +3,15 @@
 use std::{
     collections::HashMap,
     fs,
+    io::{BufRead, BufReader, Read},
     os::unix::{fs::MetadataExt, process::CommandExt},
-    process::Command,
+    process::{Child, ChildStderr, Command, Stdio},
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
@@ -155,7 +157,7 @@ fn a_request_in_flight_is_answered_before_the_server_ends() {
     // Nobody else gets in, and who does nothing is let go.
     assert!(idle.is_closed());
     while std::net::TcpStream::connect(server.address).is_ok() {
-        thread::sleep(std::time::Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
     client.send(body.as_bytes()).unwrap();
     let answer = client.answer(false).unwrap();
@@ -328,6 +330,47 @@ fn a_database_that_another_holds_is_out_of_reach_and_then_in_reach_again() {
     holder.execute_batch("ROLLBACK").unwrap();
     assert_eq!(client.ask("POST", TASKS, &site.token, Some(&json!({"title": "x"}))).unwrap().status, 201);
     server.stop();
+}
+
+/// Starts a command that is to wait for the lock on the database, and waits until it says so.
+fn waiting(site: &Site, argument: &str) -> (Child, BufReader<ChildStderr>) {
+    let mut command = site.command(None);
+    let mut child = command.arg(argument).stdout(Stdio::null()).spawn().unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    told.read_line(&mut line).unwrap();
+    assert!(line.contains("another process holds the database") && line.contains("60 seconds"), "{line}");
+    (child, told)
+}
+
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn a_start_that_waits_for_another_process_says_so_and_ends_when_it_is_told_to() {
+    let site = Site::new();
+    let holder = rusqlite::Connection::open(site.path("bailiwick.db")).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for (argument, name, code, words) in [
+        ("serve", "-TERM", 0, "nothing was served"),
+        ("serve", "-INT", 0, "nothing was served"),
+        ("migrate", "-TERM", 3, "run `bailiwick migrate` again"),
+        ("migrate", "-INT", 3, "run `bailiwick migrate` again"),
+    ] {
+        let (mut child, mut told) = waiting(&site, argument);
+        let begun = Instant::now();
+        signal(&child, name);
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{argument} {name}");
+        assert!(begun.elapsed() < Duration::from_secs(10), "it ends long before the lock would");
+        let mut rest = String::new();
+        told.read_to_string(&mut rest).unwrap();
+        assert!(rest.contains(words) && !rest.contains("another process holds"), "{argument} {name}: {rest}");
+    }
+    // Whoever waits long enough goes on.
+    let (mut child, _told) = waiting(&site, "migrate");
+    holder.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 /// All titles of `acme`, by a walk through its pages, each with how often it is there.

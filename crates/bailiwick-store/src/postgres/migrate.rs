@@ -1,11 +1,13 @@
 //! Runs on PostgreSQL what [`migrations`](crate::migrations) decides.
+use std::pin::pin;
+
 use bailiwick_core::model::TableDef;
 use refinery::Runner;
 use tokio_postgres::{Client, error::SqlState};
 
 use super::{ConnectError, PostgresOptions, connect::Target};
 use crate::{
-    OpenError,
+    LOCK_WAIT, OpenError, OpenOptions, SILENT_WAIT,
     migrations::{Applied, History, MigrateError, MigrateReport, RowCount, check_table, quoted},
     sql::Dialect,
 };
@@ -14,21 +16,29 @@ use crate::{
 const LOCK: i64 = i64::from_be_bytes(*b"bailiwic");
 
 /// Not the time limits of requests: a migration takes as long as it takes. But whoever waits for a lock keeps all
-/// others waiting behind, so that wait ends.
+/// others waiting behind, so that wait ends, after [`LOCK_WAIT`].
 const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '60s'; \
                      SET LOCAL idle_in_transaction_session_timeout = 0";
 
 /// See [`migrate`](crate::migrate).
 pub(crate) async fn migrate(
     url: &str,
-    options: &PostgresOptions,
+    options: &OpenOptions,
     app: &Runner,
     tables: &[&'static TableDef],
 ) -> Result<MigrateReport, MigrateError> {
     // If this fails or is dropped, the connection closes, and the server undoes the transaction.
-    let client = connect(url, options).await?;
+    let client = connect(url, &options.postgres).await?;
     client.batch_execute(BEGIN).await.map_err(failed)?;
-    client.query_one("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(failed)?;
+    let mut lock = pin!(client.query_one("SELECT pg_advisory_xact_lock($1)", &[&LOCK]));
+    let locked = match tokio::time::timeout(SILENT_WAIT, &mut lock).await {
+        Ok(locked) => locked,
+        Err(_) => {
+            options.on_lock.inspect(|tell| tell(LOCK_WAIT));
+            lock.await
+        }
+    };
+    locked.map_err(failed)?;
     let transaction = transaction(&client).await?;
     let mut report = MigrateReport::default();
     for history in History::all(app) {

@@ -11,18 +11,15 @@ use super::{
     error::SqliteError,
 };
 use crate::{
-    OpenError,
+    LOCK_WAIT, OpenError, OpenOptions, SILENT_WAIT,
     migrations::{Applied, History, MigrateError, MigrateReport, RowCount, check_table},
     sql::Dialect,
 };
 
-/// How long to wait for another process that migrates: a large table takes its time.
-const MAX_WAIT: Duration = Duration::from_secs(60);
-
-/// See [`migrate`](crate::migrate). Makes the file if there is none.
+/// See [`migrate`](crate::migrate). Makes the file if there is none. Blocks until it is done.
 pub(crate) fn migrate(
     path: &Path,
-    options: &SqliteOptions,
+    options: &OpenOptions,
     app: &Runner,
     tables: &[&'static TableDef],
 ) -> Result<MigrateReport, MigrateError> {
@@ -30,13 +27,25 @@ pub(crate) fn migrate(
     if !is_there(&path).map_err(open_error)? {
         create(&path).map_err(open_error)?;
     }
-    let connection =
-        connect(&path, Purpose::Write, options.busy_timeout.max(MAX_WAIT)).map_err(open_error)?;
+    let longest = options.sqlite.busy_timeout.max(LOCK_WAIT);
     // The lock comes first: what was applied is read under it.
-    connection.execute_batch("BEGIN IMMEDIATE").map_err(database_error)?;
+    let connection = match locked(&path, SILENT_WAIT) {
+        Err(MigrateError::Locked(_) | MigrateError::Open(OpenError::Sqlite(SqliteError::Locked { .. }))) => {
+            options.on_lock.inspect(|tell| tell(longest));
+            locked(&path, longest)?
+        }
+        done => done?,
+    };
     let report = migrate_in_transaction(&connection, app, tables)?;
     connection.execute_batch("COMMIT").map_err(database_error)?;
     Ok(report)
+}
+
+/// A connection that holds the lock of whoever writes, for which it has waited this long at most.
+fn locked(path: &Path, wait: Duration) -> Result<Connection, MigrateError> {
+    let connection = connect(path, Purpose::Write, wait).map_err(open_error)?;
+    connection.execute_batch("BEGIN IMMEDIATE").map_err(database_error)?;
+    Ok(connection)
 }
 
 /// See [`pending`](crate::pending).

@@ -1,4 +1,9 @@
 //! Migrations on PostgreSQL: whole or not at all, once, and counted from then on.
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
 use bailiwick_core::model::{Model, TableDef};
 use bailiwick_store::{ConnectError, MigrateError, OpenError, OpenOptions, migrate, open, pending};
 use bailiwick_testkit::databases::fresh_postgres;
@@ -38,6 +43,29 @@ async fn processes_that_migrate_at_once_wait_for_each_other() {
         migrated += usize::from(!done.unwrap());
     }
     assert_eq!(migrated, 1);
+}
+
+#[tokio::test]
+async fn whoever_waits_long_for_another_process_tells_so_once_and_then_goes_on() {
+    static TOLD: AtomicUsize = AtomicUsize::new(0);
+    let Some(database) = fresh_postgres().await else { return };
+    let url = database.url();
+    let holder = outside(&url).await;
+    holder.query_one("SELECT pg_advisory_lock(x'6261696c69776963'::bigint)", &[]).await.unwrap();
+    let mut options = OpenOptions::default();
+    options.on_lock = Some(|_| {
+        TOLD.fetch_add(1, Ordering::SeqCst);
+    });
+    let app = migrations(&[("V1__things", SCHEMA)]);
+    let release = async {
+        while TOLD.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(holder);
+    };
+    let (report, ()) = tokio::join!(migrate(&url, &options, &app, TABLES), release);
+    assert!(!report.unwrap().is_empty());
+    assert_eq!(TOLD.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
