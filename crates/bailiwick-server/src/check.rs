@@ -166,6 +166,13 @@ fn settings_not_available(subject: &Subject<'_>, found: &mut Found) {
             "remove it, and use a version that has it in force",
         );
     }
+    if subject.settings.database.url.asks_for_tls() {
+        found.error(
+            "database.url",
+            "sslmode asks for an encrypted connection, which this version does not make",
+            "take sslmode out, and reach the server over a Unix socket, a private network or a tunnel",
+        );
+    }
 }
 
 fn missing_key(subject: &Subject<'_>, found: &mut Found) {
@@ -310,17 +317,14 @@ fn public_url_without_https(subject: &Subject<'_>, found: &mut Found) {
 }
 
 fn plain_http_outside(subject: &Subject<'_>, found: &mut Found) {
-    let server = &subject.settings.server;
-    let has_https = server.tls_cert_file.is_some() || !server.trusted_proxies.is_empty();
-    if !server.bind.ip().is_loopback() && !has_https {
+    let bind = subject.settings.server.bind;
+    // Neither a certificate nor the proxies in the settings are in force yet: they do not make it better.
+    if !bind.ip().is_loopback() {
         found.error_in_production(
             "server.bind",
-            format!(
-                "{} is reached from other machines, without encryption and without a proxy that adds it",
-                server.bind
-            ),
-            "bind to 127.0.0.1, behind a proxy with https on this machine; a proxy elsewhere is declared in \
-             server.trusted_proxies",
+            format!("{bind} is reached from other machines, without encryption"),
+            "bind to 127.0.0.1, behind a proxy with https on this machine; where only such a proxy can reach the \
+             address, as in a container, accept this finding in check.allow",
         );
     }
 }
@@ -417,14 +421,8 @@ fn exposed_database(subject: &Subject<'_>, found: &mut Found) {
 }
 
 fn database_without_tls(subject: &Subject<'_>, found: &mut Found) {
-    let DatabaseUrl::Postgres(url) = &subject.settings.database.url else { return };
-    let encrypts = ["sslmode=require", "sslmode=verify-ca", "sslmode=verify-full"]
-        .iter()
-        .any(|mode| url.expose().contains(mode));
     let is_away = |host: &&str| !config::is_loopback_host(host);
-    if let Some(host) = subject.settings.database.url.hosts().into_iter().find(is_away)
-        && !encrypts
-    {
+    if let Some(host) = subject.settings.database.url.hosts().into_iter().find(is_away) {
         found.warning(
             "database.url",
             format!("the connection to {host} is not encrypted"),
@@ -578,10 +576,12 @@ mod tests {
                 "server.public_url = 'http://localhost:8000'",
             ),
             ("server.bind = '0.0.0.0:8000'", "error BIND-001 server.bind", "server.bind = '[::1]:8000'"),
+            ("server.bind = '10.0.0.1:80'", "error BIND-001 server.bind", "server.bind = '127.0.0.2:80'"),
+            // What is not in force yet mends nothing.
             (
-                "server.bind = '10.0.0.1:80'",
-                "error BIND-001 server.bind",
                 "server.bind = '10.0.0.1:80'\nserver.trusted_proxies = ['10.0.0.2']",
+                "error BIND-001 server.bind",
+                "server.trusted_proxies = ['10.0.0.2']",
             ),
             ("throttle.enabled = false", "error RATE-001 throttle.enabled", "throttle.enabled = true"),
             (
@@ -616,9 +616,14 @@ mod tests {
                 "database.url = 'postgres://u:p@localhost/a'",
             ),
             (
-                "database.url = 'postgres://db/a'",
+                "database.url = 'postgres://db/a?sslmode=prefer'",
                 "warning DB-002 database.url",
-                "database.url = 'postgres://db/a?sslmode=verify-full'",
+                "database.url = 'postgres:///a?host=/run/postgresql'",
+            ),
+            (
+                "database.url = 'postgres://localhost/a?sslmode=require'",
+                "error SET-002 database.url",
+                "database.url = 'postgres://localhost/a?sslmode=disable'",
             ),
             ("passwords.min_length = 14", "error PWD-001 passwords.min_length", "passwords.min_length = 15"),
             ("passwords.argon2_memory_kib = 19455", "error ARGON-001 passwords.argon2_memory_kib", ""),
@@ -650,6 +655,18 @@ mod tests {
             assert_eq!(find(unsafe_settings), [finding], "{unsafe_settings}");
             assert_eq!(find(safe_settings), [""; 0], "{safe_settings}");
         }
+    }
+
+    #[test]
+    fn asking_for_encryption_that_is_not_there_does_not_count_as_encryption() {
+        let found = find("database.url = 'postgres://db/a?sslmode=verify-full'");
+        assert_eq!(found, ["error SET-002 database.url", "warning DB-002 database.url"]);
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_served_does_not_count_as_one() {
+        let found = find("server.bind = '10.0.0.1:80'\nserver.tls_cert_file = 'cert.pem'");
+        assert_eq!(found, ["error SET-002 server.tls_cert_file", "error BIND-001 server.bind"]);
     }
 
     #[cfg(unix)]

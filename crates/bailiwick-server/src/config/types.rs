@@ -528,6 +528,27 @@ pub enum DatabaseUrl {
 }
 
 impl DatabaseUrl {
+    /// The file of SQLite, and those that it keeps beside it; none for PostgreSQL.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let Self::Sqlite(path) = self else { return Vec::new() };
+        let file = |suffix: &str| {
+            let mut name = path.clone().into_os_string();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        ["", "-wal", "-shm"].map(file).into()
+    }
+
+    /// Whether a PostgreSQL URL asks for TLS, so that the store refuses it.
+    #[must_use]
+    pub fn asks_for_tls(&self) -> bool {
+        let Self::Postgres(url) = self else { return false };
+        ["require", "verify-ca", "verify-full", "allow"]
+            .iter()
+            .any(|mode| url.expose().contains(&format!("sslmode={mode}")))
+    }
+
     /// The host names in a PostgreSQL URL; none for SQLite.
     #[must_use]
     pub fn hosts(&self) -> Vec<&str> {
