@@ -112,6 +112,7 @@ const RULES: &[Rule] = &[
     Rule { code: "TIME-001", find: long_timeouts },
     Rule { code: "DB-001", find: exposed_database },
     Rule { code: "DB-002", find: database_without_tls },
+    Rule { code: "DB-003", find: exposed_database_directory },
     Rule { code: "PWD-001", find: short_passwords },
     Rule { code: "ARGON-001", find: weak_hash },
     Rule { code: "ARGON-002", find: dear_hash },
@@ -409,13 +410,27 @@ fn long_timeouts(subject: &Subject<'_>, found: &mut Found) {
 }
 
 fn exposed_database(subject: &Subject<'_>, found: &mut Found) {
-    if let DatabaseUrl::Sqlite(path) = &subject.settings.database.url
-        && others_may_read(path)
-    {
+    for file in subject.settings.database.url.files().iter().filter(|file| others_may_read(file)) {
         found.error_in_production(
             "database.url",
-            format!("every user of this machine can read {}", path.display()),
-            format!("chmod o= {}", path.display()),
+            format!("every user of this machine can read or change {}", file.display()),
+            format!("chmod o= {}", file.display()),
+        );
+    }
+}
+
+fn exposed_database_directory(subject: &Subject<'_>, found: &mut Found) {
+    let DatabaseUrl::Sqlite(path) = &subject.settings.database.url else { return };
+    let directory = config::directory_of(path);
+    // The sticky bit keeps others from replacing the file, not from making the log that SQLite would read.
+    if others_have(directory, 0o002) {
+        found.error_in_production(
+            "database.url",
+            format!(
+                "every user of this machine can write to {}, and put files there that SQLite takes for its own",
+                directory.display()
+            ),
+            format!("chmod o-w {}, or keep the database in a directory of its own", directory.display()),
         );
     }
 }
@@ -485,14 +500,19 @@ fn talkative_log(subject: &Subject<'_>, found: &mut Found) {
 
 /// Whether a user of this machine who is neither the owner nor in the group can read or write the file.
 fn others_may_read(path: &Path) -> bool {
+    others_have(path, 0o006)
+}
+
+/// Whether the mode of what is at `path` has one of these bits.
+fn others_have(path: &Path, bits: u32) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o006 != 0)
+        fs::metadata(path).is_ok_and(|found| found.permissions().mode() & bits != 0)
     }
     #[cfg(not(unix))]
     {
-        let _ = (path, fs::metadata::<&Path>);
+        let _ = (path, bits, fs::metadata::<&Path>);
         false
     }
 }
@@ -701,6 +721,18 @@ mod tests {
         assert_eq!(codes([0o600, 0o644, 0o600]), ["error DB-001"]);
         assert_eq!(codes([0o600, 0o602, 0o600]), ["error DB-001"]);
         assert_eq!(codes([0o600, 0o600, 0o644]), ["error KEY-004"]);
+        // What SQLite keeps beside it holds the same rows.
+        let log = file("data.db-wal", "");
+        for (mode, found) in [(0o644, &["error DB-001"][..]), (0o600, &[])] {
+            fs::set_permissions(&log, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(codes([0o600, 0o600, 0o600]), found);
+        }
+        for (mode, found) in
+            [(0o777, &["error DB-003"][..]), (0o1777, &["error DB-003"]), (0o775, &[]), (0o700, &[])]
+        {
+            fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(codes([0o600, 0o600, 0o600]), found, "{mode:o}");
+        }
     }
 
     #[test]

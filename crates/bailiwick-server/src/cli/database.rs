@@ -1,12 +1,5 @@
 //! The database that the settings name.
-use std::{
-    fs,
-    io::ErrorKind,
-    num::NonZeroU32,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, io::ErrorKind, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use bailiwick::{
     database::{MigrateError, MigrateReport, OpenError, OpenOptions, PostgresOptions},
@@ -19,7 +12,7 @@ use super::{
     output::tell,
 };
 use crate::{
-    config::{DatabaseUrl, Environment, Loaded},
+    config::{DatabaseUrl, Environment, Loaded, directory_of},
     resources,
 };
 
@@ -81,10 +74,9 @@ pub(super) async fn prepare(loaded: &Loaded) -> Result<Arc<dyn Store>, Failure> 
 ///
 /// If even the directory is missing, opening the database says so.
 fn lacks_database(path: &Path) -> bool {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match fs::metadata(path) {
         Ok(file) => file.is_file() && file.len() == 0,
-        Err(error) => error.kind() == ErrorKind::NotFound && directory.is_dir(),
+        Err(error) => error.kind() == ErrorKind::NotFound && directory_of(path).is_dir(),
     }
 }
 
@@ -136,13 +128,6 @@ fn cannot_migrate(error: MigrateError) -> Failure {
         MigrateError::Open(error) => cannot_open(error),
         error => Failure::out_of_reach(with_causes(&error), ""),
     }
-}
-
-/// The path of a file that SQLite keeps beside its database.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// The tables of the resources.

@@ -21,7 +21,7 @@ use super::{
     output::{print, tell},
     password,
 };
-use crate::config::{DEFAULT_FILE, DatabaseUrl, Inputs, Loaded, MasterKey, create_private};
+use crate::config::{DEFAULT_FILE, Inputs, Loaded, MasterKey, create_private};
 
 /// Make settings with a fresh master key, a database, and the first owner with their organisation
 #[derive(ClapArgs, Debug)]
@@ -91,11 +91,9 @@ pub(super) fn run(args: Args) -> Outcome {
     // The environment counts too: it can name another database, for one.
     let loaded = Loaded::load(&Inputs::of_process(Some(settings_file.clone())))?;
     let password = password::fit(password, &args.owner, &loaded.settings)?;
-    if let DatabaseUrl::Sqlite(path) = &loaded.settings.database.url {
-        refuse_existing(path)?;
-        made.add(path.clone());
-        made.add(database::beside(path, "-wal"));
-        made.add(database::beside(path, "-shm"));
+    for file in loaded.settings.database.url.files() {
+        refuse_existing(&file)?;
+        made.add(file);
     }
 
     let username = args.owner.clone();
