@@ -148,12 +148,17 @@ impl Home {
     fn write_settings(&self, address: SocketAddr) -> Result<Loaded, Failure> {
         let path = self.path.join(DEFAULT_FILE);
         let host = match address {
-            SocketAddr::V4(address) => address.ip().to_string(),
-            SocketAddr::V6(address) => format!("[{}]", address.ip()),
+            SocketAddr::V4(address) => format!("\"{}\"", address.ip()),
+            SocketAddr::V6(address) => format!("\"[{}]\"", address.ip()),
         };
+        let mut hosts = vec!["\"localhost\"", "\"127.0.0.1\"", "\"[::1]\""];
+        if !hosts.contains(&host.as_str()) {
+            hosts.push(&host);
+        }
+        let hosts = hosts.join(", ");
         let text = format!(
             "[server]\nenvironment = \"development\"\nbind = \"{address}\"\n\
-             allowed_hosts = [\"localhost\", \"127.0.0.1\", \"[::1]\", \"{host}\"]\n\
+             allowed_hosts = [{hosts}]\n\
              [database]\nurl = \"sqlite://bailiwick.db\"\n[log]\nformat = \"pretty\"\n"
         );
         create_private(&path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| {
