@@ -644,6 +644,14 @@ fn every_curl_line_of_the_demo_does_what_it_says() {
             assert!(answer.contains(word), "{line}\n{word} is not in:\n{answer}");
         }
     }
+    let mode = |path: &Path| {
+        std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions()) & 0o777
+    };
+    assert_eq!(mode(&place.path("data")), 0o700, "its passwords were printed");
+    for entry in fs::read_dir(place.path("data")).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
     place.run(&["demo", "--bind", &bind]).expect(3).says("choose another port with --bind");
     place.run(&["demo", "--bind", "127.0.0.1:0", "--data", "data"]).expect(2).says("a demo runs in");
     assert_eq!(running.stop("-INT"), 0);
