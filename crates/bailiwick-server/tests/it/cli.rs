@@ -537,6 +537,8 @@ fn an_init_that_fails_leaves_nothing_behind() {
     place.run_with(&arguments, &wrong, Some(PASSWORD)).expect(2).says("limits.body");
     let out_of_reach = [("BAILIWICK_DATABASE__URL", "sqlite://no/such/directory/app.db")];
     place.run_with(&arguments, &out_of_reach, Some(PASSWORD)).expect(3);
+    let elsewhere = [&arguments[..], &["--dir", "new/site"]].concat();
+    place.run_with(&elsewhere, &[], Some("too-short")).expect(2).says("at least 15 characters");
     let left: Vec<_> = fs::read_dir(place.0.path()).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
 
