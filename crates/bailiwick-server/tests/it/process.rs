@@ -261,6 +261,31 @@ fn a_database_that_lacks_a_migration_of_the_application_is_not_written_to() {
     );
 }
 
+#[test]
+fn a_file_of_another_application_is_named_and_left_as_it_is() {
+    let site = Site::bare();
+    let path = site.path("bailiwick.db");
+    let database = rusqlite::Connection::open(&path).unwrap();
+    database.execute_batch("CREATE TABLE users (name text); INSERT INTO users VALUES ('precious')").unwrap();
+    drop(database);
+    set_mode(&path, 0o600);
+    let before = fs::read(&path).unwrap();
+    for arguments in COMMANDS {
+        let output = site.run(arguments, None);
+        assert_eq!(output.code, Some(3), "{arguments:?}: {}", output.err);
+        for words in [
+            "bailiwick.db is no database of Bailiwick",
+            "the table users",
+            "`database.url`",
+            "nothing was changed",
+        ] {
+            assert!(output.err.contains(words), "{arguments:?}: {words:?} is not in: {}", output.err);
+        }
+        assert!(!output.err.contains("CREATE TABLE"), "{arguments:?}: {}", output.err);
+        assert_eq!(fs::read(&path).unwrap(), before, "{arguments:?}");
+    }
+}
+
 /// Runs `serve` as a user who may do nothing, also where the test runs as root.
 fn as_nobody(site: &Site) -> Output {
     let mut command = site.command(None);

@@ -768,6 +768,8 @@ fn a_migration_that_fails_leaves_nothing() {
             matches!(&error, MigrateError::Failed { migration, .. } if migration == "V1__broken"),
             "{error:?}"
         );
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(!source.contains("CREATE TABLE"), "what failed is told, not the whole text: {source}");
         if !broken.contains("COMMIT") {
             let tables: i64 = Connection::open(&path)
                 .unwrap()

@@ -125,6 +125,22 @@ async fn rows_that_are_there_are_counted_when_counting_begins() {
 }
 
 #[tokio::test]
+async fn a_database_of_another_application_is_named_and_left_alone() {
+    let Some(database) = fresh_postgres().await else { return };
+    let (url, options) = (database.url(), OpenOptions::default());
+    let client = outside(&url).await;
+    client.batch_execute("CREATE TABLE users (name text)").await.unwrap();
+    let app = migrations(&[("V1__things", SCHEMA)]);
+    for done in [migrate(&url, &options, &app, TABLES).await, pending(&url, &options, &app, TABLES).await] {
+        let error = done.unwrap_err();
+        assert!(matches!(&error, MigrateError::Foreign { table, .. } if table == "users"), "{error:?}");
+        assert!(error.to_string().contains(database.name()), "{error}");
+    }
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(client.query_one(tables, &[]).await.unwrap().get::<_, i64>(0), 1);
+}
+
+#[tokio::test]
 async fn a_database_that_does_not_fit_is_named() {
     let Some(database) = fresh_postgres().await else { return };
     let (url, options) = (database.url(), OpenOptions::default());
