@@ -4,6 +4,12 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use bailiwick::{check::Severity, clock::OsEntropy, store::Store, trace::Log};
 use clap::Args as ClapArgs;
 use tokio::net::TcpListener;
+use tracing::{Event, Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{
+    Layer,
+    layer::{self, SubscriberExt},
+    util::SubscriberInitExt,
+};
 
 use super::{
     Context, Outcome, database,
@@ -14,7 +20,7 @@ use super::{
 use crate::{
     application::{self, ApplicationError},
     check::{Strictness, check},
-    config::{Loaded, LogFormat, Settings},
+    config::{Loaded, Settings},
 };
 
 /// Serve until SIGTERM or Ctrl-C; refuses to start on unsafe settings
@@ -69,16 +75,17 @@ pub(super) async fn serve(
 
 /// Lets what the parts of the server have to say (`tracing` events) go the way of the access log.
 fn write_events_to(log: &Log, settings: &Settings) {
-    let log = log.clone();
-    let events = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::from(settings.log.level))
-        .with_writer(move || log.writer())
-        .with_ansi(false);
+    let level = LevelFilter::from_level(settings.log.level.into());
     // A process that has a subscriber already is a test, which keeps its own.
-    let _ = match settings.log.format {
-        LogFormat::Json => events.json().flatten_event(true).try_init(),
-        LogFormat::Pretty => events.try_init(),
-    };
+    let _ = tracing_subscriber::registry().with(level).with(Events(log.clone())).try_init();
+}
+
+struct Events(Log);
+
+impl<S: Subscriber> Layer<S> for Events {
+    fn on_event(&self, event: &Event<'_>, _: layer::Context<'_, S>) {
+        self.0.diagnostic(event);
+    }
 }
 
 /// Being told to stop, by SIGTERM or by Ctrl-C.

@@ -354,7 +354,15 @@ fn a_database_that_another_holds_is_out_of_reach_and_then_in_reach_again() {
     assert_eq!(client.ask("GET", TASKS, &site.token, None).unwrap().status, 200);
     holder.execute_batch("ROLLBACK").unwrap();
     assert_eq!(client.ask("POST", TASKS, &site.token, Some(&json!({"title": "x"}))).unwrap().status, 201);
-    server.stop();
+    // Contract §6: what the writer had to say has the shape of the lines of requests.
+    let output = server.stop();
+    let lines: Vec<Value> = output.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (text, line) in output.out.lines().zip(&lines) {
+        assert!(text.starts_with("{\"timestamp\":\"") && line["event"].is_string(), "{text}");
+        assert!(["error", "warn", "info"].iter().any(|level| line["level"] == *level), "{text}");
+    }
+    let said = lines.iter().find(|line| line["event"] == "diagnostic").expect("the writer says why");
+    assert_eq!((&said["level"], &said["message"]), (&json!("error"), &json!("no transaction can begin")));
 }
 
 /// Starts a command that is to wait for the lock on the database, and waits until it says so.
