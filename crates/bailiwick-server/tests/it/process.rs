@@ -11,7 +11,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -392,10 +392,9 @@ fn a_start_that_waits_for_another_process_says_so_and_ends_when_it_is_told_to() 
         ("migrate", "-INT", 3, "run `bailiwick migrate` again"),
     ] {
         let (mut child, mut told) = waiting(&site, argument);
-        let begun = Instant::now();
         signal(&child, name);
         assert_eq!(child.wait().unwrap().code(), Some(code), "{argument} {name}");
-        assert!(begun.elapsed() < Duration::from_secs(10), "it ends long before the lock would");
+        // Whoever is told of the lock's end, or gives up on it, says something else.
         let mut rest = String::new();
         told.read_to_string(&mut rest).unwrap();
         assert!(rest.contains(words) && !rest.contains("another process holds"), "{argument} {name}: {rest}");
