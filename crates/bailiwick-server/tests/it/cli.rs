@@ -489,7 +489,7 @@ fn a_user_has_no_more_live_tokens_than_the_settings_allow() {
     place.run(&["token", "revoke", first["id"].as_str().unwrap()]).expect(0);
     place.run_with(&create, &two, None).expect(0);
     place.run(&["user", "disable", "ann"]).expect(0);
-    place.run(&create).expect(1).says("disabled");
+    place.run(&create).expect(1).says("disabled").says("bailiwick user enable ann");
 }
 
 #[test]

@@ -52,10 +52,10 @@ async fn whoever_waits_long_for_another_process_tells_so_once_and_then_goes_on()
     let url = database.url();
     let holder = outside(&url).await;
     holder.query_one("SELECT pg_advisory_lock(x'6261696c69776963'::bigint)", &[]).await.unwrap();
-    let mut options = OpenOptions::default();
-    options.on_lock = Some(|_| {
+    let told = |_| {
         TOLD.fetch_add(1, Ordering::SeqCst);
-    });
+    };
+    let options = OpenOptions { on_lock: Some(told), ..OpenOptions::default() };
     let app = migrations(&[("V1__things", SCHEMA)]);
     let release = async {
         while TOLD.load(Ordering::SeqCst) == 0 {
