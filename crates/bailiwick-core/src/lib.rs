@@ -11,7 +11,7 @@
 //! written (I2). Modules import downwards only:
 //!
 //! ```text
-//! db → store → query → access → model → request → identity → error, units, secret, clock, id
+//! db → store → query → access → model → request → identity → error, units, secret, clock, text, id
 //! ```
 pub mod access;
 pub mod clock;
@@ -24,4 +24,5 @@ pub mod query;
 pub mod request;
 pub mod secret;
 pub mod store;
+pub mod text;
 pub mod units;

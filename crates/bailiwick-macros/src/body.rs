@@ -29,8 +29,8 @@ impl Kind {
 
     const fn field_keys(self) -> &'static [&'static str] {
         match self {
-            Self::Input => &["chars", "default"],
-            Self::Patch => &["chars"],
+            Self::Input => &["chars", "lines", "default"],
+            Self::Patch => &["chars", "lines"],
         }
     }
 }
@@ -41,6 +41,8 @@ struct Member<'a> {
     /// The type of the value: for a patch, what is inside of `Change`.
     ty: &'a Type,
     chars: Option<TokenStream>,
+    /// Whether the text may have more than one line.
+    lines: bool,
     default: Option<TokenStream>,
 }
 
@@ -125,10 +127,15 @@ fn member<'a>(field: &'a Field, kind: Kind, errors: &mut Errors) -> Option<Membe
         errors.on(&field.ty, message);
     }
     let mut chars = None;
+    let mut lines = None;
     let mut default = None;
     for item in items(&field.attrs, kind.attribute(), errors) {
         match item.key.to_string().as_str() {
             "chars" => chars = range(&item, errors),
+            "lines" => {
+                item.must_be_bare(errors);
+                lines = Some(item.key);
+            }
             "default" if kind == Kind::Patch => {
                 errors.at(item.key.span(), "a patch has no defaults: absent members stay as they are");
             }
@@ -136,7 +143,10 @@ fn member<'a>(field: &'a Field, kind: Kind, errors: &mut Errors) -> Option<Membe
             _ => unknown(&item.key, kind.field_keys(), errors),
         }
     }
-    Some(Member { ident, name: name_of(ident), ty: ty?, chars, default })
+    if let (Some(lines), None) = (&lines, &chars) {
+        errors.at(lines.span(), "say how many characters they may have: write `chars(..=10_000), lines`");
+    }
+    Some(Member { ident, name: name_of(ident), ty: ty?, chars, lines: lines.is_some(), default })
 }
 
 /// `T` of `Change<T>`.
@@ -273,11 +283,15 @@ fn read(member: &Member<'_>, kind: Kind, object: &Ident) -> TokenStream {
         (Kind::Input, Some(default)) => quote_spanned!(span=> #object.or_default::<#ty>(#name, || #default)),
         (Kind::Input, None) => quote_spanned!(span=> #object.required::<#ty>(#name)),
     };
+    let lines = if member.lines { quote!(Many) } else { quote!(One) };
+    let lines = quote!(::bailiwick::text::Lines::#lines);
     let check = member.chars.as_ref().map(|range| match kind {
-        Kind::Input => quote_spanned!(span=> #object.chars::<#ty>(#name, #variable.as_ref(), &(#range));),
+        Kind::Input => {
+            quote_spanned!(span=> #object.chars::<#ty>(#name, #variable.as_ref(), &(#range), #lines);)
+        }
         Kind::Patch => quote_spanned!(span=>
             if let ::core::option::Option::Some(::bailiwick::model::Change::Set(value)) = &#variable {
-                #object.chars::<#ty>(#name, ::core::option::Option::Some(value), &(#range));
+                #object.chars::<#ty>(#name, ::core::option::Option::Some(value), &(#range), #lines);
             }
         ),
     });

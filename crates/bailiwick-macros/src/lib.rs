@@ -127,7 +127,7 @@ pub fn derive_model(input: TokenStream) -> TokenStream {
 /// pub struct NewNote {
 ///     #[input(chars(1..=200))]
 ///     title: String,
-///     #[input(chars(..=10_000), default)]
+///     #[input(chars(..=10_000), lines, default)]
 ///     body: String,
 ///     #[input(default = 3)]
 ///     stars: i64,
@@ -151,7 +151,8 @@ pub fn derive_model(input: TokenStream) -> TokenStream {
 /// # On a field
 /// | `#[input(…)]` | means |
 /// |---|---|
-/// | `chars(1..=200)` | text has that many characters (Unicode code points), else `too-short` or `too-long` |
+/// | `chars(1..=200)` | text has that many characters (Unicode code points), else `too-short` or `too-long`, and is one line: no control character, and none that turns text around, else `invalid-character` |
+/// | `lines` | with `chars`: the text may have ends of lines and tabs |
 /// | `default` | the member may be absent, and is then `Default::default()` |
 /// | `default = …` | the same, with the value of this expression |
 ///
@@ -208,7 +209,8 @@ pub fn derive_input(input: TokenStream) -> TokenStream {
 /// # On a field
 /// | `#[patch(…)]` | means |
 /// |---|---|
-/// | `chars(1..=200)` | a new text has that many characters (Unicode code points), else `too-short` or `too-long` |
+/// | `chars(1..=200)` | a new text has that many characters (Unicode code points), else `too-short` or `too-long`, and is one line: no control character, and none that turns text around, else `invalid-character` |
+/// | `lines` | with `chars`: the new text may have ends of lines and tabs |
 ///
 /// # Security
 /// A field for a column that the server owns does not compile (I3).

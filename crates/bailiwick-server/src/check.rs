@@ -112,6 +112,7 @@ const RULES: &[Rule] = &[
     Rule { code: "TIME-001", find: long_timeouts },
     Rule { code: "DB-001", find: exposed_database },
     Rule { code: "DB-002", find: database_without_tls },
+    Rule { code: "DB-003", find: exposed_database_directory },
     Rule { code: "PWD-001", find: short_passwords },
     Rule { code: "ARGON-001", find: weak_hash },
     Rule { code: "ARGON-002", find: dear_hash },
@@ -164,6 +165,13 @@ fn settings_not_available(subject: &Subject<'_>, found: &mut Found) {
             path.to_owned(),
             "this version does not do what the setting asks for, and you would rely on it",
             "remove it, and use a version that has it in force",
+        );
+    }
+    if subject.settings.database.url.asks_for_tls() {
+        found.error(
+            "database.url",
+            "sslmode asks for an encrypted connection, which this version does not make",
+            "take sslmode out, and reach the server over a Unix socket, a private network or a tunnel",
         );
     }
 }
@@ -310,17 +318,14 @@ fn public_url_without_https(subject: &Subject<'_>, found: &mut Found) {
 }
 
 fn plain_http_outside(subject: &Subject<'_>, found: &mut Found) {
-    let server = &subject.settings.server;
-    let has_https = server.tls_cert_file.is_some() || !server.trusted_proxies.is_empty();
-    if !server.bind.ip().is_loopback() && !has_https {
+    let bind = subject.settings.server.bind;
+    // Neither a certificate nor the proxies in the settings are in force yet: they do not make it better.
+    if !bind.ip().is_loopback() {
         found.error_in_production(
             "server.bind",
-            format!(
-                "{} is reached from other machines, without encryption and without a proxy that adds it",
-                server.bind
-            ),
-            "bind to 127.0.0.1, behind a proxy with https on this machine; a proxy elsewhere is declared in \
-             server.trusted_proxies",
+            format!("{bind} is reached from other machines, without encryption"),
+            "bind to 127.0.0.1, behind a proxy with https on this machine; where only such a proxy can reach the \
+             address, as in a container, accept this finding in check.allow",
         );
     }
 }
@@ -405,26 +410,34 @@ fn long_timeouts(subject: &Subject<'_>, found: &mut Found) {
 }
 
 fn exposed_database(subject: &Subject<'_>, found: &mut Found) {
-    if let DatabaseUrl::Sqlite(path) = &subject.settings.database.url
-        && others_may_read(path)
-    {
+    for file in subject.settings.database.url.files().iter().filter(|file| others_may_read(file)) {
         found.error_in_production(
             "database.url",
-            format!("every user of this machine can read {}", path.display()),
-            format!("chmod o= {}", path.display()),
+            format!("every user of this machine can read or change {}", file.display()),
+            format!("chmod o= {}", file.display()),
+        );
+    }
+}
+
+fn exposed_database_directory(subject: &Subject<'_>, found: &mut Found) {
+    let DatabaseUrl::Sqlite(path) = &subject.settings.database.url else { return };
+    let directory = config::directory_of(path);
+    // The sticky bit keeps others from replacing the file, not from making the log that SQLite would read.
+    if others_have(directory, 0o002) {
+        found.error_in_production(
+            "database.url",
+            format!(
+                "every user of this machine can write to {}, and put files there that SQLite takes for its own",
+                directory.display()
+            ),
+            format!("chmod o-w {}, or keep the database in a directory of its own", directory.display()),
         );
     }
 }
 
 fn database_without_tls(subject: &Subject<'_>, found: &mut Found) {
-    let DatabaseUrl::Postgres(url) = &subject.settings.database.url else { return };
-    let encrypts = ["sslmode=require", "sslmode=verify-ca", "sslmode=verify-full"]
-        .iter()
-        .any(|mode| url.expose().contains(mode));
     let is_away = |host: &&str| !config::is_loopback_host(host);
-    if let Some(host) = subject.settings.database.url.hosts().into_iter().find(is_away)
-        && !encrypts
-    {
+    if let Some(host) = subject.settings.database.url.hosts().into_iter().find(is_away) {
         found.warning(
             "database.url",
             format!("the connection to {host} is not encrypted"),
@@ -487,14 +500,19 @@ fn talkative_log(subject: &Subject<'_>, found: &mut Found) {
 
 /// Whether a user of this machine who is neither the owner nor in the group can read or write the file.
 fn others_may_read(path: &Path) -> bool {
+    others_have(path, 0o006)
+}
+
+/// Whether the mode of what is at `path` has one of these bits.
+fn others_have(path: &Path, bits: u32) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
-        fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o006 != 0)
+        fs::metadata(path).is_ok_and(|found| found.permissions().mode() & bits != 0)
     }
     #[cfg(not(unix))]
     {
-        let _ = (path, fs::metadata::<&Path>);
+        let _ = (path, bits, fs::metadata::<&Path>);
         false
     }
 }
@@ -578,10 +596,12 @@ mod tests {
                 "server.public_url = 'http://localhost:8000'",
             ),
             ("server.bind = '0.0.0.0:8000'", "error BIND-001 server.bind", "server.bind = '[::1]:8000'"),
+            ("server.bind = '10.0.0.1:80'", "error BIND-001 server.bind", "server.bind = '127.0.0.2:80'"),
+            // What is not in force yet mends nothing.
             (
-                "server.bind = '10.0.0.1:80'",
-                "error BIND-001 server.bind",
                 "server.bind = '10.0.0.1:80'\nserver.trusted_proxies = ['10.0.0.2']",
+                "error BIND-001 server.bind",
+                "server.trusted_proxies = ['10.0.0.2']",
             ),
             ("throttle.enabled = false", "error RATE-001 throttle.enabled", "throttle.enabled = true"),
             (
@@ -616,9 +636,14 @@ mod tests {
                 "database.url = 'postgres://u:p@localhost/a'",
             ),
             (
-                "database.url = 'postgres://db/a'",
+                "database.url = 'postgres://db/a?sslmode=prefer'",
                 "warning DB-002 database.url",
-                "database.url = 'postgres://db/a?sslmode=verify-full'",
+                "database.url = 'postgres:///a?host=/run/postgresql'",
+            ),
+            (
+                "database.url = 'postgres://localhost/a?sslmode=require'",
+                "error SET-002 database.url",
+                "database.url = 'postgres://localhost/a?sslmode=disable'",
             ),
             ("passwords.min_length = 14", "error PWD-001 passwords.min_length", "passwords.min_length = 15"),
             ("passwords.argon2_memory_kib = 19455", "error ARGON-001 passwords.argon2_memory_kib", ""),
@@ -650,6 +675,18 @@ mod tests {
             assert_eq!(find(unsafe_settings), [finding], "{unsafe_settings}");
             assert_eq!(find(safe_settings), [""; 0], "{safe_settings}");
         }
+    }
+
+    #[test]
+    fn asking_for_encryption_that_is_not_there_does_not_count_as_encryption() {
+        let found = find("database.url = 'postgres://db/a?sslmode=verify-full'");
+        assert_eq!(found, ["error SET-002 database.url", "warning DB-002 database.url"]);
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_served_does_not_count_as_one() {
+        let found = find("server.bind = '10.0.0.1:80'\nserver.tls_cert_file = 'cert.pem'");
+        assert_eq!(found, ["error SET-002 server.tls_cert_file", "error BIND-001 server.bind"]);
     }
 
     #[cfg(unix)]
@@ -684,6 +721,18 @@ mod tests {
         assert_eq!(codes([0o600, 0o644, 0o600]), ["error DB-001"]);
         assert_eq!(codes([0o600, 0o602, 0o600]), ["error DB-001"]);
         assert_eq!(codes([0o600, 0o600, 0o644]), ["error KEY-004"]);
+        // What SQLite keeps beside it holds the same rows.
+        let log = file("data.db-wal", "");
+        for (mode, found) in [(0o644, &["error DB-001"][..]), (0o600, &[])] {
+            fs::set_permissions(&log, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(codes([0o600, 0o600, 0o600]), found);
+        }
+        for (mode, found) in
+            [(0o777, &["error DB-003"][..]), (0o1777, &["error DB-003"]), (0o775, &[]), (0o700, &[])]
+        {
+            fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(codes([0o600, 0o600, 0o600]), found, "{mode:o}");
+        }
     }
 
     #[test]

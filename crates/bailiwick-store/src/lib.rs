@@ -32,7 +32,7 @@ mod remembering;
 mod sql;
 mod sqlite;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, thread, time::Duration};
 
 use bailiwick_core::{model::TableDef, store::Store};
 pub use refinery;
@@ -54,7 +54,14 @@ pub struct OpenOptions {
     pub sqlite: SqliteOptions,
     /// If it is PostgreSQL.
     pub postgres: PostgresOptions,
+    /// Told once by [`migrate`] when another process holds the database, and for how long it waits for that at most.
+    pub on_lock: Option<fn(Duration)>,
 }
+
+/// How long another process may hold a database that is to be migrated: a large table takes its time.
+const LOCK_WAIT: Duration = Duration::from_secs(60);
+/// How long it may do so before `on_lock` is told: processes that start together take turns in less.
+const SILENT_WAIT: Duration = Duration::from_secs(1);
 
 /// Why a database could not be opened. The message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +102,10 @@ pub async fn open(url: &str, options: &OpenOptions) -> Result<Arc<dyn Store>, Op
 /// table that is declared `counted`, and checks that the tables have the columns that `tables` declare. All of it in
 /// one transaction: it happens whole or not at all. Two processes that do it at once wait for each other.
 ///
+/// # Cancel safety
+/// A migration of SQLite runs on a thread of its own: it goes on when the future is dropped, until it is done or the
+/// process ends.
+///
 /// # Errors
 /// If the database cannot be opened, was migrated by a newer program, or does not fit the declarations.
 pub async fn migrate(
@@ -104,8 +115,16 @@ pub async fn migrate(
     tables: &[&'static TableDef],
 ) -> Result<MigrateReport, MigrateError> {
     match Location::of(url)? {
-        Location::Sqlite(path) => sqlite::migrate(&path, &options.sqlite, app, tables),
-        Location::Postgres => postgres::migrate(url, &options.postgres, app, tables).await,
+        Location::Sqlite(path) => {
+            let (options, tables) = (options.clone(), tables.to_vec());
+            let app = Runner::new(app.get_migrations());
+            let (done, report) = tokio::sync::oneshot::channel();
+            let work = move || done.send(sqlite::migrate(&path, &options, &app, &tables));
+            let thread = thread::Builder::new().name("bailiwick-migrate".to_owned()).spawn(work);
+            thread.map_err(|error| MigrateError::Database(error.into()))?;
+            report.await.unwrap_or_else(|error| Err(MigrateError::Database(error.into())))
+        }
+        Location::Postgres => postgres::migrate(url, options, app, tables).await,
     }
 }
 

@@ -89,6 +89,17 @@ pub enum MigrateError {
         /// The other.
         second: String,
     },
+    /// The database has tables and no history: it is another application's.
+    #[error(
+        "{database} is no database of Bailiwick: it has the table {table} of another application; name another one in \
+         `database.url`; nothing was changed in this one"
+    )]
+    Foreign {
+        /// The file, or the name of the database.
+        database: String,
+        /// One of its tables.
+        table: String,
+    },
     /// A migration failed, and nothing of it stays.
     #[error("the migration {migration} failed and was undone")]
     Failed {

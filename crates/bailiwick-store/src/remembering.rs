@@ -309,7 +309,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        SqliteOptions, SqliteStore,
+        OpenOptions, SqliteStore,
         fixture::{Card, Member, migrations, now, random},
     };
 
@@ -328,9 +328,9 @@ mod tests {
         async fn new() -> Self {
             use bailiwick_core::model::Model;
             let directory = TempDir::new().unwrap();
-            let (path, options) = (directory.path().join("test.db"), SqliteOptions::default());
+            let (path, options) = (directory.path().join("test.db"), OpenOptions::default());
             crate::sqlite::migrate(&path, &options, &migrations(), &[Card::TABLE, Member::TABLE]).unwrap();
-            let behind = FaultyStore::new(Arc::new(SqliteStore::open(path, &options).unwrap()));
+            let behind = FaultyStore::new(Arc::new(SqliteStore::open(path, &options.sqlite).unwrap()));
             let store = Arc::new(RememberingStore::new(behind.clone()));
             let ann = UserId::from_uuid(random());
             let user = NewUser {

@@ -17,7 +17,7 @@ pub(super) const CORE_LAYERS: &[&[&str]] = &[
     &["request"],
     &["identity"],
     &["audit"],
-    &["error", "units", "secret", "clock", "id"],
+    &["error", "units", "secret", "clock", "text", "id"],
 ];
 
 /// A module or folder of the framework.

@@ -10,7 +10,7 @@ use super::{
     table::{Model, TableDef},
     value::FieldType,
 };
-use crate::{clock::Timestamp, id};
+use crate::{clock::Timestamp, id, text::Lines};
 
 /// One thing that is wrong with a request, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -392,11 +392,21 @@ impl<'a> ObjectReader<'a> {
         }
     }
 
-    /// Checks that the text of `value` has a number of characters (Unicode code points) in `range`.
-    pub fn chars<V: Text>(&mut self, name: &'static str, value: Option<&V>, range: &RangeInclusive<usize>) {
+    /// Checks that the text of `value` has a number of characters (Unicode code points) in `range`, and none that `lines`
+    /// forbids.
+    pub fn chars<V: Text>(
+        &mut self,
+        name: &'static str,
+        value: Option<&V>,
+        range: &RangeInclusive<usize>,
+        lines: Lines,
+    ) {
         let Some(text) = value.and_then(V::as_text) else { return };
         let count = text.chars().count();
-        if count > *range.end() {
+        if let Some(forbidden) = lines.first_forbidden(text) {
+            let detail = format!("must not contain the character U+{:04X}", u32::from(forbidden));
+            self.fail(name, "invalid-character", detail);
+        } else if count > *range.end() {
             self.fail(name, "too-long", format!("at most {} characters", range.end()));
         } else if count < *range.start() {
             let detail = match range.start() {
@@ -500,9 +510,9 @@ mod tests {
         let body = parse("{\"t\": \"ééé\"}".as_bytes(), 32).unwrap();
         let mut object = ObjectReader::new(body, &["t", "u"]);
         let t: Option<String> = object.required("t");
-        object.chars("t", t.as_ref(), &(1..=3));
+        object.chars("t", t.as_ref(), &(1..=3), Lines::One);
         let u: Option<Option<String>> = object.required("u");
-        object.chars("u", u.as_ref(), &(1..=3));
+        object.chars("u", u.as_ref(), &(1..=3), Lines::One);
         assert!(object.finish().is_ok());
     }
 

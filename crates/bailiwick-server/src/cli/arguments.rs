@@ -1,21 +1,27 @@
 //! Arguments that several commands take.
+use bailiwick::text::Lines;
 use clap::Args;
 
 /// Reads an e-mail address: something on both sides of one `@`, without white space.
 pub(super) fn email(text: &str) -> Result<String, &'static str> {
     let fits = text.len() <= 254
-        && !text.chars().any(|c| c.is_whitespace() || c.is_control())
+        && !text.contains(char::is_whitespace)
+        && Lines::One.first_forbidden(text).is_none()
         && text.split_once('@').is_some_and(|(name, host)| {
             !name.is_empty() && name.len() <= 64 && !host.is_empty() && !host.contains('@')
         });
     if fits { Ok(text.to_owned()) } else { Err("an e-mail address looks like name@example.com") }
 }
 
-/// Reads a name for people: 1 to 100 characters, none of them a control character.
+/// Reads a name for people: one line of 1 to 100 characters.
 pub(super) fn display_name(text: &str) -> Result<String, &'static str> {
     let name = text.trim();
-    let fits = (1..=100).contains(&name.chars().count()) && !name.chars().any(char::is_control);
-    if fits { Ok(name.to_owned()) } else { Err("a name has 1 to 100 characters and no control characters") }
+    let fits = (1..=100).contains(&name.chars().count()) && Lines::One.first_forbidden(name).is_none();
+    if fits {
+        Ok(name.to_owned())
+    } else {
+        Err("a name has 1 to 100 characters, none of which controls the terminal or turns text around")
+    }
 }
 
 /// Where a password comes from.
@@ -40,9 +46,17 @@ mod tests {
             assert_eq!(email(right).as_deref(), Ok(right));
         }
         let long = format!("{}@example.com", "a".repeat(65));
-        for wrong in
-            ["", "ann", "@example.com", "ann@", "a@b@c", "ann @example.com", "ann@example.com\n", &long]
-        {
+        for wrong in [
+            "",
+            "ann",
+            "@example.com",
+            "ann@",
+            "a@b@c",
+            "ann @example.com",
+            "ann@example.com\n",
+            "ann@\u{202e}moc",
+            &long,
+        ] {
             assert!(email(wrong).is_err(), "{wrong}");
         }
     }
@@ -50,7 +64,7 @@ mod tests {
     #[test]
     fn a_name_for_people_is_one_line() {
         assert_eq!(display_name(" Acme & Söhne ").as_deref(), Ok("Acme & Söhne"));
-        for wrong in ["", "  ", "a\nb", "a\x1bb", &"a".repeat(201)] {
+        for wrong in ["", "  ", "a\nb", "a\x1bb", "a\u{202e}b", "a\u{2066}b", &"a".repeat(201)] {
             assert!(display_name(wrong).is_err(), "{wrong}");
         }
     }

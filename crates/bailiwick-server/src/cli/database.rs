@@ -1,11 +1,5 @@
 //! The database that the settings name.
-use std::{
-    fs,
-    io::ErrorKind,
-    num::NonZeroU32,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, io::ErrorKind, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use bailiwick::{
     database::{MigrateError, MigrateReport, OpenError, OpenOptions, PostgresOptions},
@@ -18,7 +12,7 @@ use super::{
     output::tell,
 };
 use crate::{
-    config::{DatabaseUrl, Environment, Loaded},
+    config::{DatabaseUrl, Environment, Loaded, directory_of},
     resources,
 };
 
@@ -26,10 +20,20 @@ pub(crate) mod embedded {
     refinery::embed_migrations!("migrations");
 }
 
-/// Opens the database, which must have the schema of this version.
+/// Opens the database, which must have the schema of this version: the framework's part of it, which opening looks at,
+/// and the application's.
 pub(super) async fn open(loaded: &Loaded) -> Result<Arc<dyn Store>, Failure> {
+    let pending = pending(loaded).await?;
     let (url, options) = location(loaded)?;
-    bailiwick::database::open(&url, &options).await.map_err(cannot_open)
+    // First, because it tells best of a database that is not there.
+    let store = bailiwick::database::open(&url, &options).await.map_err(cannot_open)?;
+    if pending.is_empty() {
+        return Ok(store);
+    }
+    Err(Failure::out_of_reach(
+        format!("the database lacks {}", pending.join(", ")),
+        "run `bailiwick migrate` once, before the servers of this version start",
+    ))
 }
 
 /// What the database lacks, by name.
@@ -51,27 +55,16 @@ pub(super) async fn migrate(loaded: &Loaded) -> Result<Vec<String>, Failure> {
 /// Makes the database ready to be served: a SQLite that is there is migrated, PostgreSQL must have been, since several
 /// servers share it and the old ones may still run.
 pub(super) async fn prepare(loaded: &Loaded) -> Result<Arc<dyn Store>, Failure> {
-    match loaded.settings.database.url {
-        DatabaseUrl::Sqlite(ref path) => {
-            if lacks_database(path) && loaded.settings.server.environment == Environment::Development {
-                tell(&format!("there was no database: made an empty one at {}", path.display()));
-            } else if lacks_database(path) {
-                return Err(Failure::out_of_reach(
-                    format!("there is no database at {}", path.display()),
-                    "run `bailiwick migrate` to make an empty one, `bailiwick init` to begin anew, or correct database.url",
-                ));
-            }
-            migrate(loaded).await?;
+    if let DatabaseUrl::Sqlite(path) = &loaded.settings.database.url {
+        if lacks_database(path) && loaded.settings.server.environment == Environment::Development {
+            tell(&format!("there was no database: made an empty one at {}", path.display()));
+        } else if lacks_database(path) {
+            return Err(Failure::out_of_reach(
+                format!("there is no database at {}", path.display()),
+                "run `bailiwick migrate` to make an empty one, `bailiwick init` to begin anew, or correct database.url",
+            ));
         }
-        DatabaseUrl::Postgres(_) => {
-            let pending = pending(loaded).await?;
-            if !pending.is_empty() {
-                return Err(Failure::out_of_reach(
-                    format!("the database lacks {}", pending.join(", ")),
-                    "run `bailiwick migrate` once, before the servers of this version start",
-                ));
-            }
-        }
+        migrate(loaded).await?;
     }
     open(loaded).await
 }
@@ -81,16 +74,15 @@ pub(super) async fn prepare(loaded: &Loaded) -> Result<Arc<dyn Store>, Failure> 
 ///
 /// If even the directory is missing, opening the database says so.
 fn lacks_database(path: &Path) -> bool {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match fs::metadata(path) {
         Ok(file) => file.is_file() && file.len() == 0,
-        Err(error) => error.kind() == ErrorKind::NotFound && directory.is_dir(),
+        Err(error) => error.kind() == ErrorKind::NotFound && directory_of(path).is_dir(),
     }
 }
 
 fn location(loaded: &Loaded) -> Result<(String, OpenOptions), Failure> {
     let database = &loaded.settings.database;
-    let mut options = OpenOptions::default();
+    let mut options = OpenOptions { on_lock: Some(tell_of_lock), ..OpenOptions::default() };
     if let Some(most) = database.max_connections.and_then(|most| NonZeroU32::new(most.get())) {
         let mut postgres = PostgresOptions::default();
         postgres.max_connections = most;
@@ -111,6 +103,13 @@ fn location(loaded: &Loaded) -> Result<(String, OpenOptions), Failure> {
     Ok((url, options))
 }
 
+fn tell_of_lock(longest: Duration) {
+    tell(&format!(
+        "another process holds the database; waiting for it to end or to be done, at most {} seconds",
+        longest.as_secs()
+    ));
+}
+
 fn names(report: &MigrateReport) -> Vec<String> {
     let counters = report.counted.iter().map(|table| format!("counter of {table}"));
     report.applied.iter().cloned().chain(counters).collect()
@@ -129,13 +128,6 @@ fn cannot_migrate(error: MigrateError) -> Failure {
         MigrateError::Open(error) => cannot_open(error),
         error => Failure::out_of_reach(with_causes(&error), ""),
     }
-}
-
-/// The path of a file that SQLite keeps beside its database.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 /// The tables of the resources.

@@ -5,6 +5,7 @@ use std::{
     fs::{self, File, TryLockError},
     io::{self, Write},
     net::SocketAddr,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -48,6 +49,9 @@ pub(super) struct Args {
 
 /// By this file a directory is known to hold a demo, and may be cleared; it is locked while the demo runs.
 const MARK: &str = "bailiwick-demo.lock";
+
+/// The mode of a directory into which nobody else looks: the passwords of the demo are printed.
+const OWNER_ALONE: u32 = 0o700;
 
 /// Somebody of the demo, with their role in `acme` and in `globex`.
 struct Person {
@@ -102,11 +106,14 @@ impl Home {
         };
         let (path, temporary) = match data {
             Some(path) => {
-                fs::create_dir_all(&path).map_err(|error| unusable(&path, &error))?;
+                let made = fs::DirBuilder::new().recursive(true).mode(OWNER_ALONE).create(&path);
+                made.map_err(|error| unusable(&path, &error))?;
                 (path, None)
             }
             None => {
-                let made = tempfile::Builder::new().prefix("bailiwick-demo-").tempdir();
+                let owner_alone = fs::Permissions::from_mode(OWNER_ALONE);
+                let made =
+                    tempfile::Builder::new().prefix("bailiwick-demo-").permissions(owner_alone).tempdir();
                 let made = made.map_err(|error| unusable(&std::env::temp_dir(), &error))?;
                 (made.path().to_owned(), Some(made))
             }
@@ -148,12 +155,17 @@ impl Home {
     fn write_settings(&self, address: SocketAddr) -> Result<Loaded, Failure> {
         let path = self.path.join(DEFAULT_FILE);
         let host = match address {
-            SocketAddr::V4(address) => address.ip().to_string(),
-            SocketAddr::V6(address) => format!("[{}]", address.ip()),
+            SocketAddr::V4(address) => format!("\"{}\"", address.ip()),
+            SocketAddr::V6(address) => format!("\"[{}]\"", address.ip()),
         };
+        let mut hosts = vec!["\"localhost\"", "\"127.0.0.1\"", "\"[::1]\""];
+        if !hosts.contains(&host.as_str()) {
+            hosts.push(&host);
+        }
+        let hosts = hosts.join(", ");
         let text = format!(
             "[server]\nenvironment = \"development\"\nbind = \"{address}\"\n\
-             allowed_hosts = [\"localhost\", \"127.0.0.1\", \"[::1]\", \"{host}\"]\n\
+             allowed_hosts = [{hosts}]\n\
              [database]\nurl = \"sqlite://bailiwick.db\"\n[log]\nformat = \"pretty\"\n"
         );
         create_private(&path).and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| {
@@ -352,6 +364,21 @@ mod tests {
         Home::prepare(Some(path.clone())).unwrap();
         assert!(!path.join("bailiwick.db").exists());
         assert!(path.join("notes.txt").exists());
+    }
+
+    #[test]
+    fn nobody_else_looks_into_the_directory_that_a_demo_makes() {
+        let parent = tempfile::tempdir().unwrap();
+        for data in [None, Some(parent.path().join("demo"))] {
+            let home = Home::prepare(data).unwrap();
+            home.write_settings("127.0.0.1:8000".parse().unwrap()).unwrap();
+            let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(mode(&home.path), 0o700);
+            for entry in fs::read_dir(&home.path).unwrap() {
+                let path = entry.unwrap().path();
+                assert_eq!(mode(&path), 0o600, "{}", path.display());
+            }
+        }
     }
 
     #[test]

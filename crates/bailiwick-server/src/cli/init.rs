@@ -21,7 +21,7 @@ use super::{
     output::{print, tell},
     password,
 };
-use crate::config::{DEFAULT_FILE, DatabaseUrl, Inputs, Loaded, MasterKey, create_private};
+use crate::config::{DEFAULT_FILE, Inputs, Loaded, MasterKey, create_private};
 
 /// Make settings with a fresh master key, a database, and the first owner with their organisation
 #[derive(ClapArgs, Debug)]
@@ -77,8 +77,8 @@ pub(super) fn run(args: Args) -> Outcome {
     }
     let password = password::read(&args.password, &args.owner)?;
 
-    fs::create_dir_all(&args.dir).map_err(|error| unwritable(&args.dir, &error))?;
     let mut made = Made::default();
+    made.make_directory(&args.dir).map_err(|error| unwritable(&args.dir, &error))?;
     MasterKey::generate(&OsEntropy).write_new(&key_file).map_err(|error| unwritable(&key_file, &error))?;
     made.add(key_file);
     let written = create_private(&settings_file).and_then(|mut file| {
@@ -91,11 +91,9 @@ pub(super) fn run(args: Args) -> Outcome {
     // The environment counts too: it can name another database, for one.
     let loaded = Loaded::load(&Inputs::of_process(Some(settings_file.clone())))?;
     let password = password::fit(password, &args.owner, &loaded.settings)?;
-    if let DatabaseUrl::Sqlite(path) = &loaded.settings.database.url {
-        refuse_existing(path)?;
-        made.add(path.clone());
-        made.add(database::beside(path, "-wal"));
-        made.add(database::beside(path, "-shm"));
+    for file in loaded.settings.database.url.files() {
+        refuse_existing(&file)?;
+        made.add(file);
     }
 
     let username = args.owner.clone();
@@ -151,25 +149,41 @@ fn unwritable(path: &Path, error: &io::Error) -> Failure {
     )
 }
 
-/// Files that were made, which go again unless everything was done.
+/// Files and directories that were made, which go again unless everything was done.
 #[derive(Default)]
-struct Made(Vec<PathBuf>);
+struct Made {
+    files: Vec<PathBuf>,
+    /// The innermost first.
+    directories: Vec<PathBuf>,
+}
 
 impl Made {
-    fn add(&mut self, path: PathBuf) {
-        self.0.push(path);
+    fn add(&mut self, file: PathBuf) {
+        self.files.push(file);
+    }
+
+    /// Makes a directory, with those that it is to be in.
+    fn make_directory(&mut self, path: &Path) -> io::Result<()> {
+        let missing = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
+        self.directories = missing.map(Path::to_owned).collect();
+        fs::create_dir_all(path)
     }
 
     fn keep(mut self) {
-        self.0.clear();
+        self.files.clear();
+        self.directories.clear();
     }
 }
 
 impl Drop for Made {
     fn drop(&mut self) {
-        for path in &self.0 {
-            // What was not made cannot be removed, and what cannot be removed is said by the next try.
+        // What was not made cannot be removed, and what cannot be removed is said by the next try. A directory goes
+        // only if it is empty.
+        for path in &self.files {
             let _ = fs::remove_file(path);
+        }
+        for path in &self.directories {
+            let _ = fs::remove_dir(path);
         }
     }
 }

@@ -5,6 +5,7 @@ use super::{
     Context, Outcome, block_on, database,
     failure::Failure,
     output::{print, tell},
+    serve::StopSignal,
 };
 
 /// Bring the database to the schema of this version
@@ -28,7 +29,13 @@ pub(super) fn run(context: &Context, args: Args) -> Outcome {
         tell("the database is behind; run `bailiwick migrate`");
         return Err(Failure::answered_no());
     }
-    let applied = block_on(database::migrate(&loaded))?;
+    let applied = block_on(async { StopSignal::register()?.unless_told(database::migrate(&loaded)).await })?;
+    let Some(applied) = applied else {
+        return Err(Failure::out_of_reach(
+            "told to stop before the database was ready; what is pending happens whole or not at all",
+            "run `bailiwick migrate` again, once nobody else holds the database",
+        ));
+    };
     print(&lines(&applied))?;
     tell(if applied.is_empty() { "nothing to do" } else { "the database has the schema of this version" });
     Ok(())

@@ -4,6 +4,12 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use bailiwick::{check::Severity, clock::OsEntropy, store::Store, trace::Log};
 use clap::Args as ClapArgs;
 use tokio::{net::TcpListener, sync::oneshot};
+use tracing::{Event, Subscriber, level_filters::LevelFilter};
+use tracing_subscriber::{
+    Layer,
+    layer::{self, SubscriberExt},
+    util::SubscriberInitExt,
+};
 
 use super::{
     Context, Outcome, database,
@@ -14,7 +20,7 @@ use super::{
 use crate::{
     application::{self, ApplicationError},
     check::{Strictness, check},
-    config::{Loaded, LogFormat, Settings},
+    config::{Loaded, Settings},
 };
 
 /// Serve until SIGTERM or Ctrl-C; refuses to start on unsafe settings
@@ -28,22 +34,20 @@ pub(super) fn run(context: &Context) -> Outcome {
     if loaded.ensure_master_key(&OsEntropy)? {
         tell(&format!("made a master key for development: {}", loaded.development_key_file().display()));
     }
-    on_all_cores(async |stop| {
+    on_all_cores(async |mut stop| {
         // The address first: whoever finds it taken should not have migrated the database of another server.
         let listener = listen(loaded.settings.server.bind, "server.bind").await?;
-        let store = database::prepare(&loaded).await?;
+        let Some(store) = stop.unless_told(database::prepare(&loaded)).await? else {
+            tell("told to stop before the database was ready: nothing was served");
+            return Ok(());
+        };
         serve(&loaded.settings, store, listener, io::stdout(), stop).await
     })
 }
 
 /// Runs a server to its end, on as many threads as the machine has cores.
 pub(super) fn on_all_cores(work: impl AsyncFnOnce(StopSignal) -> Outcome) -> Outcome {
-    run_on(&mut tokio::runtime::Builder::new_multi_thread(), async {
-        let stop = StopSignal::register().map_err(|error| {
-            Failure::out_of_reach(format!("the system lets nobody be told of signals: {error}"), "")
-        })?;
-        work(stop).await
-    })
+    run_on(&mut tokio::runtime::Builder::new_multi_thread(), async { work(StopSignal::register()?).await })
 }
 
 /// How long the last lines of the log may take to be written.
@@ -90,16 +94,17 @@ pub(super) async fn serve(
 
 /// Lets what the parts of the server have to say (`tracing` events) go the way of the access log.
 fn write_events_to(log: &Log, settings: &Settings) {
-    let log = log.clone();
-    let events = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::from(settings.log.level))
-        .with_writer(move || log.writer())
-        .with_ansi(false);
+    let level = LevelFilter::from_level(settings.log.level.into());
     // A process that has a subscriber already is a test, which keeps its own.
-    let _ = match settings.log.format {
-        LogFormat::Json => events.json().flatten_event(true).try_init(),
-        LogFormat::Pretty => events.try_init(),
-    };
+    let _ = tracing_subscriber::registry().with(level).with(Events(log.clone())).try_init();
+}
+
+struct Events(Log);
+
+impl<S: Subscriber> Layer<S> for Events {
+    fn on_event(&self, event: &Event<'_>, _: layer::Context<'_, S>) {
+        self.0.diagnostic(event);
+    }
 }
 
 /// Being told to stop, by SIGTERM or by Ctrl-C.
@@ -112,9 +117,14 @@ pub(super) struct StopSignal {
 }
 
 impl StopSignal {
-    fn register() -> io::Result<Self> {
+    pub(super) fn register() -> Result<Self, Failure> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        let listen = |kind| {
+            signal(kind).map_err(|error| {
+                Failure::out_of_reach(format!("the system lets nobody be told of signals: {error}"), "")
+            })
+        };
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
     }
 
     /// Waits until the program is told to stop, for the first time or once more.
@@ -122,6 +132,17 @@ impl StopSignal {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Does `work`, unless it is told to stop first: then there is nothing to answer.
+    pub(super) async fn unless_told<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<Option<T>, Failure> {
+        tokio::select! {
+            done = work => done.map(Some),
+            () = self.told() => Ok(None),
         }
     }
 }

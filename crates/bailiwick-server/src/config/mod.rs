@@ -24,7 +24,7 @@ use std::{io, sync::LazyLock};
 
 use bailiwick::clock::Entropy;
 
-pub(crate) use self::types::is_loopback_host;
+pub(crate) use self::types::{directory_of, is_loopback_host};
 pub use self::{
     fault::{Fault, Faults, Source},
     key::{MasterKey, create_private},

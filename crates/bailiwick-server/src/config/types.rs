@@ -528,6 +528,27 @@ pub enum DatabaseUrl {
 }
 
 impl DatabaseUrl {
+    /// The file of SQLite, and those that it keeps beside it; none for PostgreSQL.
+    #[must_use]
+    pub fn files(&self) -> Vec<PathBuf> {
+        let Self::Sqlite(path) = self else { return Vec::new() };
+        let file = |suffix: &str| {
+            let mut name = path.clone().into_os_string();
+            name.push(suffix);
+            PathBuf::from(name)
+        };
+        ["", "-wal", "-shm"].map(file).into()
+    }
+
+    /// Whether a PostgreSQL URL asks for TLS, so that the store refuses it.
+    #[must_use]
+    pub fn asks_for_tls(&self) -> bool {
+        let Self::Postgres(url) = self else { return false };
+        ["require", "verify-ca", "verify-full", "allow"]
+            .iter()
+            .any(|mode| url.expose().contains(&format!("sslmode={mode}")))
+    }
+
     /// The host names in a PostgreSQL URL; none for SQLite.
     #[must_use]
     pub fn hosts(&self) -> Vec<&str> {
@@ -539,10 +560,21 @@ impl DatabaseUrl {
     }
 }
 
+/// The directory that a file is in.
+pub(crate) fn directory_of(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// What stands between `://` and the path.
 fn authority(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())]
+}
+
+/// Whether a PostgreSQL URL has a path, or a parameter in place of one.
+fn names_database(url: &str) -> bool {
+    let path = url.splitn(4, '/').nth(3).unwrap_or_default();
+    !(path.is_empty() || path.starts_with(['?', '#'])) || url.contains("dbname=")
 }
 
 fn without_port(host: &str) -> &str {
@@ -598,6 +630,10 @@ impl Setting for DatabaseUrl {
             let url = Secret::new(text.to_owned());
             if text.contains(char::is_whitespace) || text.contains('\0') {
                 return Err("the PostgreSQL URL has white space in it; write %20 for a space".to_owned());
+            }
+            // The server would take the one that is called like the user.
+            if !names_database(text) {
+                return Err("the PostgreSQL URL names no database".to_owned());
             }
             return Ok(Self::Postgres(url));
         }
@@ -830,6 +866,10 @@ mod tests {
     fn database_urls_name_a_file_or_a_server() {
         assert_eq!(read::<DatabaseUrl>("sqlite://bailiwick.db"), Ok("sqlite:///srv/bailiwick.db".into()));
         assert_eq!(read::<DatabaseUrl>("sqlite:///var/lib/b.db"), Ok("sqlite:///var/lib/b.db".into()));
+        for right in ["postgres://db/app", "postgres:///app?host=/run/postgresql", "postgres://db?dbname=app"]
+        {
+            assert!(read::<DatabaseUrl>(right).is_ok(), "{right}");
+        }
         for wrong in [
             "",
             "sqlite://",
@@ -838,6 +878,10 @@ mod tests {
             "sqlite://:memory:",
             "mysql://h/d",
             "postgres:h",
+            "postgres://",
+            "postgres://db.example",
+            "postgresql://ann@db.example:5432/",
+            "postgres://db.example/?sslmode=prefer",
             "sqlite://a?b",
         ] {
             assert!(read::<DatabaseUrl>(wrong).is_err(), "{wrong}");

@@ -100,8 +100,9 @@ impl<T: Setting> Setting for Option<T> {
     }
 }
 
-/// A list: a TOML array, or text with commas between the entries, or text that is an array.
-impl<T: Setting> Setting for Vec<T> {
+/// A list: a TOML array, or text with commas between the entries, or text that is an array. An entry that stands there
+/// twice is a slip: another one was meant.
+impl<T: Setting + PartialEq> Setting for Vec<T> {
     const SECRET: bool = T::SECRET;
 
     fn accepts() -> Cow<'static, str> {
@@ -119,20 +120,14 @@ impl<T: Setting> Setting for Vec<T> {
             return Self::from_toml(list.get_ref(), base);
         }
         let entries = text.split([',', '\n']).map(str::trim).filter(|entry| !entry.is_empty());
-        entries
-            .enumerate()
-            .map(|(at, entry)| T::from_text(entry, base).map_err(|why| in_entry(at, &why)))
-            .collect()
+        distinct(entries.map(|entry| T::from_text(entry, base)))
     }
 
     fn from_toml(value: &DeValue<'_>, base: &Path) -> Result<Self, String> {
         let DeValue::Array(entries) = value else {
             return Err(format!("this is {}, not a list in brackets", name_of_type(value)));
         };
-        let read = |(at, entry): (usize, &toml::Spanned<DeValue<'_>>)| {
-            T::from_toml(entry.get_ref(), base).map_err(|why| in_entry(at, &why))
-        };
-        entries.iter().enumerate().map(read).collect()
+        distinct(entries.iter().map(|entry| T::from_toml(entry.get_ref(), base)))
     }
 
     fn show(&self) -> Value {
@@ -140,8 +135,18 @@ impl<T: Setting> Setting for Vec<T> {
     }
 }
 
-fn in_entry(at: usize, why: &str) -> String {
-    format!("entry {}: {why}", at + 1)
+/// Collects the entries of a list, of which no two are the same.
+fn distinct<T: PartialEq>(entries: impl Iterator<Item = Result<T, String>>) -> Result<Vec<T>, String> {
+    let mut list = Vec::new();
+    for (at, entry) in entries.enumerate() {
+        let in_entry = |why: &str| format!("entry {}: {why}", at + 1);
+        let entry = entry.map_err(|why| in_entry(&why))?;
+        if let Some(first) = list.iter().position(|other| *other == entry) {
+            return Err(in_entry(&format!("this is the same as entry {}", first + 1)));
+        }
+        list.push(entry);
+    }
+    Ok(list)
 }
 
 /// `[::1]` alone is a host, not a list.
@@ -363,6 +368,9 @@ mod tests {
         assert!(text::<Vec<Small>>("").unwrap().is_empty());
         assert!(text::<Vec<Small>>("[]").unwrap().is_empty());
         assert_eq!(text::<Vec<Small>>("2,9"), Err("entry 2: the number is above 5".to_owned()));
+        for list in ["2,3,2", "[2, 3, 2]"] {
+            assert_eq!(text::<Vec<Small>>(list), Err("entry 3: this is the same as entry 1".to_owned()));
+        }
         assert_eq!(
             toml::<Vec<Small>>("[2, \"x\"]").unwrap_err(),
             "entry 2: this is text, not a whole number without quotes"

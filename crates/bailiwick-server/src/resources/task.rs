@@ -46,7 +46,7 @@ pub(crate) struct Task {
 pub(crate) struct NewTask {
     #[input(chars(1..=200))]
     title: String,
-    #[input(chars(0..=10_000), default)]
+    #[input(chars(0..=10_000), lines, default)]
     description: String,
     #[input(default = Status::Todo)]
     status: Status,
@@ -61,7 +61,7 @@ pub(crate) struct NewTask {
 pub(crate) struct TaskPatch {
     #[patch(chars(1..=200))]
     title: Change<String>,
-    #[patch(chars(0..=10_000))]
+    #[patch(chars(0..=10_000), lines)]
     description: Change<String>,
     status: Change<Status>,
     priority: Change<Priority>,

@@ -141,6 +141,9 @@ fn names_and_addresses_are_checked_before_anything_is_done() {
         (&["user", "create", "ann", "--email", "nobody"], "name@example.com"),
         (&["org", "create", "Acme", "--name", "A", "--owner", "ann"], "a slug is 1 to 50 characters"),
         (&["org", "create", "acme", "--name", " ", "--owner", "ann"], "1 to 100 characters"),
+        (&["org", "create", "acme", "--name", "A\u{202e}B", "--owner", "ann"], "turns text around"),
+        (&["token", "create", "ann", "--name", "a\nb"], "turns text around"),
+        (&["user", "create", "ann", "--email", "ann@\u{2066}b.c"], "name@example.com"),
         (&["org", "add-member", "acme", "ann", "--role", "boss"], "viewer, member, admin, owner"),
         (&["token", "create", "ann", "--name", "x", "--expires-in-days", "0"], "1..=3650"),
         (&["token", "create", "ann", "--name", "x", "--scopes", "tasks:read"], "scopes are not available"),
@@ -486,7 +489,7 @@ fn a_user_has_no_more_live_tokens_than_the_settings_allow() {
     place.run(&["token", "revoke", first["id"].as_str().unwrap()]).expect(0);
     place.run_with(&create, &two, None).expect(0);
     place.run(&["user", "disable", "ann"]).expect(0);
-    place.run(&create).expect(1).says("disabled");
+    place.run(&create).expect(1).says("disabled").says("bailiwick user enable ann");
 }
 
 #[test]
@@ -537,6 +540,8 @@ fn an_init_that_fails_leaves_nothing_behind() {
     place.run_with(&arguments, &wrong, Some(PASSWORD)).expect(2).says("limits.body");
     let out_of_reach = [("BAILIWICK_DATABASE__URL", "sqlite://no/such/directory/app.db")];
     place.run_with(&arguments, &out_of_reach, Some(PASSWORD)).expect(3);
+    let elsewhere = [&arguments[..], &["--dir", "new/site"]].concat();
+    place.run_with(&elsewhere, &[], Some("too-short")).expect(2).says("at least 15 characters");
     let left: Vec<_> = fs::read_dir(place.0.path()).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
 
@@ -643,6 +648,14 @@ fn every_curl_line_of_the_demo_does_what_it_says() {
         for word in words {
             assert!(answer.contains(word), "{line}\n{word} is not in:\n{answer}");
         }
+    }
+    let mode = |path: &Path| {
+        std::os::unix::fs::PermissionsExt::mode(&fs::metadata(path).unwrap().permissions()) & 0o777
+    };
+    assert_eq!(mode(&place.path("data")), 0o700, "its passwords were printed");
+    for entry in fs::read_dir(place.path("data")).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
     place.run(&["demo", "--bind", &bind]).expect(3).says("choose another port with --bind");
     place.run(&["demo", "--bind", "127.0.0.1:0", "--data", "data"]).expect(2).says("a demo runs in");

@@ -97,7 +97,14 @@ async fn a_slug_or_a_name_that_cannot_be_one_is_422() {
         let refused = refused.expect_problem(422, "validation-failed");
         assert_eq!(refused.errors(), [error("#/slug", "invalid-format")], "{slug:?}");
     }
-    for (name, code) in [("", "too-short"), (&"n".repeat(101), "too-long")] {
+    for (name, code) in [
+        ("", "too-short"),
+        (&"n".repeat(101), "too-long"),
+        ("a\nb", "invalid-character"),
+        ("a\u{1b}[31mb", "invalid-character"),
+        ("a\u{202e}b", "invalid-character"),
+        ("a\u{2069}b", "invalid-character"),
+    ] {
         let refused = owner.post("/orgs/", json!({"slug": "new", "name": name})).await;
         assert_eq!(refused.expect_problem(422, "validation-failed").errors(), [error("#/name", code)]);
     }

@@ -3,13 +3,15 @@
 use std::{
     collections::HashMap,
     fs,
+    io::{BufRead, BufReader, Read},
     os::unix::{fs::MetadataExt, process::CommandExt},
-    process::Command,
+    process::{Child, ChildStderr, Command, Stdio},
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -155,7 +157,7 @@ fn a_request_in_flight_is_answered_before_the_server_ends() {
     // Nobody else gets in, and who does nothing is let go.
     assert!(idle.is_closed());
     while std::net::TcpStream::connect(server.address).is_ok() {
-        thread::sleep(std::time::Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
     client.send(body.as_bytes()).unwrap();
     let answer = client.answer(false).unwrap();
@@ -186,12 +188,12 @@ fn a_second_signal_ends_the_server_at_once() {
     assert_eq!(client.answer(false).unwrap().status, 100);
     server.signal("-TERM");
     while std::net::TcpStream::connect(server.address).is_ok() {
-        thread::sleep(std::time::Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
     }
     let since = bailiwick::clock::SystemClock::new();
     server.signal("-INT");
     let output = server.end();
-    assert!(bailiwick::clock::Clock::monotonic(&since) < std::time::Duration::from_secs(5));
+    assert!(bailiwick::clock::Clock::monotonic(&since) < Duration::from_secs(5));
     assert_eq!(output.code, Some(1), "{}", output.err);
     assert!(output.err.contains("told to stop twice"), "{}", output.err);
     assert!(output.out.contains("told to stop twice"), "the log says it too: {}", output.out);
@@ -241,18 +243,74 @@ fn a_database_that_cannot_be_used_stops_the_start_and_the_message_says_what_to_d
     assert!(!output.err.contains("s3cret"), "{}", output.err);
 }
 
+/// Commands of every kind that opens the database, and would read and write by the schema that it knows.
+const COMMANDS: [&[&str]; 7] = [
+    &["serve"],
+    &["migrate"],
+    &["user", "list"],
+    &["user", "disable", "ann"],
+    &["org", "create", "globex", "--name", "Globex", "--owner", "ann"],
+    &["org", "list"],
+    &["token", "create", "ann", "--name", "x"],
+];
+
 #[test]
-fn a_database_of_a_newer_program_is_left_alone() {
+fn a_database_of_a_newer_program_is_left_alone_by_every_command_in_the_same_words() {
+    for history in ["bailiwick_schema", "app_schema"] {
+        let site = Site::new();
+        let database = rusqlite::Connection::open(site.path("bailiwick.db")).unwrap();
+        let newer = format!(
+            "INSERT INTO {history} (version, name, applied_on, checksum)
+             VALUES (99, 'tomorrow', '2030-01-01T00:00:00Z', '1')"
+        );
+        assert_eq!(database.execute(&newer, []).unwrap(), 1);
+        drop(database);
+        let words = format!("the migration V99__tomorrow in {history}, which this program does not know");
+        for arguments in COMMANDS {
+            let output = site.run(arguments, None);
+            assert_eq!(output.code, Some(3), "{arguments:?}: {}", output.err);
+            assert!(output.err.contains(&words), "{arguments:?}: {}", output.err);
+        }
+    }
+}
+
+#[test]
+fn a_database_that_lacks_a_migration_of_the_application_is_not_written_to() {
     let site = Site::new();
     let database = rusqlite::Connection::open(site.path("bailiwick.db")).unwrap();
-    let newer = "INSERT INTO bailiwick_schema (version, name, applied_on, checksum)
-                 VALUES (99, 'tomorrow', '2030-01-01T00:00:00Z', '1')";
-    assert_eq!(database.execute(newer, []).unwrap(), 1);
+    assert_eq!(database.execute("DELETE FROM app_schema", []).unwrap(), 1);
     drop(database);
-    refused(&site, 3, &["newer"]);
-    for arguments in [&["migrate"][..], &["user", "list"]] {
+    let output = site.run(&["user", "disable", "ann"], None);
+    assert_eq!(output.code, Some(3), "{}", output.err);
+    assert!(
+        output.err.contains("lacks V1__tasks") && output.err.contains("bailiwick migrate"),
+        "{}",
+        output.err
+    );
+}
+
+#[test]
+fn a_file_of_another_application_is_named_and_left_as_it_is() {
+    let site = Site::bare();
+    let path = site.path("bailiwick.db");
+    let database = rusqlite::Connection::open(&path).unwrap();
+    database.execute_batch("CREATE TABLE users (name text); INSERT INTO users VALUES ('precious')").unwrap();
+    drop(database);
+    set_mode(&path, 0o600);
+    let before = fs::read(&path).unwrap();
+    for arguments in COMMANDS {
         let output = site.run(arguments, None);
         assert_eq!(output.code, Some(3), "{arguments:?}: {}", output.err);
+        for words in [
+            "bailiwick.db is no database of Bailiwick",
+            "the table users",
+            "`database.url`",
+            "nothing was changed",
+        ] {
+            assert!(output.err.contains(words), "{arguments:?}: {words:?} is not in: {}", output.err);
+        }
+        assert!(!output.err.contains("CREATE TABLE"), "{arguments:?}: {}", output.err);
+        assert_eq!(fs::read(&path).unwrap(), before, "{arguments:?}");
     }
 }
 
@@ -324,7 +382,55 @@ fn a_database_that_another_holds_is_out_of_reach_and_then_in_reach_again() {
     assert_eq!(client.ask("GET", TASKS, &site.token, None).unwrap().status, 200);
     holder.execute_batch("ROLLBACK").unwrap();
     assert_eq!(client.ask("POST", TASKS, &site.token, Some(&json!({"title": "x"}))).unwrap().status, 201);
-    server.stop();
+    // Contract §6: what the writer had to say has the shape of the lines of requests.
+    let output = server.stop();
+    let lines: Vec<Value> = output.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (text, line) in output.out.lines().zip(&lines) {
+        assert!(text.starts_with("{\"timestamp\":\"") && line["event"].is_string(), "{text}");
+        assert!(["error", "warn", "info"].iter().any(|level| line["level"] == *level), "{text}");
+    }
+    let said = lines.iter().find(|line| line["event"] == "diagnostic").expect("the writer says why");
+    assert_eq!((&said["level"], &said["message"]), (&json!("error"), &json!("no transaction can begin")));
+}
+
+/// Starts a command that is to wait for the lock on the database, and waits until it says so.
+fn waiting(site: &Site, argument: &str) -> (Child, BufReader<ChildStderr>) {
+    let mut command = site.command(None);
+    let mut child = command.arg(argument).stdout(Stdio::null()).spawn().unwrap();
+    let mut told = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    told.read_line(&mut line).unwrap();
+    assert!(line.contains("another process holds the database") && line.contains("60 seconds"), "{line}");
+    (child, told)
+}
+
+fn signal(child: &Child, name: &str) {
+    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+}
+
+#[test]
+fn a_start_that_waits_for_another_process_says_so_and_ends_when_it_is_told_to() {
+    let site = Site::new();
+    let holder = rusqlite::Connection::open(site.path("bailiwick.db")).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for (argument, name, code, words) in [
+        ("serve", "-TERM", 0, "nothing was served"),
+        ("serve", "-INT", 0, "nothing was served"),
+        ("migrate", "-TERM", 3, "run `bailiwick migrate` again"),
+        ("migrate", "-INT", 3, "run `bailiwick migrate` again"),
+    ] {
+        let (mut child, mut told) = waiting(&site, argument);
+        signal(&child, name);
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{argument} {name}");
+        // Whoever is told of the lock's end, or gives up on it, says something else.
+        let mut rest = String::new();
+        told.read_to_string(&mut rest).unwrap();
+        assert!(rest.contains(words) && !rest.contains("another process holds"), "{argument} {name}: {rest}");
+    }
+    // Whoever waits long enough goes on.
+    let (mut child, _told) = waiting(&site, "migrate");
+    holder.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 /// All titles of `acme`, by a walk through its pages, each with how often it is there.

@@ -43,7 +43,8 @@ pub enum ConnectError {
     },
     /// The password is wrong, or there is no such user: the server does not tell.
     #[error(
-        "the PostgreSQL server at {at} refuses the password of the user {user}; correct it in database.url"
+        "the PostgreSQL server at {at} refuses the user {user} with this password; correct user and password in \
+         database.url"
     )]
     WrongPassword {
         /// Host and port.
@@ -62,10 +63,36 @@ pub enum ConnectError {
         /// The user.
         user: String,
     },
+    /// The server has no such user, or one that may not log in.
+    #[error(
+        "the PostgreSQL server at {at} lets no user {user} in ({reason}); correct the user in database.url, or make it \
+         with: createuser {user}, or ALTER ROLE {user} LOGIN where it is there"
+    )]
+    NoSuchUser {
+        /// Host and port.
+        at: String,
+        /// The user.
+        user: String,
+        /// What the server said.
+        reason: String,
+    },
+    /// The rules of the server admit no such connection without TLS; whether with TLS, it does not tell.
+    #[error(
+        "the PostgreSQL server at {at} does not admit the user {user} without TLS, which is not supported yet \
+         ({reason}); add a rule without TLS (host or hostnossl) to its pg_hba.conf, or reach it over a Unix socket, the \
+         loopback interface or a tunnel"
+    )]
+    TlsNeeded {
+        /// Host and port.
+        at: String,
+        /// The user.
+        user: String,
+        /// What the server said.
+        reason: String,
+    },
     /// The rules of the server admit no such connection.
     #[error(
-        "the PostgreSQL server at {at} does not admit the user {user} ({reason}); add a rule to its pg_hba.conf, one \
-         without TLS (host or hostnossl), since TLS is not supported yet"
+        "the PostgreSQL server at {at} does not admit the user {user} ({reason}); add a rule for it to its pg_hba.conf"
     )]
     NotAdmitted {
         /// Host and port.
@@ -284,7 +311,16 @@ impl Target {
         match told.code() {
             code if *code == SqlState::INVALID_PASSWORD => ConnectError::WrongPassword { at, user },
             code if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION => {
-                ConnectError::NotAdmitted { at, user, reason }
+                let is_remote = matches!(self.config.get_hosts().first(), None | Some(Host::Tcp(_)));
+                let names_tls = ["no encryption", "SSL", "TLS"].iter().any(|words| reason.contains(words));
+                // The text may be in any language; the name of the server's function is not.
+                if told.routine() == Some("InitializeSessionUserId") {
+                    ConnectError::NoSuchUser { at, user, reason }
+                } else if is_remote && names_tls {
+                    ConnectError::TlsNeeded { at, user, reason }
+                } else {
+                    ConnectError::NotAdmitted { at, user, reason }
+                }
             }
             code if *code == SqlState::INVALID_CATALOG_NAME => {
                 ConnectError::NoSuchDatabase { at, database: self.database() }

@@ -1,12 +1,16 @@
 //! Runs on PostgreSQL what [`migrations`](crate::migrations) decides.
+use std::pin::pin;
+
 use bailiwick_core::model::TableDef;
 use refinery::Runner;
 use tokio_postgres::{Client, error::SqlState};
 
 use super::{ConnectError, PostgresOptions, connect::Target};
 use crate::{
-    OpenError,
-    migrations::{Applied, History, MigrateError, MigrateReport, RowCount, check_table, quoted},
+    LOCK_WAIT, OpenError, OpenOptions, SILENT_WAIT,
+    migrations::{
+        Applied, FRAMEWORK_HISTORY, History, MigrateError, MigrateReport, RowCount, check_table, quoted,
+    },
     sql::Dialect,
 };
 
@@ -14,21 +18,30 @@ use crate::{
 const LOCK: i64 = i64::from_be_bytes(*b"bailiwic");
 
 /// Not the time limits of requests: a migration takes as long as it takes. But whoever waits for a lock keeps all
-/// others waiting behind, so that wait ends.
+/// others waiting behind, so that wait ends, after [`LOCK_WAIT`].
 const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '60s'; \
                      SET LOCAL idle_in_transaction_session_timeout = 0";
 
 /// See [`migrate`](crate::migrate).
 pub(crate) async fn migrate(
     url: &str,
-    options: &PostgresOptions,
+    options: &OpenOptions,
     app: &Runner,
     tables: &[&'static TableDef],
 ) -> Result<MigrateReport, MigrateError> {
     // If this fails or is dropped, the connection closes, and the server undoes the transaction.
-    let client = connect(url, options).await?;
+    let client = connect(url, &options.postgres).await?;
     client.batch_execute(BEGIN).await.map_err(failed)?;
-    client.query_one("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await.map_err(failed)?;
+    let mut lock = pin!(client.query_one("SELECT pg_advisory_xact_lock($1)", &[&LOCK]));
+    let locked = match tokio::time::timeout(SILENT_WAIT, &mut lock).await {
+        Ok(locked) => locked,
+        Err(_) => {
+            options.on_lock.inspect(|tell| tell(LOCK_WAIT));
+            lock.await
+        }
+    };
+    locked.map_err(failed)?;
+    refuse_foreign(&client).await?;
     let transaction = transaction(&client).await?;
     let mut report = MigrateReport::default();
     for history in History::all(app) {
@@ -73,6 +86,7 @@ pub(crate) async fn pending(
     let client = connect(url, options).await?;
     let begin = format!("{BEGIN}; SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY");
     client.batch_execute(&begin).await.map_err(failed)?;
+    refuse_foreign(&client).await?;
     let mut report = MigrateReport::default();
     for history in History::all(app) {
         let applied = applied(&client, &history).await?;
@@ -94,6 +108,15 @@ pub(crate) async fn pending(
         }
     }
     Ok(report)
+}
+
+/// Refuses a database that has tables, and no history that tells them to be ours.
+async fn refuse_foreign(client: &Client) -> Result<(), MigrateError> {
+    let found = client.query_one(FOREIGN, &[&FRAMEWORK_HISTORY]).await.map_err(failed)?;
+    match found.get::<_, Option<String>>("relation") {
+        Some(table) => Err(MigrateError::Foreign { database: found.get("database"), table }),
+        None => Ok(()),
+    }
 }
 
 /// Refuses a database that the framework of this program does not fit.
@@ -139,6 +162,11 @@ async fn transaction(client: &Client) -> Result<i64, MigrateError> {
 }
 
 const IS_THERE: &str = "SELECT to_regclass($1) IS NOT NULL";
+/// A relation where ours would be made. Those of an extension are nobody's.
+const FOREIGN: &str = "SELECT current_database()::text AS database, min(relname::text) AS relation FROM pg_class c \
+     WHERE to_regclass($1) IS NULL AND relkind IN ('r', 'p', 'v', 'm', 'f') \
+     AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) \
+     AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')";
 const COLUMNS: &str = "SELECT attname::text FROM pg_attribute \
      WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped";
 const IS_TABLE: &str = "SELECT relkind IN ('r', 'p') FROM pg_class WHERE oid = to_regclass($1)";

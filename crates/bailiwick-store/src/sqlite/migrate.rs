@@ -11,18 +11,15 @@ use super::{
     error::SqliteError,
 };
 use crate::{
-    OpenError,
-    migrations::{Applied, History, MigrateError, MigrateReport, RowCount, check_table},
+    LOCK_WAIT, OpenError, OpenOptions, SILENT_WAIT,
+    migrations::{Applied, FRAMEWORK_HISTORY, History, MigrateError, MigrateReport, RowCount, check_table},
     sql::Dialect,
 };
 
-/// How long to wait for another process that migrates: a large table takes its time.
-const MAX_WAIT: Duration = Duration::from_secs(60);
-
-/// See [`migrate`](crate::migrate). Makes the file if there is none.
+/// See [`migrate`](crate::migrate). Makes the file if there is none. Blocks until it is done.
 pub(crate) fn migrate(
     path: &Path,
-    options: &SqliteOptions,
+    options: &OpenOptions,
     app: &Runner,
     tables: &[&'static TableDef],
 ) -> Result<MigrateReport, MigrateError> {
@@ -30,13 +27,27 @@ pub(crate) fn migrate(
     if !is_there(&path).map_err(open_error)? {
         create(&path).map_err(open_error)?;
     }
-    let connection =
-        connect(&path, Purpose::Write, options.busy_timeout.max(MAX_WAIT)).map_err(open_error)?;
+    let longest = options.sqlite.busy_timeout.max(LOCK_WAIT);
     // The lock comes first: what was applied is read under it.
-    connection.execute_batch("BEGIN IMMEDIATE").map_err(database_error)?;
+    let connection = match locked(&path, SILENT_WAIT) {
+        Err(MigrateError::Locked(_) | MigrateError::Open(OpenError::Sqlite(SqliteError::Locked { .. }))) => {
+            options.on_lock.inspect(|tell| tell(longest));
+            locked(&path, longest)?
+        }
+        done => done?,
+    };
     let report = migrate_in_transaction(&connection, app, tables)?;
     connection.execute_batch("COMMIT").map_err(database_error)?;
     Ok(report)
+}
+
+/// A connection that holds the lock of whoever writes, for which it has waited this long at most.
+fn locked(path: &Path, wait: Duration) -> Result<Connection, MigrateError> {
+    // To write, a connection first changes the mode of the file, and that is for ever.
+    refuse_foreign(&connect(path, Purpose::Read, wait).map_err(open_error)?, path)?;
+    let connection = connect(path, Purpose::Write, wait).map_err(open_error)?;
+    connection.execute_batch("BEGIN IMMEDIATE").map_err(database_error)?;
+    Ok(connection)
 }
 
 /// See [`pending`](crate::pending).
@@ -52,6 +63,9 @@ pub(crate) fn pending(
     } else {
         None
     };
+    if let Some(connection) = &connection {
+        refuse_foreign(connection, &path)?;
+    }
     let mut report = MigrateReport::default();
     for history in History::all(app) {
         let applied = match &connection {
@@ -75,6 +89,21 @@ pub(crate) fn pending(
         }
     }
     Ok(report)
+}
+
+/// Refuses a database that has tables, and no history that tells them to be ours.
+fn refuse_foreign(connection: &Connection, path: &Path) -> Result<(), MigrateError> {
+    let foreign = || {
+        if kind(connection, FRAMEWORK_HISTORY)?.is_some() {
+            return Ok(None);
+        }
+        let of_others = "SELECT min(name) FROM sqlite_schema WHERE type IN ('table', 'view') AND name NOT GLOB 'sqlite_*'";
+        connection.query_row(of_others, [], |row| row.get::<_, Option<String>>(0))
+    };
+    match foreign().map_err(|error| open_error(SqliteError::of(path, error)))? {
+        Some(table) => Err(MigrateError::Foreign { database: path.display().to_string(), table }),
+        None => Ok(()),
+    }
 }
 
 /// Refuses a database that the framework of this program does not fit.
@@ -107,7 +136,10 @@ pub(super) fn migrate_in_transaction(
             let sql = migration.sql().unwrap_or_default();
             connection.execute_batch(sql).map_err(|error| match error.sqlite_error_code() {
                 Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure) => database_error(error),
-                _ => MigrateError::Failed { migration: migration.to_string(), source: error.into() },
+                _ => MigrateError::Failed {
+                    migration: migration.to_string(),
+                    source: without_statement(error).into(),
+                },
             })?;
             if connection.is_autocommit() {
                 return Err(MigrateError::Failed {
@@ -162,6 +194,14 @@ fn check(connection: &Connection, table: &'static TableDef) -> Result<(), Migrat
         read.query_map([table.name], |row| row.get(0))?.collect::<rusqlite::Result<Vec<String>>>()
     };
     check_table(table, &columns().map_err(database_error)?)
+}
+
+/// What SQLite says of a statement, without the whole text of it.
+fn without_statement(error: rusqlite::Error) -> rusqlite::Error {
+    match error {
+        rusqlite::Error::SqlInputError { error, msg, .. } => rusqlite::Error::SqliteFailure(error, Some(msg)),
+        other => other,
+    }
 }
 
 fn open_error(error: SqliteError) -> MigrateError {

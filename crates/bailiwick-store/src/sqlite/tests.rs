@@ -27,7 +27,7 @@ use tempfile::TempDir;
 
 use super::{migrate::migrate_in_transaction, *};
 use crate::{
-    MigrateError, OpenError,
+    MigrateError, OpenError, OpenOptions,
     fixture::{Actor, Card, Member, NOTES, assigned, migrations, now, random, titled},
 };
 
@@ -42,7 +42,7 @@ struct Fresh {
 impl Fresh {
     async fn new() -> Self {
         let directory = TempDir::new().unwrap();
-        let options = SqliteOptions::default();
+        let options = OpenOptions::default();
         migrate(&directory.path().join("test.db"), &options, &migrations(), TABLES).unwrap();
         let fresh = Self { directory, owner: Actor::invented(Role::Owner) };
         let store = fresh.open();
@@ -695,7 +695,7 @@ async fn what_cannot_be_opened_says_why_and_what_to_do() {
         .unwrap();
     let newer = says(open(fresh.path()).unwrap_err(), "newer version");
     assert!(matches!(newer, SqliteError::Newer { migration, .. } if migration == "V99__future"));
-    let migrated = migrate(&fresh.path(), &SqliteOptions::default(), &migrations(), TABLES);
+    let migrated = migrate(&fresh.path(), &OpenOptions::default(), &migrations(), TABLES);
     assert!(matches!(migrated, Err(MigrateError::Newer { history: "bailiwick_schema", .. })));
 }
 
@@ -717,7 +717,7 @@ async fn a_path_that_looks_like_a_uri_is_a_path() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("file:a.db");
     let runner = Runner::new(&[]);
-    migrate(&path, &SqliteOptions::default(), &runner, &[]).unwrap();
+    migrate(&path, &OpenOptions::default(), &runner, &[]).unwrap();
     assert!(path.exists());
     open(&path).unwrap();
 }
@@ -728,15 +728,15 @@ async fn a_path_that_looks_like_a_uri_is_a_path() {
 fn migrating_twice_does_nothing_twice_and_pending_says_so() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("test.db");
-    let options = SqliteOptions::default();
-    let all = pending(&path, &options, &migrations(), TABLES).unwrap();
+    let options = OpenOptions::default();
+    let all = pending(&path, &options.sqlite, &migrations(), TABLES).unwrap();
     assert_eq!(
         (&all.applied[..], &all.counted[..]),
         (&["V1__identity".to_owned(), "V1__cards".to_owned()][..], &["cards"][..])
     );
     assert!(!path.exists());
     assert_eq!(migrate(&path, &options, &migrations(), TABLES).unwrap(), all);
-    assert!(pending(&path, &options, &migrations(), TABLES).unwrap().is_empty());
+    assert!(pending(&path, &options.sqlite, &migrations(), TABLES).unwrap().is_empty());
     assert!(migrate(&path, &options, &migrations(), TABLES).unwrap().is_empty());
 }
 
@@ -750,7 +750,7 @@ fn several_processes_that_migrate_at_once_do_it_once() {
             .map(|_| {
                 scope.spawn(|| {
                     start.wait();
-                    migrate(&path, &SqliteOptions::default(), &migrations(), TABLES).unwrap()
+                    migrate(&path, &OpenOptions::default(), &migrations(), TABLES).unwrap()
                 })
             })
             .collect();
@@ -760,10 +760,38 @@ fn several_processes_that_migrate_at_once_do_it_once() {
 }
 
 #[test]
+fn whoever_waits_long_for_another_process_tells_so_once_and_then_goes_on() {
+    static TOLD: AtomicUsize = AtomicUsize::new(0);
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("test.db");
+    let holder = Connection::open(&path).unwrap();
+    holder.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let options = OpenOptions {
+        on_lock: Some(|longest| {
+            assert_eq!(longest, Duration::from_secs(60));
+            TOLD.fetch_add(1, Ordering::SeqCst);
+        }),
+        ..OpenOptions::default()
+    };
+    thread::scope(|scope| {
+        let migrating = scope.spawn(|| migrate(&path, &options, &migrations(), TABLES).unwrap());
+        while TOLD.load(Ordering::SeqCst) == 0 {
+            thread::sleep(Duration::from_millis(5));
+        }
+        holder.execute_batch("ROLLBACK").unwrap();
+        assert!(!migrating.join().unwrap().is_empty());
+    });
+    assert_eq!(TOLD.load(Ordering::SeqCst), 1);
+    // Nobody is in the way any more.
+    migrate(&path, &options, &migrations(), TABLES).unwrap();
+    assert_eq!(TOLD.load(Ordering::SeqCst), 1);
+}
+
+#[test]
 fn a_migration_that_fails_leaves_nothing() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("test.db");
-    let options = SqliteOptions::default();
+    let options = OpenOptions::default();
     for broken in
         ["CREATE TABLE half (a text); SELECT nonsense FROM nowhere;", "CREATE TABLE half (a text); COMMIT;"]
     {
@@ -773,6 +801,8 @@ fn a_migration_that_fails_leaves_nothing() {
             matches!(&error, MigrateError::Failed { migration, .. } if migration == "V1__broken"),
             "{error:?}"
         );
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        assert!(!source.contains("CREATE TABLE"), "what failed is told, not the whole text: {source}");
         if !broken.contains("COMMIT") {
             let tables: i64 = Connection::open(&path)
                 .unwrap()
@@ -794,7 +824,7 @@ fn a_table_that_does_not_fit_its_model_is_named() {
         TableDef { name: "members", scope: ScopeKind::Org, counted: true, columns: Member::TABLE.columns };
     let directory = TempDir::new().unwrap();
     let migrate = |table| {
-        migrate(&directory.path().join("test.db"), &SqliteOptions::default(), &migrations(), &[table])
+        migrate(&directory.path().join("test.db"), &OpenOptions::default(), &migrations(), &[table])
             .unwrap_err()
     };
     assert!(matches!(migrate(&NOWHERE), MigrateError::NoTable { table: "nowhere" }));
@@ -806,7 +836,7 @@ fn a_table_that_does_not_fit_its_model_is_named() {
 fn what_keeps_a_database_from_being_made_is_said() {
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("none/test.db");
-    let error = migrate(&path, &SqliteOptions::default(), &migrations(), TABLES).unwrap_err();
+    let error = migrate(&path, &OpenOptions::default(), &migrations(), TABLES).unwrap_err();
     assert!(matches!(error, MigrateError::Open(OpenError::Sqlite(SqliteError::NoDirectory { .. }))));
 }
 

@@ -90,7 +90,15 @@ async fn what_a_server_says_is_told_in_the_words_of_whoever_has_to_act() {
     let url = server(Some(message(b'R', &3_u32.to_be_bytes()))).await;
     let error_ = refused(&url, &options()).await;
     assert!(matches!(error_, ConnectError::NoPassword { .. }), "{error_:?}");
-    let url = server(Some(error("28000", "no pg_hba.conf entry for host, no encryption"))).await;
+    for needs_tls in ["no pg_hba.conf entry for host, no encryption", "SSL connection is required"] {
+        let url = server(Some(error("28000", needs_tls))).await;
+        let error_ = refused(&url, &options()).await;
+        assert!(
+            matches!(error_, ConnectError::TlsNeeded { .. }) && told(&error_).contains("hostnossl"),
+            "{error_:?}"
+        );
+    }
+    let url = server(Some(error("28000", "Ident authentication failed"))).await;
     let error_ = refused(&url, &options()).await;
     assert!(
         matches!(error_, ConnectError::NotAdmitted { .. }) && told(&error_).contains("pg_hba"),
@@ -117,6 +125,25 @@ async fn a_server_that_accepts_and_says_nothing_is_not_waited_for_without_end() 
     options.connect_timeout = Duration::from_millis(100);
     let error = refused(&url, &options).await;
     assert!(matches!(error, ConnectError::TimedOut { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_user_that_is_not_there_or_may_not_log_in_is_named_without_advice_on_rules() {
+    let Some(database) = fresh_postgres().await else { return };
+    // Its name is as unique as the database's. The server makes no difference between users and roles.
+    let role = format!("{}_role", database.name());
+    let url = database.url().replacen("postgres@", &format!("{role}@"), 1);
+    let client = outside(&database.server_url()).await;
+    for how in ["", "NOLOGIN"] {
+        if !how.is_empty() {
+            client.batch_execute(&format!("CREATE ROLE {role} {how}")).await.unwrap();
+        }
+        let error = refused(&url, &options()).await;
+        let told = error.to_string();
+        assert!(matches!(error, ConnectError::NoSuchUser { .. }), "{error:?}");
+        assert!(told.contains(&format!("createuser {role}")) && !told.contains("pg_hba"), "{told}");
+    }
+    client.batch_execute(&format!("DROP ROLE {role}")).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,4 +1,9 @@
 //! Migrations on PostgreSQL: whole or not at all, once, and counted from then on.
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
 use bailiwick_core::model::{Model, TableDef};
 use bailiwick_store::{ConnectError, MigrateError, OpenError, OpenOptions, migrate, open, pending};
 use bailiwick_testkit::databases::fresh_postgres;
@@ -38,6 +43,29 @@ async fn processes_that_migrate_at_once_wait_for_each_other() {
         migrated += usize::from(!done.unwrap());
     }
     assert_eq!(migrated, 1);
+}
+
+#[tokio::test]
+async fn whoever_waits_long_for_another_process_tells_so_once_and_then_goes_on() {
+    static TOLD: AtomicUsize = AtomicUsize::new(0);
+    let Some(database) = fresh_postgres().await else { return };
+    let url = database.url();
+    let holder = outside(&url).await;
+    holder.query_one("SELECT pg_advisory_lock(x'6261696c69776963'::bigint)", &[]).await.unwrap();
+    let told = |_| {
+        TOLD.fetch_add(1, Ordering::SeqCst);
+    };
+    let options = OpenOptions { on_lock: Some(told), ..OpenOptions::default() };
+    let app = migrations(&[("V1__things", SCHEMA)]);
+    let release = async {
+        while TOLD.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        drop(holder);
+    };
+    let (report, ()) = tokio::join!(migrate(&url, &options, &app, TABLES), release);
+    assert!(!report.unwrap().is_empty());
+    assert_eq!(TOLD.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]
@@ -94,6 +122,22 @@ async fn rows_that_are_there_are_counted_when_counting_begins() {
         client.batch_execute(change).await.unwrap();
         assert!(read().await.iter().all(|(kept, counted)| kept == counted), "{change}: {:?}", read().await);
     }
+}
+
+#[tokio::test]
+async fn a_database_of_another_application_is_named_and_left_alone() {
+    let Some(database) = fresh_postgres().await else { return };
+    let (url, options) = (database.url(), OpenOptions::default());
+    let client = outside(&url).await;
+    client.batch_execute("CREATE TABLE users (name text)").await.unwrap();
+    let app = migrations(&[("V1__things", SCHEMA)]);
+    for done in [migrate(&url, &options, &app, TABLES).await, pending(&url, &options, &app, TABLES).await] {
+        let error = done.unwrap_err();
+        assert!(matches!(&error, MigrateError::Foreign { table, .. } if table == "users"), "{error:?}");
+        assert!(error.to_string().contains(database.name()), "{error}");
+    }
+    let tables = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'";
+    assert_eq!(client.query_one(tables, &[]).await.unwrap().get::<_, i64>(0), 1);
 }
 
 #[tokio::test]

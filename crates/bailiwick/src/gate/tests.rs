@@ -7,7 +7,7 @@ use axum::{
 };
 use bailiwick_core::{
     access::{List, Retrieve, Rules, Update, own, role},
-    clock::Clock,
+    clock::{Clock, Timestamp},
     id::Id,
     identity::{Credential, FoundMembership, Membership, OrgId, Principal, PrincipalParts, Role, UserId},
     request::Facts,

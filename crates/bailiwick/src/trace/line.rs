@@ -1,8 +1,11 @@
 //! One line of the log, escaped so that what a client sent cannot be taken for anything else (LOG-04).
-use std::{borrow::Cow, cell::RefCell, io::Write, time::Duration};
+use std::{borrow::Cow, cell::RefCell, fmt::Debug, io::Write, time::Duration};
 
 use bailiwick_core::clock::Timestamp;
-use tracing::Level;
+use tracing::{
+    Level,
+    field::{Field, Visit},
+};
 
 use super::Format;
 
@@ -125,6 +128,10 @@ impl Line<'_> {
 
     /// A member that is a number.
     pub(super) fn number(&mut self, name: &str, number: u64) {
+        self.integer(name, number);
+    }
+
+    fn integer(&mut self, name: &str, number: impl itoa::Integer) {
         self.name(name);
         self.buffer.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
@@ -136,6 +143,25 @@ impl Line<'_> {
         let fraction = micros % 1000;
         let digit = |divisor: u64| b'0' + u8::try_from(fraction / divisor % 10).unwrap_or(0);
         self.buffer.extend_from_slice(&[b'.', digit(100), digit(10), digit(1)]);
+    }
+}
+
+/// The fields of a `tracing` event, as members.
+impl Visit for Line<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.text(field.name(), Some(&format!("{value:?}")));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.text(field.name(), Some(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.integer(field.name(), value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.integer(field.name(), value);
     }
 }
 

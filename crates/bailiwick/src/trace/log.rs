@@ -11,7 +11,7 @@ use std::{
 };
 
 use bailiwick_core::clock::Clock;
-use tracing::Level;
+use tracing::{Event, Level};
 
 use super::line::Line;
 
@@ -121,10 +121,13 @@ impl Log {
         !timeout.timed_out()
     }
 
-    /// A writer that puts what it gets into this log, for a `tracing` subscriber that should share it. Each write
-    /// must be whole lines, as those of `tracing_subscriber::fmt` are.
-    pub fn writer(&self) -> LogWriter {
-        LogWriter(self.clone())
+    /// Writes what a part of the program has to say, for a `tracing` subscriber that shares this log: a line with the
+    /// `event` `diagnostic`, the `target`, the `message`, and the fields of `event`.
+    pub fn diagnostic(&self, event: &Event<'_>) {
+        self.line(*event.metadata().level(), "diagnostic", |line| {
+            line.text("target", Some(event.metadata().target()));
+            event.record(line);
+        });
     }
 
     pub(super) fn clock(&self) -> &dyn Clock {
@@ -220,20 +223,5 @@ impl Shared {
                 return;
             }
         }
-    }
-}
-
-/// See [`Log::writer`].
-#[derive(Clone, Debug)]
-pub struct LogWriter(Log);
-
-impl Write for LogWriter {
-    fn write(&mut self, lines: &[u8]) -> io::Result<usize> {
-        self.0.0.shared.push(lines);
-        Ok(lines.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

@@ -10,6 +10,7 @@
 //!   server stops, the status is 499, which is never sent.
 //! - `level` is `error` for a status of 500 and above, else `info`.
 //! - The cause of a failure is a line of its own, with the `event` `request_failed` and the same `request_id`.
+//! - What no request tells begins with the same three members, with the `event` `diagnostic`.
 //!
 //! # Security
 //! No query, header, cookie or body is ever written, and of a token in the path only its prefix (LOG-03). All text is
@@ -27,6 +28,6 @@ mod tests;
 pub use self::{
     body::TraceBody,
     layer::TraceLayer,
-    log::{Format, Log, LogWriter},
+    log::{Format, Log},
     service::{TraceFuture, TraceService},
 };

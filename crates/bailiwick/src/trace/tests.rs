@@ -323,11 +323,51 @@ fn a_broken_sink_is_survived_and_counted() {
     assert_eq!(log.dropped(), 3);
 }
 
+/// A subscriber that writes all events into a log.
+struct Subscriber(Log);
+
+impl tracing::Subscriber for Subscriber {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        self.0.diagnostic(event);
+    }
+}
+
+// Contract §6, LOG-04
+#[test]
+fn what_no_request_tells_has_the_shape_of_every_other_line() {
+    let sink = Sink::default();
+    let log = sink.log(Format::Json, Level::INFO);
+    tracing::subscriber::with_default(Subscriber(log.clone()), || {
+        tracing::warn!(jobs = 3, error = %"a\nb", "it \u{1b}[31m failed");
+        tracing::debug!("not for this log");
+    });
+    let lines = sink.lines(&log);
+    let [line] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!((&line["level"], &line["event"]), (&"warn".into(), &"diagnostic".into()));
+    assert_eq!((&line["jobs"], &line["error"]), (&3.into(), &"a\nb".into()));
+    assert_eq!((&line["message"], &line["target"]), (&"it \u{1b}[31m failed".into(), &module_path!().into()));
+    let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+    assert!(text.starts_with("{\"timestamp\":\"") && !text.contains('\u{1b}'), "{text}");
+}
+
 #[test]
 fn what_is_in_memory_is_written_when_the_log_goes() {
     let sink = Sink::default();
     let log = sink.log(Format::Json, Level::INFO);
-    log.writer().write_all(b"{\"event\":\"of a subscriber\"}\n").unwrap();
+    log.line(Level::INFO, "test", |_| {});
     drop(log);
     for _ in 0..500 {
         if sink.0.lock().unwrap().ends_with(b"}\n") {

@@ -34,6 +34,7 @@ pub struct ForNothing {
 #[derive(Input)]
 #[input(for = "Task")]
 pub struct ForText {
+    #[input(lines)]
     title: String,
 }
 
