@@ -43,7 +43,7 @@ pub use self::{
     memory::MemoryCounters,
     migrations::{APP_HISTORY, FRAMEWORK_HISTORY, MigrateError, MigrateReport},
     postgres::{ConnectError, PostgresOptions, PostgresStore},
-    remembering::LIFE,
+    remembering::IN_FORCE_AFTER,
     sqlite::{SqliteError, SqliteOptions, SqliteStore},
 };
 

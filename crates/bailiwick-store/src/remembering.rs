@@ -1,13 +1,14 @@
 //! A store that remembers for a moment whom a credential speaks for.
 //!
 //! Every request asks that first, and mostly about a credential that was asked about just before. The answer is kept
-//! for [`LIFE`]: on the warm path a credential costs no look-up at all.
+//! for half a second: on the warm path a credential costs no look-up at all.
 //!
 //! # Security
 //! What ends a credential, a membership or a role through this store is in force when it answers: a look-up that began
-//! before the change is not used after it, whenever it came back. What another process changes is in force [`LIFE`]
-//! after it was answered there (ACL-09: at once here, within a second on every replica). Only answers that let somebody
-//! in are kept: a new credential or membership works at once everywhere, and nobody can fill the memory with guesses.
+//! before the change is not used after it, whenever it came back. What another process changes is in force
+//! [`IN_FORCE_AFTER`] it was answered there (ACL-09: at once here, within a second on every replica). Only answers that
+//! let somebody in are kept: a new credential or membership works at once everywhere, and nobody can fill the memory with
+//! guesses.
 use std::{
     hash::{BuildHasher, Hash, RandomState},
     sync::atomic::{AtomicU64, Ordering},
@@ -15,7 +16,7 @@ use std::{
 };
 
 use bailiwick_core::{
-    clock::Timestamp,
+    clock::{Clock, SystemClock, Timestamp},
     identity::{ApiTokenId, Membership, Principal, Role, Slug, UserId, Username},
     query::Plan,
     secret::Secret,
@@ -27,9 +28,9 @@ use bailiwick_core::{
 use moka::{Equivalent, sync::Cache};
 use uuid::Uuid;
 
-/// How long an answer is kept. Whoever changes the database from another process must take it that the old state is
-/// acted on for so long.
-pub const LIFE: Duration = Duration::from_millis(500);
+/// How long after it was answered in one process a change of who may do what is in force in all that have the database
+/// open. In the process that made it, it is so at once.
+pub const IN_FORCE_AFTER: Duration = Duration::from_millis(500);
 /// How many answers are kept at most; each takes about 300 bytes.
 const MOST: u64 = 10_000;
 
@@ -39,6 +40,8 @@ pub(crate) struct RememberingStore<S> {
     inner: S,
     answers: Cache<Question, Found>,
     changes: Changes,
+    /// The real time, also in tests that stop the time of the application: other processes go by it.
+    clock: SystemClock,
 }
 
 /// Whose a credential is and, where it is asked for an organisation, which place its owner has there.
@@ -65,22 +68,36 @@ impl Equivalent<Question> for Asked<'_> {
 struct Found {
     principal: Principal,
     membership: Option<Membership>,
-    /// When the store was asked.
-    asked: Moment,
+    asked: When,
+}
+
+/// When the store was asked.
+#[derive(Clone, Copy, Debug)]
+struct When {
+    /// After which changes that were made here.
+    moment: Moment,
+    /// At what time, by the clock. Not when it answered: a slow answer is old when it comes.
+    time: Duration,
 }
 
 impl<S> RememberingStore<S> {
     pub(crate) fn new(inner: S) -> Self {
-        let answers = Cache::builder().max_capacity(MOST).time_to_live(LIFE).build();
-        Self { inner, answers, changes: Changes::new() }
+        let answers = Cache::builder().max_capacity(MOST).time_to_live(IN_FORCE_AFTER).build();
+        Self { inner, answers, changes: Changes::new(), clock: SystemClock::new() }
     }
 
     fn recall(&self, asked: &Asked<'_>, now: Timestamp) -> Option<Found> {
         let found = self.answers.get(asked)?;
         let principal = &found.principal;
         let ids = [principal.credential.as_uuid(), principal.user_id().as_uuid()];
-        let is_good = principal.expires_at > now && self.changes.none_since(found.asked, ids);
+        let is_good = principal.expires_at > now
+            && self.clock.monotonic().saturating_sub(found.asked.time) < IN_FORCE_AFTER
+            && self.changes.none_since(found.asked.moment, ids);
         is_good.then_some(found)
+    }
+
+    fn when(&self) -> When {
+        When { moment: self.changes.now(), time: self.clock.monotonic() }
     }
 
     fn remember(&self, asked: &Asked<'_>, found: Found) {
@@ -95,10 +112,10 @@ impl<S: TokenStore + Sync> TokenStore for RememberingStore<S> {
             if let Some(found) = self.recall(&asked, now) {
                 return Ok(Some(found.principal));
             }
-            let moment = self.changes.now();
+            let when = self.when();
             let principal = self.inner.principal_of(digest, now).await?;
             if let Some(principal) = principal.clone() {
-                self.remember(&asked, Found { principal, membership: None, asked: moment });
+                self.remember(&asked, Found { principal, membership: None, asked: when });
             }
             Ok(principal)
         })
@@ -115,10 +132,10 @@ impl<S: TokenStore + Sync> TokenStore for RememberingStore<S> {
             if let Some(found) = self.recall(&asked, now) {
                 return Ok(Some((found.principal, found.membership)));
             }
-            let moment = self.changes.now();
+            let when = self.when();
             let found = self.inner.principal_in(digest, now, slug).await?;
             if let Some((principal, membership @ Some(_))) = found.clone() {
-                self.remember(&asked, Found { principal, membership, asked: moment });
+                self.remember(&asked, Found { principal, membership, asked: when });
             }
             Ok(found)
         })
@@ -407,9 +424,9 @@ mod tests {
         world.role().await;
         // Past the store that remembers, as another process would.
         world.behind.set_active(&name(), false, now()).await.unwrap();
-        tokio::time::sleep(LIFE + SOON).await;
+        tokio::time::sleep(IN_FORCE_AFTER + SOON).await;
         assert_eq!(world.role().await, None);
-        assert!(LIFE + SOON < Duration::from_secs(1));
+        assert!(IN_FORCE_AFTER + SOON < Duration::from_secs(1));
     }
 
     // ACL-09
@@ -459,12 +476,12 @@ mod tests {
     async fn a_look_up_that_began_before_a_change_is_not_used_after_it() {
         let world = World::new().await;
         let asked = Asked { digest: world.token.digest, slug: Some("acme") };
-        let moment = world.store.changes.now();
+        let when = world.store.when();
         let (principal, membership) =
             world.behind.principal_in(world.token.digest, now(), "acme").await.unwrap().unwrap();
         world.store.revoke_token(world.token.id, now()).await.unwrap();
         // The answer was slow on its way.
-        world.store.remember(&asked, Found { principal, membership, asked: moment });
+        world.store.remember(&asked, Found { principal, membership, asked: when });
         assert_eq!(world.role().await, None);
     }
 

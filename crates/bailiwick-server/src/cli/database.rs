@@ -2,12 +2,13 @@
 use std::{fs, io::ErrorKind, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use bailiwick::{
-    database::{MigrateError, MigrateReport, OpenError, OpenOptions, PostgresOptions},
+    database::{IN_FORCE_AFTER, MigrateError, MigrateReport, OpenError, OpenOptions, PostgresOptions},
     model::TableDef,
     store::Store,
 };
 
 use super::{
+    block_on,
     failure::{Failure, with_causes},
     output::tell,
 };
@@ -34,6 +35,19 @@ pub(super) async fn open(loaded: &Loaded) -> Result<Arc<dyn Store>, Failure> {
         format!("the database lacks {}", pending.join(", ")),
         "run `bailiwick migrate` once, before the servers of this version start",
     ))
+}
+
+/// Changes who may do what, and returns when every server acts on it: each remembers for a moment whom a credential
+/// speaks for.
+pub(super) fn change<T>(
+    loaded: &Loaded,
+    change: impl AsyncFnOnce(Arc<dyn Store>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    block_on(async {
+        let changed = change(open(loaded).await?).await?;
+        tokio::time::sleep(IN_FORCE_AFTER).await;
+        Ok(changed)
+    })
 }
 
 /// What the database lacks, by name.

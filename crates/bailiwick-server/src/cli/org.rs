@@ -90,15 +90,14 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
             format.print_table(&["id", "slug", "name", "members", "created_at"], rows.collect())
         }
         Command::AddMember { slug, user, role } => {
-            block_on(async {
-                let now = SystemClock::new().now();
-                Ok(database::open(&loaded).await?.put_member(&slug, &user, role, now).await?)
+            database::change(&loaded, async |store| {
+                Ok(store.put_member(&slug, &user, role, SystemClock::new().now()).await?)
             })?;
             tell(&format!("{user} is {role} of {slug}"));
             Ok(())
         }
         Command::RemoveMember { slug, user } => {
-            block_on(async { Ok(database::open(&loaded).await?.remove_member(&slug, &user).await?) })?;
+            database::change(&loaded, async |store| Ok(store.remove_member(&slug, &user).await?))?;
             tell(&format!("{user} is no member of {slug} any more"));
             Ok(())
         }

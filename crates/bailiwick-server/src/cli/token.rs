@@ -127,7 +127,7 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
         }
         Command::Revoke { id } => {
             let now = SystemClock::new().now();
-            if block_on(async { Ok(database::open(&loaded).await?.revoke_token(id, now).await?) })? {
+            if database::change(&loaded, async |store| Ok(store.revoke_token(id, now).await?))? {
                 tell(&format!("token {id} revoked"));
                 Ok(())
             } else {

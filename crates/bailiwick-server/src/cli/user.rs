@@ -139,8 +139,8 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
             format.print_table(&columns, rows.collect())
         }
         Command::Disable { name } => {
-            block_on(async {
-                Ok(database::open(&loaded).await?.set_active(&name, false, SystemClock::new().now()).await?)
+            database::change(&loaded, async |store| {
+                Ok(store.set_active(&name, false, SystemClock::new().now()).await?)
             })?;
             tell(&format!("user {name} disabled"));
             Ok(())
@@ -154,8 +154,7 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
         }
         Command::SetPassword { name, password } => {
             let password = password::read_new(&password, &name, &loaded.settings)?;
-            block_on(async {
-                let store = database::open(&loaded).await?;
+            database::change(&loaded, async |store| {
                 let hash = password::hash(password, &loaded.settings).await?;
                 Ok(store.set_password(&name, &hash, SystemClock::new().now()).await?)
             })?;
@@ -163,16 +162,12 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
             Ok(())
         }
         Command::Grant { name, right } => {
-            block_on(async {
-                Ok(database::open(&loaded).await?.set_right(&name, right.into(), true).await?)
-            })?;
+            database::change(&loaded, async |store| Ok(store.set_right(&name, right.into(), true).await?))?;
             tell(&format!("right given to {name}"));
             Ok(())
         }
         Command::Revoke { name, right } => {
-            block_on(async {
-                Ok(database::open(&loaded).await?.set_right(&name, right.into(), false).await?)
-            })?;
+            database::change(&loaded, async |store| Ok(store.set_right(&name, right.into(), false).await?))?;
             tell(&format!("right taken from {name}"));
             Ok(())
         }
