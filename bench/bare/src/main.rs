@@ -27,6 +27,9 @@ use crate::{
     time::Micros,
 };
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let [database, address] = arguments.as_slice() else { return Err("usage: bare DATABASE ADDRESS".into()) };

@@ -14,9 +14,10 @@ use std::{
     time::Duration,
 };
 
+use bailiwick::clock::{Clock, SystemClock};
 use serde_json::{Value, json};
 
-use crate::site::{Output, PASSWORD, Server, Site, finish, set_mode};
+use crate::site::{Connection, Output, PASSWORD, Server, Site, finish, set_mode};
 
 const TASKS: &str = "/api/v1/orgs/acme/tasks/";
 
@@ -190,10 +191,10 @@ fn a_second_signal_ends_the_server_at_once() {
     while std::net::TcpStream::connect(server.address).is_ok() {
         thread::sleep(Duration::from_millis(5));
     }
-    let since = bailiwick::clock::SystemClock::new();
+    let since = SystemClock::new();
     server.signal("-INT");
     let output = server.end();
-    assert!(bailiwick::clock::Clock::monotonic(&since) < Duration::from_secs(5));
+    assert!(since.monotonic() < Duration::from_secs(5));
     assert_eq!(output.code, Some(1), "{}", output.err);
     assert!(output.err.contains("told to stop twice"), "{}", output.err);
     assert!(output.out.contains("told to stop twice"), "the log says it too: {}", output.out);
@@ -506,7 +507,7 @@ fn nothing_acknowledged_is_lost(site: &Site) {
     thread::scope(|scope| {
         for _ in 0..CALLERS {
             scope.spawn(|| {
-                let mut client = crate::site::Connection::to(address);
+                let mut client = Connection::to(address);
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= CREATES {
@@ -553,10 +554,61 @@ fn serial_a_server_that_is_killed_has_lost_nothing_that_it_acknowledged() {
     nothing_acknowledged_is_lost(&Site::new());
 }
 
+/// Two servers and the command line on one database.
+fn a_change_of_rights_is_in_force_everywhere(site: &Site) {
+    const WITHIN: Duration = Duration::from_secs(1);
+    let servers = [site.serve(), site.serve()];
+    let [mut one, mut other] = servers.each_ref().map(Server::connect);
+    let login = json!({"username": "ann", "password": PASSWORD});
+    let issued = one.ask("POST", "/api/v1/auth/token/", "", Some(&login)).unwrap().json();
+    let issued = issued["token"].as_str().unwrap();
+    let status = |client: &mut Connection, token: &str| client.ask("GET", TASKS, token, None).unwrap().status;
+    // Both servers have it from the database, and need not ask again.
+    for client in [&mut one, &mut other] {
+        assert_eq!([(); 20].map(|()| status(client, issued)), [200; 20]);
+    }
+
+    // What one server does is in force there at once, and on the other within a second (ACL-09).
+    assert_eq!(one.ask("DELETE", "/api/v1/auth/token/", issued, None).unwrap().status, 204);
+    assert_eq!(status(&mut one, issued), 401);
+    let clock = SystemClock::new();
+    while status(&mut other, issued) != 401 {
+        assert!(clock.monotonic() < WITHIN, "the other server lets a revoked token in");
+    }
+
+    // What a command does is in force on every server when it returns.
+    site.done(&["user", "create", "bob", "--email", "bob@example.com", "--password-stdin"], Some(PASSWORD));
+    site.done(&["org", "add-member", "acme", "bob", "--role", "owner"], None);
+    let mut both = |token: &str| [&mut one, &mut other].map(|client| status(client, token));
+    let mut step = |arguments: &[&str], before: u16, after: u16| {
+        assert_eq!(both(&site.token), [before; 2], "before {arguments:?}");
+        site.done(arguments, None);
+        assert_eq!(both(&site.token), [after; 2], "after {arguments:?}");
+    };
+    step(&["org", "remove-member", "acme", "ann"], 200, 404);
+    step(&["org", "add-member", "acme", "ann", "--role", "viewer"], 404, 200);
+    step(&["user", "disable", "ann"], 200, 401);
+    for server in servers {
+        server.stop();
+    }
+}
+
+#[test]
+fn a_change_of_rights_is_in_force_on_every_server() {
+    a_change_of_rights_is_in_force_everywhere(&Site::new());
+}
+
 mod postgres {
     use bailiwick_testkit::databases::fresh_postgres;
 
     use super::*;
+
+    #[test]
+    fn a_change_of_rights_is_in_force_on_every_server() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let Some(database) = runtime.block_on(fresh_postgres()) else { return };
+        a_change_of_rights_is_in_force_everywhere(&Site::on(&database.url()));
+    }
 
     #[test]
     fn serial_a_server_that_is_killed_has_lost_nothing_that_it_acknowledged() {

@@ -105,7 +105,8 @@ impl Site {
         finish(command, input)
     }
 
-    fn done(&self, arguments: &[&str], input: Option<&str>) -> String {
+    /// Runs a command that must do what it is told; what it printed.
+    pub(crate) fn done(&self, arguments: &[&str], input: Option<&str>) -> String {
         let output = self.run(arguments, input);
         assert_eq!(output.code, Some(0), "{arguments:?}: {}", output.err);
         output.out

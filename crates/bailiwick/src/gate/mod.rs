@@ -12,8 +12,9 @@
 //! a place they may not write to (PIP-02).
 //!
 //! # Security
-//! For a caller who is no member, an organisation that exists answers like one that does not (I8). The membership is
-//! read for every request, so a change of rights acts at once (ACL-09).
+//! For a caller who is no member, an organisation that exists answers like one that does not (I8). The membership is the
+//! store's own answer for this request, so a change of rights acts at once, and within a second where another process
+//! made it (ACL-09).
 mod access;
 mod context;
 #[cfg(test)]
