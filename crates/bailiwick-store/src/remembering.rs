@@ -402,6 +402,7 @@ mod tests {
             created_at: now(),
             expires_at: Timestamp::from_micros(now().as_micros() + 1_000_000),
             keep_at_most: 20,
+            password_hash: None,
         }
     }
 

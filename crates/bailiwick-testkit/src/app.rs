@@ -510,6 +510,7 @@ impl TestApp {
             created_at: self.clock.now(),
             expires_at: self.clock.now().saturating_add(lifetime),
             keep_at_most: u32::MAX,
+            password_hash: None,
         };
         let made = self.store.create_token(token).await.expect("the store works");
         assert!(made, "the user is there and active");

@@ -3,6 +3,7 @@ use super::Answer;
 use crate::{
     clock::Timestamp,
     identity::{ApiTokenId, Membership, Principal, UserId, Username},
+    secret::Secret,
 };
 
 /// The SHA-256 of a token's whole text: all that is kept of it (TOK-24).
@@ -24,8 +25,8 @@ pub trait TokenStore {
     ) -> Answer<'a, Option<(Principal, Option<Membership>)>>;
 
     /// Adds a token, removes the owner's expired ones, and for a log-in revokes the oldest log-in tokens beyond
-    /// [`NewToken::keep_at_most`], all in one transaction. Answers whether the owner is there and active: if
-    /// not, there is no token.
+    /// [`NewToken::keep_at_most`], all in one transaction. Answers whether the owner is there, active, and still has
+    /// the password that was proved: if not, there is no token.
     fn create_token(&self, token: NewToken) -> Answer<'_, bool>;
 
     /// Ends a token at once. Answers whether there was a live one.
@@ -54,6 +55,9 @@ pub struct NewToken {
     pub expires_at: Timestamp,
     /// How many live log-in tokens the owner may have, this one included.
     pub keep_at_most: u32,
+    /// The hash that the owner's password was verified against, for a token that a log-in made. If the owner has another
+    /// by now, there is no token: a password that was just replaced opens nothing any more.
+    pub password_hash: Option<Secret<String>>,
 }
 
 /// A token, as its owner sees it later.

@@ -244,6 +244,7 @@ async fn fill(store: &Arc<dyn Store>, loaded: &Loaded) -> Result<Demo, Failure> 
             created_at: now,
             expires_at: now.saturating_add(Duration::from_secs(24 * 60 * 60)),
             keep_at_most: loaded.settings.tokens.max_per_user.get(),
+            password_hash: None,
         })
         .await?;
     Ok(Demo { passwords, token, foreign_task })

@@ -80,6 +80,7 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
                 created_at: now,
                 expires_at: now.saturating_add(lifetime),
                 keep_at_most: most,
+                password_hash: None,
             };
             let (id, expires_at) = block_on(async {
                 let store = database::open(&loaded).await?;

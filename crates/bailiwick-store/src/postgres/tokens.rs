@@ -29,7 +29,8 @@ const PRINCIPAL_IN: &str = "SELECT t.id, u.id, u.username, u.email, u.is_staff, 
      WHERE t.digest = $1 AND t.revoked_at IS NULL AND t.expires_at > $2 AND u.is_active";
 
 /// Who makes two tokens at once waits here for the first: the cap is counted under this lock (TOK-26).
-const LOCK_OWNER: &str = "SELECT is_active FROM users WHERE id = $1 FOR NO KEY UPDATE";
+const LOCK_OWNER: &str = "SELECT is_active AND password_hash = coalesce($2, password_hash) \
+     FROM users WHERE id = $1 FOR NO KEY UPDATE";
 const REMOVE_EXPIRED: &str = "DELETE FROM api_tokens WHERE user_id = $1 AND expires_at <= $2";
 const ADD: &str = "INSERT INTO api_tokens (id, digest, user_id, name, display, created_at, expires_at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7)";
@@ -118,12 +119,13 @@ fn create_token<'a>(lease: &'a mut Lease, token: &'a NewToken) -> Trying<'a, boo
     Box::pin(async move {
         let (user, id): (Bind<'_>, Bind<'_>) = (token.user_id.as_uuid().into(), token.id.as_uuid().into());
         let now: Bind<'_> = token.created_at.into();
-        let owner = lease.begin(&[Ask::new(LOCK_OWNER, &[user])]).await?;
-        let active = match owner[0].first() {
+        let password_hash: Bind<'_> = token.password_hash.as_ref().map(|hash| hash.expose().as_str()).into();
+        let owner = lease.begin(&[Ask::new(LOCK_OWNER, &[user, password_hash])]).await?;
+        let may_have_it = match owner[0].first() {
             Some(row) => row.bool(0)?,
             None => false,
         };
-        if !active {
+        if !may_have_it {
             return Ok(false);
         }
         let added = [

@@ -3,6 +3,7 @@ use bailiwick_core::{
     clock::Timestamp,
     error::StoreError,
     identity::{ApiTokenId, Credential, Membership, Principal, PrincipalParts, Username},
+    secret::Secret,
     store::{Answer, NewToken, TokenDigest, TokenRecord, TokenStore},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -110,10 +111,13 @@ fn principal(row: &Row<'_>) -> rusqlite::Result<Principal> {
 fn create(connection: &Connection, token: &NewToken) -> rusqlite::Result<bool> {
     let (id, owner) = (Key::from(token.id), Key::from(token.user_id));
     let (now, expires) = (Moment(token.created_at), Moment(token.expires_at));
-    let is_active = connection
-        .prepare_cached("SELECT 1 FROM users WHERE id = ?1 AND is_active")?
-        .exists(params![owner])?;
-    if !is_active {
+    let password_hash = token.password_hash.as_ref().map(Secret::expose);
+    let may_have_it = connection
+        .prepare_cached(
+            "SELECT 1 FROM users WHERE id = ?1 AND is_active AND password_hash = coalesce(?2, password_hash)",
+        )?
+        .exists(params![owner, password_hash])?;
+    if !may_have_it {
         return Ok(false);
     }
     connection

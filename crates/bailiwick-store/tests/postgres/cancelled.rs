@@ -55,6 +55,7 @@ async fn drop_one(world: &World, kind: usize, polls: usize, id: Id<crate::suppor
                 created_at: now,
                 expires_at: now.saturating_add(Duration::from_secs(60)),
                 keep_at_most: 3,
+                password_hash: None,
             };
             dropped_after(polls, world.store.create_token(token)).await;
         }

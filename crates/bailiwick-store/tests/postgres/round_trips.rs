@@ -106,6 +106,7 @@ async fn what_can_be_known_together_costs_one_round_trip() {
             created_at: now,
             expires_at: now.saturating_add(Duration::from_secs(60)),
             keep_at_most: 3,
+            password_hash: None,
         }
     };
     // The first time, the connection is made and the statements are prepared.

@@ -122,6 +122,21 @@ pub async fn a_token_of_a_disabled_user_is_none(subject: Subject) {
     assert!(store.principal_of(fresh.digest, now).await.unwrap().is_some());
 }
 
+// Contract §2: whoever has the old password, and was quick, gets nothing for it.
+pub async fn nobody_gets_a_token_for_a_password_that_was_replaced(subject: Subject) {
+    let world = World::new(subject).await;
+    let alice = world.user("alice").await;
+    let (store, now, name) = (&world.store, world.clock.now(), username("alice"));
+    let proved = store.login("alice").await.unwrap().expect("the user is there").password_hash;
+    let by_log_in = || NewToken { name: None, password_hash: Some(proved.clone()), ..world.token(alice) };
+    assert!(store.create_token(by_log_in()).await.unwrap());
+    store.set_password(&name, &Secret::new("another hash".to_owned()), now).await.unwrap();
+    let late = by_log_in();
+    assert!(!store.create_token(late.clone()).await.unwrap());
+    assert!(store.principal_of(late.digest, now).await.unwrap().is_none());
+    assert!(store.create_token(world.token(alice)).await.unwrap(), "an operator needs no password");
+}
+
 pub async fn nobody_gets_a_token_who_is_not_there_or_disabled(subject: Subject) {
     let world = World::new(subject).await;
     let alice = world.user("alice").await;

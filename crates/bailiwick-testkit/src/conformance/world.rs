@@ -166,6 +166,7 @@ impl World {
             created_at: now,
             expires_at: now.saturating_add(std::time::Duration::from_secs(3600)),
             keep_at_most: 20,
+            password_hash: None,
         }
     }
 }

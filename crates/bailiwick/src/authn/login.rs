@@ -5,9 +5,9 @@ use bailiwick_core::{
     clock::{Clock, Entropy, Timestamp},
     error::StoreError,
     id::Id,
-    identity::{ApiTokenId, UserId, Username},
+    identity::{ApiTokenId, Username},
     secret::Secret,
-    store::{NewToken, Store},
+    store::{Login, NewToken, Store},
 };
 
 use super::{
@@ -85,14 +85,15 @@ impl LogIn {
         let hash = login.as_ref().map(|login| login.password_hash.clone());
         let matches = self.hasher.verify(password, hash).await?;
         match login {
-            Some(login) if matches && login.is_active => self.issue(login.user_id).await,
+            Some(login) if matches && login.is_active => self.issue(login).await,
             _ => Err(Problem::invalid_credentials()),
         }
     }
 
-    async fn issue(&self, user_id: UserId) -> Result<IssuedToken, Problem> {
-        let (token, issued) = self.issue.token(user_id);
-        // The user may have been disabled since the password was checked: the store decides in one transaction.
+    async fn issue(&self, login: Login) -> Result<IssuedToken, Problem> {
+        let (token, issued) = self.issue.token(login);
+        // Since the password was checked the user may have been disabled, or been given another one: the store decides
+        // in one transaction.
         let created = self.store.create_token(token).await.map_err(unavailable)?;
         if created { Ok(issued) } else { Err(Problem::invalid_credentials()) }
     }
@@ -108,19 +109,20 @@ impl LogIn {
 }
 
 impl Issue {
-    fn token(&self, user_id: UserId) -> (NewToken, IssuedToken) {
+    fn token(&self, login: Login) -> (NewToken, IssuedToken) {
         let text = TokenText::generate(&*self.entropy);
         let now = self.clock.now();
         let expires_at = now.saturating_add(self.lifetime);
         let token = NewToken {
             id: Id::new(&*self.clock, &*self.entropy),
             digest: text.digest(),
-            user_id,
+            user_id: login.user_id,
             name: None,
             display: text.display(),
             created_at: now,
             expires_at,
             keep_at_most: self.keep_at_most,
+            password_hash: Some(login.password_hash),
         };
         (token, IssuedToken { text, expires_at })
     }

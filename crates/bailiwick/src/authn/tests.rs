@@ -75,6 +75,7 @@ impl World {
             created_at: clock.now(),
             expires_at: clock.now().saturating_add(Duration::from_secs(60)),
             keep_at_most: 20,
+            password_hash: None,
         };
         assert!(store.create_token(new).await.unwrap());
         Self { store, clock, entropy, ann, token, _database: database }
