@@ -83,9 +83,10 @@ impl PasswordHasher {
     pub fn new(cost: HashCost, threads: usize, entropy: Arc<dyn Entropy>) -> Result<Self, HasherError> {
         let params = Params::new(cost.memory_kib, cost.iterations, cost.parallelism, None);
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.map_err(HasherError::Cost)?);
-        let mut unknown = [0; 32];
+        // What no password leads to need not be made of one, which would take as long and as much memory as a log-in.
+        let mut unknown = [0; OUTPUT_BYTES];
         entropy.fill(&mut unknown);
-        let decoy = hash(&mut Memory::default(), &argon2, &unknown, &*entropy);
+        let decoy = phc(&argon2, &salt(&*entropy), &unknown);
         let (jobs, queue) = mpsc::sync_channel(Self::QUEUE);
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..threads.max(1) {
@@ -191,18 +192,31 @@ impl Memory {
     }
 }
 
+const SALT_BYTES: usize = 16;
+const OUTPUT_BYTES: usize = 32;
+const FITS: &str = "a password of bounded length, a salt of 16 bytes and 32 bytes of output fit argon2id";
+
 fn hash(memory: &mut Memory, argon2: &Argon2<'_>, password: &[u8], entropy: &dyn Entropy) -> String {
-    const FITS: &str = "a password of bounded length, a salt of 16 bytes and 32 bytes of output fit argon2id";
-    let mut salt = [0; 16];
-    entropy.fill(&mut salt);
-    let mut output = [0; 32];
+    let salt = salt(entropy);
+    let mut output = [0; OUTPUT_BYTES];
     memory.fill(argon2, password, &salt, &mut output).expect(FITS);
+    phc(argon2, &salt, &output)
+}
+
+fn salt(entropy: &dyn Entropy) -> [u8; SALT_BYTES] {
+    let mut salt = [0; SALT_BYTES];
+    entropy.fill(&mut salt);
+    salt
+}
+
+/// The PHC string of a hash.
+fn phc(argon2: &Argon2<'_>, salt: &[u8], output: &[u8]) -> String {
     let hash = PasswordHash {
         algorithm: Algorithm::Argon2id.ident(),
         version: Some(Version::V0x13.into()),
         params: argon2.params().try_into().expect(FITS),
-        salt: Some(Salt::new(&salt).expect(FITS)),
-        hash: Some(Output::new(&output).expect(FITS)),
+        salt: Some(Salt::new(salt).expect(FITS)),
+        hash: Some(Output::new(output).expect(FITS)),
     };
     hash.to_string()
 }
