@@ -33,7 +33,14 @@ impl RowStore for SqliteStore {
 
     fn write(&self, plan: Plan) -> Answer<'_, Written> {
         let statements = std::sync::Arc::clone(&self.statements);
-        Box::pin(self.writer.run_one_statement(move |connection| write(connection, &statements, &plan)))
+        // A changed row has columns that the change did not set: one that cannot be read must fail this write alone.
+        let needs_savepoint = matches!(plan.action(), Action::Update { .. });
+        let work = move |connection: &Connection| write(connection, &statements, &plan);
+        if needs_savepoint {
+            Box::pin(self.writer.run(work))
+        } else {
+            Box::pin(self.writer.run_one_statement(work))
+        }
     }
 }
 

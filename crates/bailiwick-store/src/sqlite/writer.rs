@@ -249,7 +249,7 @@ impl Loop {
             let ran = self.run_one(&mut *job);
             group.push(job);
             if let Err(error) = ran {
-                // SQLite has undone the whole group.
+                // The group cannot go on: what SQLite has not undone of it, this undoes.
                 self.fail(group, error);
                 return false;
             }
