@@ -191,19 +191,22 @@ impl Clock for SystemClock {
 pub trait Entropy: Send + Sync + 'static {
     /// Fills `bytes`.
     fn fill(&self, bytes: &mut [u8]);
+
+    /// Fills `bytes` of something that is no secret, such as an id. It may cost less than [`fill`](Self::fill).
+    fn fill_public(&self, bytes: &mut [u8]) {
+        self.fill(bytes);
+    }
 }
 
 /// The operating system's random numbers.
 ///
-/// Asking for them costs as much as all else that makes an id, so 16 bytes and fewer come from a stock of the thread.
-/// Secrets are longer than ids (TOK-23, SES-11), and come from the system directly: none is ever in the stock.
+/// Asking for them costs as much as all else that makes an id, so what is public comes from a stock of the thread. A
+/// secret never lies there: it comes from the system when it is made.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsEntropy;
 
 /// How many random bytes a thread has in stock.
 const STOCK_BYTES: usize = 1024;
-/// The longest request that the stock answers.
-const MAX_FROM_STOCK: usize = 16;
 
 thread_local! {
     /// Random bytes, and how many of them are left.
@@ -214,7 +217,11 @@ impl Entropy for OsEntropy {
     /// # Panics
     /// If the operating system has no randomness to give: nothing secure can be done then.
     fn fill(&self, bytes: &mut [u8]) {
-        if bytes.len() > MAX_FROM_STOCK {
+        ask_the_system(bytes);
+    }
+
+    fn fill_public(&self, bytes: &mut [u8]) {
+        if bytes.len() > STOCK_BYTES {
             return ask_the_system(bytes);
         }
         STOCK.with_borrow_mut(|(stock, left)| {
@@ -245,8 +252,10 @@ mod tests {
         let draw = || {
             (0..1000).map(|at| {
                 let mut bytes = [0; 24];
-                let length = if at % 3 == 0 { 24 } else { 10 + at % 7 };
-                OsEntropy.fill(&mut bytes[..length]);
+                match at % 3 {
+                    0 => OsEntropy.fill(&mut bytes),
+                    _ => OsEntropy.fill_public(&mut bytes[..10 + at % 7]),
+                }
                 <[u8; 10]>::try_from(&bytes[..10]).unwrap()
             })
         };
@@ -255,6 +264,22 @@ mod tests {
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });
         assert_eq!(drawn.len(), 4000);
+    }
+
+    #[test]
+    fn a_secret_is_never_in_the_stock() {
+        OsEntropy.fill_public(&mut [0; 1]);
+        let left = || STOCK.with_borrow(|(_, left)| *left);
+        let before = left();
+        for length in [1, 10, 16, 32] {
+            OsEntropy.fill(&mut vec![0; length]);
+        }
+        assert_eq!(left(), before);
+        OsEntropy.fill_public(&mut [0; 16]);
+        assert_eq!(left(), before - 16);
+        let mut longer = vec![0; STOCK_BYTES + 1];
+        OsEntropy.fill_public(&mut longer);
+        assert!(longer.iter().any(|byte| *byte != 0));
     }
 
     #[test]

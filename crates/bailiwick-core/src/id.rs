@@ -19,7 +19,7 @@ impl<M> Id<M> {
     /// A new id, stamped with the clock's time.
     pub fn new(clock: &dyn Clock, entropy: &dyn Entropy) -> Self {
         let mut random = [0; 10];
-        entropy.fill(&mut random);
+        entropy.fill_public(&mut random);
         let millis = u64::try_from(clock.now().as_micros() / 1000).unwrap_or(0);
         Self::from_uuid(uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid())
     }

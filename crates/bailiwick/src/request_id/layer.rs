@@ -34,7 +34,7 @@ pub(super) struct Source(Arc<dyn Entropy>);
 impl Source {
     pub(super) fn next(&self) -> RequestId {
         let mut random = [0; RequestId::RANDOM_BYTES];
-        self.0.fill(&mut random);
+        self.0.fill_public(&mut random);
         RequestId::from_random(random)
     }
 }
