@@ -2,6 +2,7 @@
 use std::{borrow::Cow, cell::RefCell, fmt::Debug, io::Write, time::Duration};
 
 use bailiwick_core::clock::Timestamp;
+use percent_encoding::percent_decode_str;
 use tracing::{
     Level,
     field::{Field, Visit},
@@ -180,8 +181,25 @@ const TOKEN_PREFIX: &str = "bw_";
 /// How many letters and digits must follow the prefix. Tokens have more; what anybody would call so has fewer.
 const TOKEN_CHARS: usize = 20;
 
-/// The text, with only its prefix left of whatever looks like a token.
+/// How often what is encoded may be encoded again. Who hides a token deeper than that does not do so by mistake.
+const ENCODINGS: usize = 3;
+
+/// The text, with only its prefix left of whatever looks like a token. One that is percent-encoded is as easily read: the
+/// text is then written decoded.
 fn without_tokens(text: &str) -> Cow<'_, str> {
+    let clean = without_plain_tokens(text);
+    if !clean.contains('%') {
+        return clean;
+    }
+    let decode = |text: String, _| percent_decode_str(&text).decode_utf8_lossy().into_owned();
+    let decoded = (0..ENCODINGS).fold(clean.clone().into_owned(), decode);
+    match without_plain_tokens(&decoded) {
+        Cow::Owned(redacted) => Cow::Owned(redacted),
+        Cow::Borrowed(_) => clean,
+    }
+}
+
+fn without_plain_tokens(text: &str) -> Cow<'_, str> {
     let mut clean = String::new();
     let mut rest = text;
     // Almost no text has one, and is not copied.

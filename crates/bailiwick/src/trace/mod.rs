@@ -13,7 +13,7 @@
 //! - What no request tells begins with the same three members, with the `event` `diagnostic`.
 //!
 //! # Security
-//! No query, header, cookie or body is ever written, and of a token in the path only its prefix (LOG-03). All text is
+//! No query, cookie, body or header but the request id is ever written, and of a token only its prefix (LOG-03). All text is
 //! escaped, so that no request can begin a line, colour a terminal or turn text around, and it is cut at a length
 //! (LOG-04). A log that cannot be written, or only slowly, does not slow down requests: lines are dropped and counted
 //! (LOG-05).

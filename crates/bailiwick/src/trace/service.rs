@@ -96,6 +96,11 @@ impl Entry {
         }
     }
 
+    /// A client may choose it, and so may send a token in it.
+    fn request_id(&self) -> Option<&str> {
+        self.request_id.as_ref().map(RequestId::as_str)
+    }
+
     pub(super) fn count(&mut self, bytes: usize) {
         self.bytes_out += bytes as u64;
     }
@@ -115,7 +120,7 @@ impl Entry {
             next = source.source();
         }
         self.log.line(level, "request_failed", |line| {
-            line.plain("request_id", self.request_id.as_ref());
+            line.of_client("request_id", self.request_id(), MAX_TEXT);
             line.number("status", self.status.into());
             line.text("cause", Some(&text));
         });
@@ -126,7 +131,7 @@ impl Drop for Entry {
     fn drop(&mut self) {
         let level = if self.status >= 500 { Level::ERROR } else { Level::INFO };
         self.log.line(level, "http_request", |line| {
-            line.plain("request_id", self.request_id.as_ref());
+            line.of_client("request_id", self.request_id(), MAX_TEXT);
             line.of_client("method", self.line.as_ref().map(|(method, _)| method.as_str()), MAX_METHOD);
             line.text("route", self.facts.route());
             line.of_client("path", self.line.as_ref().map(|(_, uri)| uri.path()), MAX_TEXT);

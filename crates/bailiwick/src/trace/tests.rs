@@ -92,7 +92,7 @@ async fn a_request_is_one_line_with_every_member_in_its_place() {
         facts.set_org("acme");
         facts.set_route("/orgs/{org}/tasks");
         facts.set_throttled("user");
-        facts.set_denied_by("role>=member");
+        facts.set_denied_by("tasks.create");
         Ok(Response::new(Body::from("12345")))
     });
     serve(&log, service, request("/orgs/acme/tasks?token=secret")).await;
@@ -102,7 +102,7 @@ async fn a_request_is_one_line_with_every_member_in_its_place() {
          \"request_id\":\"request-0001\",\"method\":\"GET\",\"route\":\"/orgs/{org}/tasks\",\
          \"path\":\"/orgs/acme/tasks\",\"status\":200,\"duration_ms\":1.500,\
          \"user_id\":\"00000000-0000-0000-0000-000000000007\",\"org\":\"acme\",\"remote_addr\":\"127.0.0.1\",\
-         \"bytes_out\":5,\"throttled\":\"user\",\"denied_by\":\"role>=member\"}\n"
+         \"bytes_out\":5,\"throttled\":\"user\",\"denied_by\":\"tasks.create\"}\n"
     );
 }
 
@@ -153,12 +153,21 @@ async fn a_token_in_the_target_is_not_written() {
                 format!("/Token%20{prefix}{random}%0A"),
                 format!("/bw_{prefix}{random}"),
                 format!("/{}/{prefix}{random}", "x".repeat(2030)),
+                format!("/{}{random}/", prefix.replace('_', "%5F")),
+                format!("/%62w{}{random}", prefix[2..].replace('_', "%5f")),
+                format!("/{}{random}/%FF", prefix.replace('_', "%255F")),
+                format!("/{prefix}%7A{}", &random[1..]),
             ] {
                 serve(&log, service_fn(|_| async { Ok(Response::new(Body::empty())) }), request(&path)).await;
             }
             let mut tokenish = request("/");
             *tokenish.method_mut() = format!("{prefix}{random}").parse().unwrap();
             serve(&log, service_fn(|_| async { Ok(Response::new(Body::empty())) }), tokenish).await;
+            let mut named = request("/");
+            named
+                .extensions_mut()
+                .insert(RequestId::from_client(format!("{prefix}{random}").as_bytes()).unwrap());
+            serve(&log, service_fn(|_| async { Ok(Response::new(Body::empty())) }), named).await;
             let text = sink.text(&log);
             assert!(!text.contains(&random[..12]) && !text.contains("0mLq17"), "{text}");
             assert!(text.contains(&format!("/a/{prefix}[redacted]/b/{prefix}[redacted]")), "{text}");
