@@ -119,6 +119,8 @@ fn class(code: &SqlState) -> Class {
         SqlState::INVALID_PASSWORD,
         SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
         SqlState::INVALID_CATALOG_NAME,
+        // The database takes no connections. No statement of ours is answered so.
+        SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
     ];
     if no_writing.contains(code) {
         Class::NotWritable

@@ -184,6 +184,23 @@ async fn a_database_that_turns_read_only_is_told_apart_from_one_that_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_takes_no_connections_is_out_of_reach() {
+    let Some(world) = World::new(connections(2)).await else { return };
+    let thing = world.create("thing").await.unwrap();
+    // A database cannot be shut from within.
+    let elsewhere = outside(&world.database.url().replace(world.database.name(), "postgres")).await;
+    let shut = format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", world.database.name());
+    elsewhere.batch_execute(&shut).await.unwrap();
+    world.terminate().await;
+    let told = [world.retrieve(thing.id).await, world.create("x").await];
+    let open = format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", world.database.name());
+    elsewhere.batch_execute(&open).await.unwrap();
+    for told in told {
+        assert!(matches!(told, Err(DbError::Store(StoreError::Unavailable(_)))), "{told:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_schema_that_changes_under_prepared_statements_is_not_noticed_by_callers() {
     let Some(world) = World::new(connections(1)).await else { return };
     let made = world.create_with_peer("thing").await.unwrap();
