@@ -12,6 +12,7 @@ use super::{
     SqliteStore,
     error::{Violation, store_error, violation},
     row::{SqliteRow, bind, only},
+    writer::Undo,
 };
 use crate::sql::{Binds, Diagnosis, Statement, Statements};
 
@@ -33,14 +34,12 @@ impl RowStore for SqliteStore {
 
     fn write(&self, plan: Plan) -> Answer<'_, Written> {
         let statements = std::sync::Arc::clone(&self.statements);
-        // A changed row has columns that the change did not set: one that cannot be read must fail this write alone.
-        let needs_savepoint = matches!(plan.action(), Action::Update { .. });
-        let work = move |connection: &Connection| write(connection, &statements, &plan);
-        if needs_savepoint {
-            Box::pin(self.writer.run(work))
-        } else {
-            Box::pin(self.writer.run_one_statement(work))
-        }
+        let undo = match plan.action() {
+            // The row has columns that the change did not set: one that cannot be read must fail this write alone.
+            Action::Update { .. } => Undo::Savepoint,
+            _ => Undo::Statement,
+        };
+        Box::pin(self.writer.run_undone_by(undo, move |connection| write(connection, &statements, &plan)))
     }
 }
 

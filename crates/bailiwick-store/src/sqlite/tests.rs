@@ -345,7 +345,7 @@ async fn a_single_statement_that_cannot_be_undone_alone_is_undone_with_its_group
         let (go, held) = hold_the_writer(&store);
         let mut before = store.write(fresh.owner.create(titled("a")));
         assert!(poll_once(before.as_mut()).is_pending());
-        let mut half = Box::pin(store.writer.run_one_statement(move |connection| {
+        let mut half = Box::pin(store.writer.run_undone_by(writer::Undo::Statement, move |connection| {
             rename(connection);
             assert!(!panics, "on purpose");
             Err::<(), StoreError>(StoreError::Refused("on purpose".into()))
@@ -364,6 +364,28 @@ async fn a_single_statement_that_cannot_be_undone_alone_is_undone_with_its_group
         assert_eq!(store.orgs().await.unwrap()[0].name, "Acme");
         assert_eq!(fresh.other_process().execute("DELETE FROM cards", []).unwrap(), 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_cannot_be_read_fails_its_own_write_and_no_other() {
+    let fresh = Fresh::new().await;
+    let store = Arc::new(fresh.open());
+    let spoilt = card(store.write(fresh.owner.create(titled("spoilt"))).await.unwrap());
+    // SQLite lets anybody who has the file put text where a number belongs.
+    let spoil = "UPDATE cards SET created_at = 'yesterday'";
+    assert_eq!(fresh.other_process().execute(spoil, []).unwrap(), 1);
+    let (go, held) = hold_the_writer(&store);
+    let mut change = store.write(fresh.owner.update(spoilt.key(), titled("other"), Precondition::None));
+    assert!(poll_once(change.as_mut()).is_pending());
+    let mut neighbour = store.write(fresh.owner.create(titled("neighbour")));
+    assert!(poll_once(neighbour.as_mut()).is_pending());
+    go.send(()).unwrap();
+    held.await.unwrap().unwrap();
+    assert!(matches!(change.await, Err(StoreError::Corrupt(_))));
+    card(neighbour.await.unwrap());
+    let title = "SELECT title FROM cards WHERE created_at = 'yesterday'";
+    let title: String = fresh.other_process().query_row(title, [], |row| row.get(0)).unwrap();
+    assert_eq!(title, "spoilt", "what was not answered was not done");
 }
 
 // RST-12

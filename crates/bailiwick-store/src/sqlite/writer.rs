@@ -73,23 +73,11 @@ impl Writer {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        self.enqueue(Undo::Savepoint, work).await
+        self.run_undone_by(Undo::Savepoint, work).await
     }
 
-    /// The same for work that writes with one statement at most, however many it reads with. If it fails after that
-    /// statement has succeeded, which only a defect can bring about, its whole group fails with it.
-    pub(super) async fn run_one_statement<T, E>(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
-    ) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: From<StoreError> + Send + 'static,
-    {
-        self.enqueue(Undo::Statement, work).await
-    }
-
-    async fn enqueue<T, E>(
+    /// The same for work that says by itself what undoes it.
+    pub(super) async fn run_undone_by<T, E>(
         &self,
         undo: Undo,
         work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
@@ -130,10 +118,11 @@ impl Writer {
 
 /// What undoes a transaction that fails, without its group.
 #[derive(Clone, Copy, Debug)]
-enum Undo {
+pub(super) enum Undo {
     /// A savepoint around it.
     Savepoint,
-    /// Its only statement that writes.
+    /// Its only statement that writes, however many it reads with. If it fails after that statement has succeeded, which
+    /// only a defect can bring about, its whole group fails with it.
     Statement,
 }
 
