@@ -152,7 +152,7 @@ pub struct Membership {
 }
 
 impl Membership {
-    /// What a store has read just now.
+    /// What a store answers now.
     ///
     /// # Security
     /// Whoever calls this vouches that the user has this role: it is what an authorisation is decided by. Only stores

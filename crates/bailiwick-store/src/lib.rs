@@ -34,7 +34,7 @@ mod sqlite;
 
 use std::{path::PathBuf, sync::Arc, thread, time::Duration};
 
-use bailiwick_core::{model::TableDef, store::Store};
+use bailiwick_core::{clock::SystemClock, model::TableDef, store::Store};
 pub use refinery;
 use refinery::Runner;
 
@@ -86,13 +86,15 @@ pub enum OpenError {
 /// # Errors
 /// Names the cause and what to do about it.
 pub async fn open(url: &str, options: &OpenOptions) -> Result<Arc<dyn Store>, OpenError> {
+    // The time of the machine, whatever clock the application has: other processes go by it too.
+    let clock = Arc::new(SystemClock::new());
     match Location::of(url)? {
         Location::Sqlite(path) => {
-            Ok(Arc::new(RememberingStore::new(SqliteStore::open(path, &options.sqlite)?)))
+            Ok(Arc::new(RememberingStore::new(SqliteStore::open(path, &options.sqlite)?, clock)))
         }
         Location::Postgres => {
             let store = PostgresStore::connect(url, &options.postgres).await?;
-            Ok(Arc::new(RememberingStore::new(store)))
+            Ok(Arc::new(RememberingStore::new(store, clock)))
         }
     }
 }

@@ -8,15 +8,19 @@
 //! before the change is not used after it, whenever it came back. What another process changes is in force
 //! [`IN_FORCE_AFTER`] it was answered there (ACL-09: at once here, within a second on every replica). Only answers that
 //! let somebody in are kept: a new credential or membership works at once everywhere, and nobody can fill the memory with
-//! guesses.
+//! guesses. A change whose caller goes away before it is answered may be made all the same, and is then in force here
+//! too [`IN_FORCE_AFTER`] it was made.
 use std::{
     hash::{BuildHasher, Hash, RandomState},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use bailiwick_core::{
-    clock::{Clock, SystemClock, Timestamp},
+    clock::{Clock, Timestamp},
     identity::{ApiTokenId, Membership, Principal, Role, Slug, UserId, Username},
     query::Plan,
     secret::Secret,
@@ -33,15 +37,15 @@ use uuid::Uuid;
 pub const IN_FORCE_AFTER: Duration = Duration::from_millis(500);
 /// How many answers are kept at most; each takes about 300 bytes.
 const MOST: u64 = 10_000;
+/// How long an answer takes up memory. Whether it may still be used is decided each time.
+const KEPT: Duration = Duration::from_secs(60);
 
 /// Remembers whom credentials speak for, in front of another store.
-#[derive(Debug)]
 pub(crate) struct RememberingStore<S> {
     inner: S,
     answers: Cache<Question, Found>,
     changes: Changes,
-    /// The real time, also in tests that stop the time of the application: other processes go by it.
-    clock: SystemClock,
+    clock: Arc<dyn Clock>,
 }
 
 /// Whose a credential is and, where it is asked for an organisation, which place its owner has there.
@@ -81,9 +85,10 @@ struct When {
 }
 
 impl<S> RememberingStore<S> {
-    pub(crate) fn new(inner: S) -> Self {
-        let answers = Cache::builder().max_capacity(MOST).time_to_live(IN_FORCE_AFTER).build();
-        Self { inner, answers, changes: Changes::new(), clock: SystemClock::new() }
+    /// Goes by the monotonic time of `clock`.
+    pub(crate) fn new(inner: S, clock: Arc<dyn Clock>) -> Self {
+        let answers = Cache::builder().max_capacity(MOST).time_to_live(KEPT).build();
+        Self { inner, answers, changes: Changes::new(), clock }
     }
 
     fn recall(&self, asked: &Asked<'_>, now: Timestamp) -> Option<Found> {
@@ -256,6 +261,12 @@ impl<S: Sync> RememberingStore<S> {
     }
 }
 
+impl<S: std::fmt::Debug> std::fmt::Debug for RememberingStore<S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RememberingStore").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
 /// A moment, counted in changes.
 type Moment = u64;
 
@@ -315,13 +326,10 @@ impl Changes {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize},
-    };
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
 
     use bailiwick_core::identity::OrgId;
-    use bailiwick_testkit::{Fault, FaultyStore, Operation};
+    use bailiwick_testkit::{FakeClock, Fault, FaultyStore, Operation};
     use tempfile::TempDir;
 
     use super::*;
@@ -334,12 +342,11 @@ mod tests {
     struct World {
         store: Arc<RememberingStore<FaultyStore>>,
         behind: FaultyStore,
+        clock: FakeClock,
         ann: UserId,
         token: NewToken,
         _directory: TempDir,
     }
-
-    const SOON: Duration = Duration::from_millis(100);
 
     impl World {
         async fn new() -> Self {
@@ -348,7 +355,8 @@ mod tests {
             let (path, options) = (directory.path().join("test.db"), OpenOptions::default());
             crate::sqlite::migrate(&path, &options, &migrations(), &[Card::TABLE, Member::TABLE]).unwrap();
             let behind = FaultyStore::new(Arc::new(SqliteStore::open(path, &options.sqlite).unwrap()));
-            let store = Arc::new(RememberingStore::new(behind.clone()));
+            let clock = FakeClock::new();
+            let store = Arc::new(RememberingStore::new(behind.clone(), Arc::new(clock.clone())));
             let ann = UserId::from_uuid(random());
             let user = NewUser {
                 id: ann,
@@ -369,7 +377,7 @@ mod tests {
             store.create_org(org).await.unwrap();
             let token = token(ann);
             assert!(store.create_token(token.clone()).await.unwrap());
-            Self { store, behind, ann, token, _directory: directory }
+            Self { store, behind, clock, ann, token, _directory: directory }
         }
 
         async fn role(&self) -> Option<Option<Role>> {
@@ -425,9 +433,20 @@ mod tests {
         world.role().await;
         // Past the store that remembers, as another process would.
         world.behind.set_active(&name(), false, now()).await.unwrap();
-        tokio::time::sleep(IN_FORCE_AFTER + SOON).await;
+        world.clock.advance(IN_FORCE_AFTER - Duration::from_nanos(1));
+        assert!(world.role().await.is_some(), "what was remembered is used for as long as it may be");
+        world.clock.advance(Duration::from_nanos(1));
         assert_eq!(world.role().await, None);
-        assert!(IN_FORCE_AFTER + SOON < Duration::from_secs(1));
+        const { assert!(IN_FORCE_AFTER.as_millis() < 1000) };
+    }
+
+    // What else it is made of must be noted as a change when it is written.
+    #[test]
+    fn the_tables_of_which_an_answer_is_made_are_there() {
+        let schema = include_str!("../migrations/V1__identity.sql");
+        for table in IDENTITY_TABLES {
+            assert!(schema.contains(&format!("CREATE TABLE {table} (")), "{table}");
+        }
     }
 
     // ACL-09

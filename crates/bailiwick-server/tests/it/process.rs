@@ -594,7 +594,7 @@ fn a_change_of_rights_is_in_force_everywhere(site: &Site) {
 }
 
 #[test]
-fn a_change_of_rights_is_in_force_on_every_server() {
+fn serial_a_change_of_rights_is_in_force_on_every_server() {
     a_change_of_rights_is_in_force_everywhere(&Site::new());
 }
 
@@ -604,7 +604,7 @@ mod postgres {
     use super::*;
 
     #[test]
-    fn a_change_of_rights_is_in_force_on_every_server() {
+    fn serial_a_change_of_rights_is_in_force_on_every_server() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let Some(database) = runtime.block_on(fresh_postgres()) else { return };
         a_change_of_rights_is_in_force_everywhere(&Site::on(&database.url()));

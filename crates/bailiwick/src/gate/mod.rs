@@ -5,6 +5,7 @@
 //! | gate | who passes | else |
 //! |---|---|---|
 //! | [`Access<R, Op>`] | whoever the rules of `R` let do `Op` in the scope that the path names | 401, 404, 403 |
+//! | [`TenantMember`] | whoever is a member of the organisation that the path names | 401, 404 |
 //! | [`Authenticated`] | whoever has a valid credential | 401 |
 //! | [`Anyone`] | everyone | |
 //!
@@ -12,9 +13,9 @@
 //! a place they may not write to (PIP-02).
 //!
 //! # Security
-//! For a caller who is no member, an organisation that exists answers like one that does not (I8). The membership is the
-//! store's own answer for this request, so a change of rights acts at once, and within a second where another process
-//! made it (ACL-09).
+//! For a caller who is no member, an organisation that exists answers like one that does not (I8). The membership is what
+//! the store answers for this request. It remembers for half a second at most: a change of rights acts at once in the
+//! process that makes it, and within a second in all others (ACL-09).
 mod access;
 mod context;
 #[cfg(test)]
