@@ -26,7 +26,7 @@ use bailiwick_core::{
     secret::Secret,
     store::{
         Answer, Directory, DirectoryError, EachRow, Login, NewOrg, NewToken, NewUser, OrgRecord, Right,
-        RowStore, TokenDigest, TokenRecord, TokenStore, UserRecord, Written,
+        RowStore, TokenCreation, TokenDigest, TokenRecord, TokenStore, UserRecord, Written,
     },
 };
 use moka::{Equivalent, sync::Cache};
@@ -146,7 +146,7 @@ impl<S: TokenStore + Sync> TokenStore for RememberingStore<S> {
         })
     }
 
-    fn create_token(&self, token: NewToken) -> Answer<'_, bool> {
+    fn create_token(&self, token: NewToken) -> Answer<'_, TokenCreation> {
         // It may end the oldest log-in tokens of the same user.
         let user = token.user_id.as_uuid();
         self.then(self.inner.create_token(token), move |changes| changes.of(user))
@@ -376,7 +376,7 @@ mod tests {
             };
             store.create_org(org).await.unwrap();
             let token = token(ann);
-            assert!(store.create_token(token.clone()).await.unwrap());
+            assert_eq!(store.create_token(token.clone()).await.unwrap(), TokenCreation::Created);
             Self { store, behind, clock, ann, token, _directory: directory }
         }
 
@@ -409,7 +409,7 @@ mod tests {
             display: "bw_pat_…test".to_owned(),
             created_at: now(),
             expires_at: Timestamp::from_micros(now().as_micros() + 1_000_000),
-            keep_at_most: 20,
+            max_per_user: 20,
             password_hash: None,
         }
     }
@@ -454,7 +454,7 @@ mod tests {
     async fn what_ends_or_changes_a_credential_here_is_in_force_when_it_is_answered() {
         let world = World::new().await;
         let other = token(world.ann);
-        world.store.create_token(other.clone()).await.unwrap();
+        assert_eq!(world.store.create_token(other.clone()).await.unwrap(), TokenCreation::Created);
         assert_eq!(world.role().await, Some(Some(Role::Owner)));
 
         let bob = NewUser {
@@ -510,7 +510,7 @@ mod tests {
         let world = Arc::new(World::new().await);
         for _ in 0..40 {
             let token = token(world.ann);
-            world.store.create_token(token.clone()).await.unwrap();
+            assert_eq!(world.store.create_token(token.clone()).await.unwrap(), TokenCreation::Created);
             let (revoked, let_in) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
             let callers: Vec<_> = (0..4)
                 .map(|_| {

@@ -23,7 +23,7 @@ use bailiwick_core::{
     id::Id,
     identity::{OrgId, Role, Slug, UserId, Username},
     secret::Secret,
-    store::{CounterStore, Directory, NewOrg, NewToken, NewUser, Store, TokenStore},
+    store::{CounterStore, Directory, NewOrg, NewToken, NewUser, Store, TokenCreation, TokenStore},
 };
 use bailiwick_store::{MemoryCounters, OpenOptions, refinery::Runner};
 use serde_json::Value;
@@ -509,11 +509,11 @@ impl TestApp {
             display: text.display(),
             created_at: self.clock.now(),
             expires_at: self.clock.now().saturating_add(lifetime),
-            keep_at_most: u32::MAX,
+            max_per_user: u32::MAX,
             password_hash: None,
         };
         let made = self.store.create_token(token).await.expect("the store works");
-        assert!(made, "the user is there and active");
+        assert_eq!(made, TokenCreation::Created, "the user is there and active");
         text
     }
 }

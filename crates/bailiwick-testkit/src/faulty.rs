@@ -30,8 +30,8 @@ use bailiwick_core::{
     secret::Secret,
     store::{
         Answer, Charge, CounterStore, Directory, DirectoryError, EachRow, Login, NewOrg, NewToken, NewUser,
-        OrgRecord, Right, RowStore, Store, TokenDigest, TokenRecord, TokenStore, UserRecord, Verdict,
-        Written,
+        OrgRecord, Right, RowStore, Store, TokenCreation, TokenDigest, TokenRecord, TokenStore, UserRecord,
+        Verdict, Written,
     },
 };
 
@@ -355,7 +355,7 @@ impl TokenStore for FaultyStore {
         self.run(Operation::PrincipalOf, async move { self.inner.principal_in(digest, now, slug).await })
     }
 
-    fn create_token(&self, token: NewToken) -> Answer<'_, bool> {
+    fn create_token(&self, token: NewToken) -> Answer<'_, TokenCreation> {
         self.run(Operation::CreateToken, async move { self.inner.create_token(token).await })
     }
 

@@ -13,7 +13,7 @@ pub use self::{
     counters::{Caller, Charge, CounterKey, CounterStore, Gcra, Verdict},
     directory::{Directory, DirectoryError, Login, NewOrg, NewUser, OrgRecord, Right, UserRecord},
     rows::{EachRow, RowStore, Written},
-    tokens::{NewToken, TokenDigest, TokenRecord, TokenStore},
+    tokens::{NewToken, TokenCreation, TokenDigest, TokenRecord, TokenStore},
 };
 use crate::error::StoreError;
 

@@ -24,10 +24,10 @@ pub trait TokenStore {
         slug: &'a str,
     ) -> Answer<'a, Option<(Principal, Option<Membership>)>>;
 
-    /// Adds a token, removes the owner's expired ones, and for a log-in revokes the oldest log-in tokens beyond
-    /// [`NewToken::keep_at_most`], all in one transaction. Answers whether the owner is there, active, and still has
-    /// the password that was proved: if not, there is no token.
-    fn create_token(&self, token: NewToken) -> Answer<'_, bool>;
+    /// Adds a token, and removes the owner's expired ones. [`NewToken::max_per_user`] is counted in the same
+    /// transaction (TOK-26): beyond it a log-in revokes the owner's oldest log-in tokens, and a token that is made by
+    /// name is refused.
+    fn create_token(&self, token: NewToken) -> Answer<'_, TokenCreation>;
 
     /// Ends a token at once. Answers whether there was a live one.
     fn revoke_token(&self, id: ApiTokenId, now: Timestamp) -> Answer<'_, bool>;
@@ -53,11 +53,24 @@ pub struct NewToken {
     pub created_at: Timestamp,
     /// When it stops working by itself.
     pub expires_at: Timestamp,
-    /// How many live log-in tokens the owner may have, this one included.
-    pub keep_at_most: u32,
+    /// How many live tokens the owner may have, this one included: of those that log-ins made if it has no name, else of
+    /// those that have one.
+    pub max_per_user: u32,
     /// The hash that the owner's password was verified against, for a token that a log-in made. If the owner has another
     /// by now, there is no token: a password that was just replaced opens nothing any more.
     pub password_hash: Option<Secret<String>>,
+}
+
+/// What became of a token that was to be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum TokenCreation {
+    /// It works.
+    Created,
+    /// There is none: its owner is not there, is disabled, or has another password than the one that was proved.
+    Refused,
+    /// There is none: its owner has as many as may be.
+    TooMany,
 }
 
 /// A token, as its owner sees it later.

@@ -17,7 +17,7 @@ use bailiwick::{
     id::Id,
     identity::{OrgId, Role, Slug, UserId, Username},
     secret::Secret,
-    store::{NewOrg, NewToken, NewUser, Store},
+    store::{NewOrg, NewToken, NewUser, Store, TokenCreation},
 };
 use clap::Args as ClapArgs;
 use tempfile::TempDir;
@@ -234,7 +234,7 @@ async fn fill(store: &Arc<dyn Store>, loaded: &Loaded) -> Result<Demo, Failure> 
     let caller =
         ids[PEOPLE.iter().position(|person| person.name == CALLER).expect("the caller is one of them")];
     let token = TokenText::generate(&OsEntropy);
-    store
+    let made = store
         .create_token(NewToken {
             id: Id::new(&clock, &OsEntropy),
             digest: token.digest(),
@@ -243,10 +243,11 @@ async fn fill(store: &Arc<dyn Store>, loaded: &Loaded) -> Result<Demo, Failure> 
             display: token.display(),
             created_at: now,
             expires_at: now.saturating_add(Duration::from_secs(24 * 60 * 60)),
-            keep_at_most: loaded.settings.tokens.max_per_user.get(),
+            max_per_user: loaded.settings.tokens.max_per_user.get(),
             password_hash: None,
         })
         .await?;
+    assert_eq!(made, TokenCreation::Created, "the caller was just made and has no token");
     Ok(Demo { passwords, token, foreign_task })
 }
 

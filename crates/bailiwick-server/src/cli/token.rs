@@ -6,7 +6,7 @@ use bailiwick::{
     clock::{Clock, OsEntropy, SystemClock, Timestamp},
     id::Id,
     identity::{ApiTokenId, Username},
-    store::{DirectoryError, NewToken, TokenRecord},
+    store::{DirectoryError, NewToken, TokenCreation, TokenRecord},
 };
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -67,7 +67,7 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
                 Some(days) => Duration::from_secs(u64::from(days) * 24 * 60 * 60),
                 None => loaded.settings.tokens.default_lifetime.as_duration(),
             };
-            let most = loaded.settings.tokens.max_per_user.get();
+            let max_per_user = loaded.settings.tokens.max_per_user.get();
             let clock = SystemClock::new();
             let now = clock.now();
             let text = TokenText::generate(&OsEntropy);
@@ -79,28 +79,24 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
                 display: text.display(),
                 created_at: now,
                 expires_at: now.saturating_add(lifetime),
-                keep_at_most: most,
+                max_per_user,
                 password_hash: None,
             };
             let (id, expires_at) = block_on(async {
                 let store = database::open(&loaded).await?;
                 let owner = store.login(user.as_str()).await?.ok_or(DirectoryError::NoSuchUser)?.user_id;
-                let tokens = store.tokens_of(&user).await?.unwrap_or_default();
-                if tokens.iter().filter(|token| state(token, now) == "live").count() >= most as usize {
-                    return Err(Failure::no(
-                        format!("{user} has {most} live tokens already"),
-                        "revoke one, or raise the setting tokens.max_per_user",
-                    ));
-                }
                 let token = token(owner);
                 let created = (token.id, token.expires_at);
-                if store.create_token(token).await? {
-                    Ok(created)
-                } else {
-                    Err(Failure::no(
+                match store.create_token(token).await? {
+                    TokenCreation::Created => Ok(created),
+                    TokenCreation::Refused => Err(Failure::no(
                         format!("{user} is disabled"),
                         format!("let the user in with `bailiwick user enable {user}`"),
-                    ))
+                    )),
+                    TokenCreation::TooMany => Err(Failure::no(
+                        format!("{user} has {max_per_user} live tokens with a name already"),
+                        "revoke one, or raise the setting tokens.max_per_user",
+                    )),
                 }
             })?;
             tell(&format!("token {id} of {user} works until {expires_at}; it is shown this once"));

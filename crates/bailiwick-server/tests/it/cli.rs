@@ -485,7 +485,7 @@ fn a_user_has_no_more_live_tokens_than_the_settings_allow() {
     let create = ["token", "create", "ann", "--name", "x", "--format", "json"];
     let first = place.run_with(&create, &two, None).expect(0).json();
     place.run_with(&create, &two, None).expect(0);
-    place.run_with(&create, &two, None).expect(1).says("2 live tokens already");
+    place.run_with(&create, &two, None).expect(1).says("2 live tokens with a name already");
     place.run(&["token", "revoke", first["id"].as_str().unwrap()]).expect(0);
     place.run_with(&create, &two, None).expect(0);
     place.run(&["user", "disable", "ann"]).expect(0);

@@ -5,7 +5,7 @@ use bailiwick_core::{
     id::Id,
     identity::{ApiTokenId, Credential, Membership, Principal, PrincipalParts, Username},
     query::Lane,
-    store::{Answer, NewToken, TokenDigest, TokenRecord, TokenStore},
+    store::{Answer, NewToken, TokenCreation, TokenDigest, TokenRecord, TokenStore},
 };
 
 use tokio_postgres::Row;
@@ -32,6 +32,8 @@ const PRINCIPAL_IN: &str = "SELECT t.id, u.id, u.username, u.email, u.is_staff, 
 const LOCK_OWNER: &str = "SELECT is_active AND password_hash = coalesce($2, password_hash) \
      FROM users WHERE id = $1 FOR NO KEY UPDATE";
 const REMOVE_EXPIRED: &str = "DELETE FROM api_tokens WHERE user_id = $1 AND expires_at <= $2";
+const NAMED: &str = "SELECT COUNT(*) FROM api_tokens \
+     WHERE user_id = $1 AND name IS NOT NULL AND revoked_at IS NULL AND expires_at > $2";
 const ADD: &str = "INSERT INTO api_tokens (id, digest, user_id, name, display, created_at, expires_at) \
      VALUES ($1, $2, $3, $4, $5, $6, $7)";
 /// The new one stays, also if the clock went back (RST-08).
@@ -77,7 +79,7 @@ impl TokenStore for PostgresStore {
         })
     }
 
-    fn create_token(&self, token: NewToken) -> Answer<'_, bool> {
+    fn create_token(&self, token: NewToken) -> Answer<'_, TokenCreation> {
         Box::pin(async move { Ok(self.pool.to_the_end(token, create_token).await?) })
     }
 
@@ -115,7 +117,7 @@ impl TokenStore for PostgresStore {
     }
 }
 
-fn create_token<'a>(lease: &'a mut Lease, token: &'a NewToken) -> Trying<'a, bool> {
+fn create_token<'a>(lease: &'a mut Lease, token: &'a NewToken) -> Trying<'a, TokenCreation> {
     Box::pin(async move {
         let (user, id): (Bind<'_>, Bind<'_>) = (token.user_id.as_uuid().into(), token.id.as_uuid().into());
         let now: Bind<'_> = token.created_at.into();
@@ -126,7 +128,7 @@ fn create_token<'a>(lease: &'a mut Lease, token: &'a NewToken) -> Trying<'a, boo
             None => false,
         };
         if !may_have_it {
-            return Ok(false);
+            return Ok(TokenCreation::Refused);
         }
         let added = [
             id,
@@ -137,13 +139,20 @@ fn create_token<'a>(lease: &'a mut Lease, token: &'a NewToken) -> Trying<'a, boo
             now,
             token.expires_at.into(),
         ];
-        let (expired, surplus) = ([user, now], [user, id, now, i64::from(token.keep_at_most).into()]);
+        let expired = [user, now];
+        if token.name.is_some() {
+            let named = lease.go_on(&[Ask::new(NAMED, &expired)]).await?;
+            if named[0].first().map_or(Ok(0), |row| row.integer(0))? >= i64::from(token.max_per_user) {
+                return Ok(TokenCreation::TooMany);
+            }
+        }
+        let surplus = [user, id, now, i64::from(token.max_per_user).into()];
         let asks =
             [Ask::new(REMOVE_EXPIRED, &expired), Ask::new(ADD, &added), Ask::new(REVOKE_OLDEST, &surplus)];
         let by_log_in = token.name.is_none();
         lease.go_on(&asks[..if by_log_in { 3 } else { 2 }]).await?;
         lease.commit().await?;
-        Ok(true)
+        Ok(TokenCreation::Created)
     })
 }
 

@@ -4,7 +4,7 @@ use bailiwick_core::{
     error::StoreError,
     identity::{ApiTokenId, Credential, Membership, Principal, PrincipalParts, Username},
     secret::Secret,
-    store::{Answer, NewToken, TokenDigest, TokenRecord, TokenStore},
+    store::{Answer, NewToken, TokenCreation, TokenDigest, TokenRecord, TokenStore},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -35,7 +35,7 @@ impl TokenStore for SqliteStore {
         })
     }
 
-    fn create_token(&self, token: NewToken) -> Answer<'_, bool> {
+    fn create_token(&self, token: NewToken) -> Answer<'_, TokenCreation> {
         Box::pin(self.writer.run(move |connection| create(connection, &token).map_err(store_error)))
     }
 
@@ -108,7 +108,7 @@ fn principal(row: &Row<'_>) -> rusqlite::Result<Principal> {
     }))
 }
 
-fn create(connection: &Connection, token: &NewToken) -> rusqlite::Result<bool> {
+fn create(connection: &Connection, token: &NewToken) -> rusqlite::Result<TokenCreation> {
     let (id, owner) = (Key::from(token.id), Key::from(token.user_id));
     let (now, expires) = (Moment(token.created_at), Moment(token.expires_at));
     let password_hash = token.password_hash.as_ref().map(Secret::expose);
@@ -118,11 +118,14 @@ fn create(connection: &Connection, token: &NewToken) -> rusqlite::Result<bool> {
         )?
         .exists(params![owner, password_hash])?;
     if !may_have_it {
-        return Ok(false);
+        return Ok(TokenCreation::Refused);
     }
     connection
         .prepare_cached("DELETE FROM api_tokens WHERE user_id = ?1 AND expires_at <= ?2")?
         .execute(params![owner, now])?;
+    if token.name.is_some() && named(connection, &owner)? >= token.max_per_user {
+        return Ok(TokenCreation::TooMany);
+    }
     connection
         .prepare_cached(
             "INSERT INTO api_tokens (id, digest, user_id, name, display, created_at, expires_at)
@@ -131,7 +134,7 @@ fn create(connection: &Connection, token: &NewToken) -> rusqlite::Result<bool> {
         .execute(params![id, token.digest.as_slice(), owner, token.name, token.display, now, expires])?;
     if token.name.is_none() {
         // The new one stays, however the clock stood when the others were made.
-        let others = i64::from(token.keep_at_most.saturating_sub(1));
+        let others = i64::from(token.max_per_user.saturating_sub(1));
         connection
             .prepare_cached(
                 "UPDATE api_tokens SET revoked_at = ?3
@@ -142,7 +145,16 @@ fn create(connection: &Connection, token: &NewToken) -> rusqlite::Result<bool> {
             )?
             .execute(params![owner, id, now, others])?;
     }
-    Ok(true)
+    Ok(TokenCreation::Created)
+}
+
+/// How many tokens of `owner` have a name and are live, once the expired ones are gone.
+fn named(connection: &Connection, owner: &Key) -> rusqlite::Result<u32> {
+    connection
+        .prepare_cached(
+            "SELECT COUNT(*) FROM api_tokens WHERE user_id = ?1 AND name IS NOT NULL AND revoked_at IS NULL",
+        )?
+        .query_row([owner], |row| row.get(0))
 }
 
 fn tokens_of(connection: &Connection, name: &str) -> rusqlite::Result<Option<Vec<TokenRecord>>> {

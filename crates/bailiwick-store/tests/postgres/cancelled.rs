@@ -54,7 +54,7 @@ async fn drop_one(world: &World, kind: usize, polls: usize, id: Id<crate::suppor
                 display: String::new(),
                 created_at: now,
                 expires_at: now.saturating_add(Duration::from_secs(60)),
-                keep_at_most: 3,
+                max_per_user: 3,
                 password_hash: None,
             };
             dropped_after(polls, world.store.create_token(token)).await;

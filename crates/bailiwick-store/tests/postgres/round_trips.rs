@@ -8,7 +8,7 @@ use std::time::Duration;
 use bailiwick_core::{
     clock::{Clock, Entropy},
     id::Id,
-    store::{Directory, NewToken, TokenStore},
+    store::{Directory, NewToken, TokenCreation, TokenStore},
 };
 use bailiwick_store::{OpenOptions, migrate};
 use bailiwick_testkit::databases::fresh_postgres;
@@ -105,7 +105,7 @@ async fn what_can_be_known_together_costs_one_round_trip() {
             display: String::new(),
             created_at: now,
             expires_at: now.saturating_add(Duration::from_secs(60)),
-            keep_at_most: 3,
+            max_per_user: 3,
             password_hash: None,
         }
     };
@@ -139,7 +139,7 @@ async fn what_can_be_known_together_costs_one_round_trip() {
         assert!(world.store.login("alice").await.unwrap().is_some());
         spend("log-in look-up", 1);
         let token = token(&world);
-        world.store.create_token(token.clone()).await.unwrap();
+        assert_eq!(world.store.create_token(token.clone()).await.unwrap(), TokenCreation::Created);
         spend("log-in", 3);
         assert!(world.store.principal_of(token.digest, world.clock.now()).await.unwrap().is_some());
         spend("principal", 1);

@@ -6,7 +6,9 @@ use std::{
     time::Duration,
 };
 
-use bailiwick_core::{clock::Clock, db::DbError, identity::Role, query::Precondition, secret::Secret};
+use bailiwick_core::{
+    clock::Clock, db::DbError, identity::Role, query::Precondition, secret::Secret, store::TokenCreation,
+};
 use tokio::task::JoinSet;
 
 use super::{
@@ -141,7 +143,7 @@ pub async fn a_dropped_transaction_happens_whole_or_not_at_all(subject: Subject)
         for (answered, happened) in [
             (create.map(|done| done.is_ok()), is_created),
             (update.map(|done| done.is_ok()), is_changed),
-            (token.map(|done| done.unwrap()), has_token),
+            (token.map(|done| done.unwrap() == TokenCreation::Created), has_token),
             (org.map(|done| done.is_ok()), is_org),
             (put.map(|done| done.is_ok()), is_member),
         ] {

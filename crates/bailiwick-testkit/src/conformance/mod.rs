@@ -193,6 +193,7 @@ macro_rules! conformance_tests {
             nobody_gets_a_token_who_is_not_there_or_disabled
             tokens_are_listed_newest_first
             the_oldest_log_in_is_ended_beyond_the_cap
+            a_named_token_beyond_the_cap_is_refused
             the_cap_holds_under_parallel_log_ins
             expired_tokens_are_removed_when_one_is_made
             a_new_password_ends_log_ins

@@ -5,7 +5,7 @@ use bailiwick_core::{
     clock::{Clock, Timestamp},
     identity::{ApiTokenId, Credential, Role, UserId},
     secret::Secret,
-    store::{NewToken, TokenRecord},
+    store::{NewToken, TokenCreation, TokenRecord},
 };
 use tokio::task::JoinSet;
 
@@ -32,7 +32,7 @@ pub async fn a_token_speaks_for_its_owner_until_it_ends(subject: Subject) {
     let short = NewToken { expires_at, ..short };
     let his = world.token(bob);
     for token in [&short, &long, &his] {
-        assert!(store.create_token(token.clone()).await.unwrap());
+        world.add(token.clone()).await;
     }
     let principal = store.principal_of(short.digest, made_at).await.unwrap().expect("the token is live");
     assert_eq!(
@@ -67,7 +67,7 @@ pub async fn a_token_is_looked_up_together_with_a_place_in_an_organisation(subje
     let (store, now) = (&world.store, world.clock.now());
     let (hers, his, revoked) = (world.token(alice.id()), world.token(bob.id()), world.token(alice.id()));
     for token in [&hers, &his, &revoked] {
-        store.create_token(token.clone()).await.unwrap();
+        world.add(token.clone()).await;
     }
     store.revoke_token(revoked.id, now).await.unwrap();
     for token in [&hers, &his, &revoked] {
@@ -108,7 +108,7 @@ pub async fn a_token_of_a_disabled_user_is_none(subject: Subject) {
     let alice = world.user("alice").await;
     let (store, now, name) = (&world.store, world.clock.now(), username("alice"));
     let token = world.token(alice);
-    assert!(store.create_token(token.clone()).await.unwrap());
+    world.add(token.clone()).await;
     store.set_active(&name, false, now).await.unwrap();
     assert!(store.principal_of(token.digest, now).await.unwrap().is_none());
     assert!(!store.login("alice").await.unwrap().expect("the user is there").is_active);
@@ -118,7 +118,7 @@ pub async fn a_token_of_a_disabled_user_is_none(subject: Subject) {
         "who had stolen it gets it not back"
     );
     let fresh = world.token(alice);
-    assert!(store.create_token(fresh.clone()).await.unwrap());
+    world.add(fresh.clone()).await;
     assert!(store.principal_of(fresh.digest, now).await.unwrap().is_some());
 }
 
@@ -129,12 +129,12 @@ pub async fn nobody_gets_a_token_for_a_password_that_was_replaced(subject: Subje
     let (store, now, name) = (&world.store, world.clock.now(), username("alice"));
     let proved = store.login("alice").await.unwrap().expect("the user is there").password_hash;
     let by_log_in = || NewToken { name: None, password_hash: Some(proved.clone()), ..world.token(alice) };
-    assert!(store.create_token(by_log_in()).await.unwrap());
+    world.add(by_log_in()).await;
     store.set_password(&name, &Secret::new("another hash".to_owned()), now).await.unwrap();
     let late = by_log_in();
-    assert!(!store.create_token(late.clone()).await.unwrap());
+    assert_eq!(store.create_token(late.clone()).await.unwrap(), TokenCreation::Refused);
     assert!(store.principal_of(late.digest, now).await.unwrap().is_none());
-    assert!(store.create_token(world.token(alice)).await.unwrap(), "an operator needs no password");
+    world.add(world.token(alice)).await;
 }
 
 pub async fn nobody_gets_a_token_who_is_not_there_or_disabled(subject: Subject) {
@@ -142,11 +142,11 @@ pub async fn nobody_gets_a_token_who_is_not_there_or_disabled(subject: Subject) 
     let alice = world.user("alice").await;
     let (store, now) = (&world.store, world.clock.now());
     let of_nobody = world.token(UserId::from_uuid(world.random()));
-    assert!(!store.create_token(of_nobody.clone()).await.unwrap());
+    assert_eq!(store.create_token(of_nobody.clone()).await.unwrap(), TokenCreation::Refused);
     assert!(store.principal_of(of_nobody.digest, now).await.unwrap().is_none());
     store.set_active(&username("alice"), false, now).await.unwrap();
     let hers = world.token(alice);
-    assert!(!store.create_token(hers.clone()).await.unwrap());
+    assert_eq!(store.create_token(hers.clone()).await.unwrap(), TokenCreation::Refused);
     store.set_active(&username("alice"), true, now).await.unwrap();
     assert!(store.principal_of(hers.digest, now).await.unwrap().is_none(), "it was not only kept back");
     assert_eq!(store.tokens_of(&username("alice")).await.unwrap(), Some(Vec::new()));
@@ -158,12 +158,12 @@ pub async fn tokens_are_listed_newest_first(subject: Subject) {
     let store = &world.store;
     assert_eq!(store.tokens_of(&username("nobody")).await.unwrap(), None);
     assert_eq!(store.tokens_of(&username("alice")).await.unwrap(), Some(Vec::new()));
-    store.create_token(world.token(bob)).await.unwrap();
+    world.add(world.token(bob)).await;
     let mut expected = Vec::new();
     for name in [Some("laptop"), None, Some("")] {
         world.clock.advance(MICROSECOND);
         let token = NewToken { name: name.map(str::to_owned), ..world.token(alice) };
-        store.create_token(token.clone()).await.unwrap();
+        world.add(token.clone()).await;
         let NewToken { id, name, display, created_at, expires_at, .. } = token;
         expected.insert(0, TokenRecord { id, name, display, created_at, expires_at, revoked_at: None });
     }
@@ -181,26 +181,26 @@ pub async fn the_oldest_log_in_is_ended_beyond_the_cap(subject: Subject) {
     let named = NewToken { name: Some("laptop".to_owned()), ..world.token(alice) };
     let his = world.token(bob);
     for token in [&named, &his] {
-        store.create_token(token.clone()).await.unwrap();
+        world.add(token.clone()).await;
     }
     let mut made = Vec::new();
     for _ in 0..5 {
         world.clock.advance(MICROSECOND);
-        let token = NewToken { keep_at_most: 3, ..world.token(alice) };
-        assert!(store.create_token(token.clone()).await.unwrap());
+        let token = NewToken { max_per_user: 3, ..world.token(alice) };
+        world.add(token.clone()).await;
         made.insert(0, token.id);
     }
     assert_eq!(live(&world, "alice").await, [&made[..3], &[named.id]].concat());
     assert_eq!(live(&world, "bob").await, [his.id], "others have a cap of their own");
     // A named token ends no log-in.
     world.clock.advance(MICROSECOND);
-    let second = NewToken { name: Some("phone".to_owned()), keep_at_most: 1, ..world.token(alice) };
-    store.create_token(second.clone()).await.unwrap();
+    let second = NewToken { name: Some("phone".to_owned()), max_per_user: 2, ..world.token(alice) };
+    world.add(second.clone()).await;
     assert_eq!(live(&world, "alice").await, [&[second.id], &made[..3], &[named.id]].concat());
     // RST-08: a clock that went back does not end the log-in that was just made.
     world.clock.set(Timestamp::from_micros(world.clock.now().as_micros() - 1_000_000));
-    let newest = NewToken { keep_at_most: 3, ..world.token(alice) };
-    store.create_token(newest.clone()).await.unwrap();
+    let newest = NewToken { max_per_user: 3, ..world.token(alice) };
+    world.add(newest.clone()).await;
     assert!(store.principal_of(newest.digest, world.clock.now()).await.unwrap().is_some());
     assert_eq!(live(&world, "alice").await.len(), 3 + 2);
 }
@@ -212,25 +212,55 @@ pub async fn the_cap_holds_under_parallel_log_ins(subject: Subject) {
     let mut tasks = JoinSet::new();
     for _ in 0..50 {
         let store = world.store.clone();
-        let token = NewToken { keep_at_most: 7, ..world.token(alice) };
+        let token = NewToken { max_per_user: 7, ..world.token(alice) };
         tasks.spawn(async move { store.create_token(token).await.unwrap() });
     }
     while let Some(done) = tasks.join_next().await {
-        assert!(done.unwrap(), "every log-in gets its token");
+        assert_eq!(done.unwrap(), TokenCreation::Created, "every log-in gets its token");
     }
     assert_eq!(live(&world, "alice").await.len(), 7);
+}
+
+// TOK-26
+pub async fn a_named_token_beyond_the_cap_is_refused(subject: Subject) {
+    let world = World::new(subject).await;
+    let (alice, bob) = (world.user("alice").await, world.user("bob").await);
+    let named = |owner| NewToken { name: Some("ci".to_owned()), max_per_user: 3, ..world.token(owner) };
+    let mut tasks = JoinSet::new();
+    for _ in 0..50 {
+        let (store, token) = (world.store.clone(), named(alice));
+        tasks.spawn(async move { (token.id, store.create_token(token).await.unwrap()) });
+    }
+    let mut made = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        match done.unwrap() {
+            (id, TokenCreation::Created) => made.push(id),
+            (_, creation) => assert_eq!(creation, TokenCreation::TooMany),
+        }
+    }
+    made.sort_unstable();
+    let mut live_ones = live(&world, "alice").await;
+    live_ones.sort_unstable();
+    assert_eq!((made.len(), &live_ones), (3, &made), "who was told so has a token, and nobody else");
+    // Log-ins and others do not count, and what has ended counts no more.
+    world.add(NewToken { max_per_user: 1, ..world.token(alice) }).await;
+    world.add(named(bob)).await;
+    assert_eq!(world.store.create_token(named(alice)).await.unwrap(), TokenCreation::TooMany);
+    world.store.revoke_token(made[0], world.clock.now()).await.unwrap();
+    world.add(named(alice)).await;
+    world.clock.set(world.token(alice).expires_at);
+    world.add(named(alice)).await;
 }
 
 pub async fn expired_tokens_are_removed_when_one_is_made(subject: Subject) {
     let world = World::new(subject).await;
     let (alice, bob) = (world.user("alice").await, world.user("bob").await);
-    let store = &world.store;
     for user in [alice, alice, bob] {
-        store.create_token(world.token(user)).await.unwrap();
+        world.add(world.token(user)).await;
     }
     world.clock.advance(Duration::from_secs(3600));
     let fresh = world.token(alice);
-    store.create_token(fresh.clone()).await.unwrap();
+    world.add(fresh.clone()).await;
     assert_eq!(live(&world, "alice").await, [fresh.id]);
     assert_eq!(live(&world, "bob").await.len(), 1, "others keep theirs until they make one");
 }
@@ -242,7 +272,7 @@ pub async fn a_new_password_ends_log_ins(subject: Subject) {
     let named = NewToken { name: Some("laptop".to_owned()), ..world.token(alice) };
     let (login, his) = (world.token(alice), world.token(bob));
     for token in [&named, &login, &his] {
-        store.create_token(token.clone()).await.unwrap();
+        world.add(token.clone()).await;
     }
     let now = world.clock.now();
     store.set_password(&username("ALICE"), &Secret::new("new hash".to_owned()), now).await.unwrap();

@@ -12,7 +12,7 @@ use bailiwick_core::{
     model::{Assignments, InputValue, Model, Ref, json::Json},
     query::{ListQuery, OverLimit, Page, PageSettings, Precondition},
     secret::Secret,
-    store::{NewOrg, NewToken, NewUser, Store},
+    store::{NewOrg, NewToken, NewUser, Store, TokenCreation},
 };
 use uuid::Uuid;
 
@@ -152,6 +152,11 @@ impl World {
         Uuid::from_bytes(bytes)
     }
 
+    /// Adds a token that there must be room for.
+    pub(super) async fn add(&self, token: NewToken) {
+        assert_eq!(self.store.create_token(token).await.unwrap(), TokenCreation::Created);
+    }
+
     /// A token that a log-in of `user` makes.
     pub(super) fn token(&self, user: UserId) -> NewToken {
         let mut digest = [0; 32];
@@ -165,7 +170,7 @@ impl World {
             display: "bw_pat_…abcd".to_owned(),
             created_at: now,
             expires_at: now.saturating_add(std::time::Duration::from_secs(3600)),
-            keep_at_most: 20,
+            max_per_user: 20,
             password_hash: None,
         }
     }

@@ -7,7 +7,7 @@ use bailiwick_core::{
     id::Id,
     identity::{ApiTokenId, Username},
     secret::Secret,
-    store::{Login, NewToken, Store},
+    store::{Login, NewToken, Store, TokenCreation},
 };
 
 use super::{
@@ -30,7 +30,7 @@ struct Issue {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     lifetime: Duration,
-    keep_at_most: u32,
+    max_per_user: u32,
 }
 
 /// A token that was just made.
@@ -43,7 +43,7 @@ pub struct IssuedToken {
 }
 
 impl LogIn {
-    /// Log-ins to the users of `store`, whose tokens live for `lifetime`. A user has at most `keep_at_most` tokens
+    /// Log-ins to the users of `store`, whose tokens live for `lifetime`. A user has at most `max_per_user` tokens
     /// from log-ins: one more ends the oldest.
     pub fn new(
         store: Arc<dyn Store>,
@@ -51,9 +51,9 @@ impl LogIn {
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         lifetime: Duration,
-        keep_at_most: u32,
+        max_per_user: u32,
     ) -> Self {
-        Self { store, hasher, issue: Issue { clock, entropy, lifetime, keep_at_most } }
+        Self { store, hasher, issue: Issue { clock, entropy, lifetime, max_per_user } }
     }
 
     /// The hasher, for whoever sets passwords.
@@ -94,8 +94,10 @@ impl LogIn {
         let (token, issued) = self.issue.token(login);
         // Since the password was checked the user may have been disabled, or been given another one: the store decides
         // in one transaction.
-        let created = self.store.create_token(token).await.map_err(unavailable)?;
-        if created { Ok(issued) } else { Err(Problem::invalid_credentials()) }
+        match self.store.create_token(token).await.map_err(unavailable)? {
+            TokenCreation::Created => Ok(issued),
+            TokenCreation::Refused | TokenCreation::TooMany => Err(Problem::invalid_credentials()),
+        }
     }
 
     /// Ends a token at once; ending one that is gone is no error.
@@ -121,7 +123,7 @@ impl Issue {
             display: text.display(),
             created_at: now,
             expires_at,
-            keep_at_most: self.keep_at_most,
+            max_per_user: self.max_per_user,
             password_hash: Some(login.password_hash),
         };
         (token, IssuedToken { text, expires_at })

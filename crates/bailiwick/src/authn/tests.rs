@@ -10,7 +10,7 @@ use bailiwick_core::{
     id::Id,
     identity::{FoundMembership, Principal, Role, UserId},
     secret::Secret,
-    store::{Directory, NewOrg, NewToken, NewUser, Store, TokenStore},
+    store::{Directory, NewOrg, NewToken, NewUser, Store, TokenCreation, TokenStore},
 };
 use bailiwick_store::{OpenOptions, refinery::Runner};
 use bailiwick_testkit::{
@@ -74,10 +74,10 @@ impl World {
             display: token.display(),
             created_at: clock.now(),
             expires_at: clock.now().saturating_add(Duration::from_secs(60)),
-            keep_at_most: 20,
+            max_per_user: 20,
             password_hash: None,
         };
-        assert!(store.create_token(new).await.unwrap());
+        assert_eq!(store.create_token(new).await.unwrap(), TokenCreation::Created);
         Self { store, clock, entropy, ann, token, _database: database }
     }
 
