@@ -12,6 +12,8 @@ pub enum User {}
 pub enum Org {}
 /// Marks the ids of API tokens.
 pub enum ApiToken {}
+/// Marks the ids of sessions.
+pub enum Session {}
 
 /// The id of a user.
 pub type UserId = Id<User>;
@@ -19,6 +21,8 @@ pub type UserId = Id<User>;
 pub type OrgId = Id<Org>;
 /// The id of an API token.
 pub type ApiTokenId = Id<ApiToken>;
+/// The id of a session. It is no secret: what the cookie holds is another, random text.
+pub type SessionId = Id<Session>;
 
 /// Who a request acts for, however the credential came.
 ///
@@ -41,6 +45,8 @@ pub struct PrincipalParts {
     pub created_at: Timestamp,
     /// By what the user proved who they are.
     pub credential: Credential,
+    /// When that was used last, as far as it was noted; none if it never was.
+    pub last_used_at: Option<Timestamp>,
     /// When that stops working by itself.
     pub expires_at: Timestamp,
 }
@@ -63,6 +69,8 @@ impl fmt::Debug for PrincipalParts {
 pub enum Credential {
     /// An API token.
     ApiToken(ApiTokenId),
+    /// The session of a browser.
+    Session(SessionId),
 }
 
 impl Credential {
@@ -70,6 +78,7 @@ impl Credential {
     pub const fn as_uuid(self) -> Uuid {
         match self {
             Self::ApiToken(id) => id.as_uuid(),
+            Self::Session(id) => id.as_uuid(),
         }
     }
 }

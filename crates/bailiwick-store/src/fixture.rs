@@ -174,6 +174,7 @@ impl Actor {
             is_staff: false,
             created_at: Timestamp::default(),
             credential: Credential::ApiToken(ApiTokenId::from_uuid(Uuid::nil())),
+            last_used_at: None,
             expires_at: Timestamp::MAX,
         });
         Self { principal, membership: Membership::from_store(org_id, role) }

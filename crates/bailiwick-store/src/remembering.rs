@@ -21,12 +21,13 @@ use std::{
 
 use bailiwick_core::{
     clock::{Clock, Timestamp},
-    identity::{ApiTokenId, Membership, Principal, Role, Slug, UserId, Username},
+    identity::{ApiTokenId, Credential, Membership, Principal, Role, Slug, UserId, Username},
     query::Plan,
     secret::Secret,
     store::{
-        Answer, Directory, DirectoryError, EachRow, Login, NewOrg, NewToken, NewUser, OrgRecord, Right,
-        RowStore, TokenCreation, TokenDigest, TokenRecord, TokenStore, UserRecord, Written,
+        Answer, Directory, DirectoryError, EachRow, Login, NewOrg, NewSession, NewToken, NewUser, OrgRecord,
+        PrincipalStore, Proof, Right, RowStore, SessionRecord, SessionStore, Sessions, TokenCreation,
+        TokenRecord, TokenStore, UserRecord, Written,
     },
 };
 use moka::{Equivalent, sync::Cache};
@@ -51,20 +52,20 @@ pub(crate) struct RememberingStore<S> {
 /// Whose a credential is and, where it is asked for an organisation, which place its owner has there.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Question {
-    digest: TokenDigest,
+    proof: Proof,
     slug: Option<Box<str>>,
 }
 
 /// The same, borrowed.
 #[derive(Hash)]
 struct Asked<'q> {
-    digest: TokenDigest,
+    proof: Proof,
     slug: Option<&'q str>,
 }
 
 impl Equivalent<Question> for Asked<'_> {
     fn equivalent(&self, key: &Question) -> bool {
-        self.digest == key.digest && self.slug == key.slug.as_deref()
+        self.proof == key.proof && self.slug == key.slug.as_deref()
     }
 }
 
@@ -106,19 +107,19 @@ impl<S> RememberingStore<S> {
     }
 
     fn remember(&self, asked: &Asked<'_>, found: Found) {
-        self.answers.insert(Question { digest: asked.digest, slug: asked.slug.map(Into::into) }, found);
+        self.answers.insert(Question { proof: asked.proof, slug: asked.slug.map(Into::into) }, found);
     }
 }
 
-impl<S: TokenStore + Sync> TokenStore for RememberingStore<S> {
-    fn principal_of(&self, digest: TokenDigest, now: Timestamp) -> Answer<'_, Option<Principal>> {
+impl<S: PrincipalStore + Sync> PrincipalStore for RememberingStore<S> {
+    fn principal_of(&self, proof: Proof, now: Timestamp) -> Answer<'_, Option<Principal>> {
         Box::pin(async move {
-            let asked = Asked { digest, slug: None };
+            let asked = Asked { proof, slug: None };
             if let Some(found) = self.recall(&asked, now) {
                 return Ok(Some(found.principal));
             }
             let when = self.when();
-            let principal = self.inner.principal_of(digest, now).await?;
+            let principal = self.inner.principal_of(proof, now).await?;
             if let Some(principal) = principal.clone() {
                 self.remember(&asked, Found { principal, membership: None, asked: when });
             }
@@ -128,17 +129,17 @@ impl<S: TokenStore + Sync> TokenStore for RememberingStore<S> {
 
     fn principal_in<'a>(
         &'a self,
-        digest: TokenDigest,
+        proof: Proof,
         now: Timestamp,
         slug: &'a str,
     ) -> Answer<'a, Option<(Principal, Option<Membership>)>> {
         Box::pin(async move {
-            let asked = Asked { digest, slug: Some(slug) };
+            let asked = Asked { proof, slug: Some(slug) };
             if let Some(found) = self.recall(&asked, now) {
                 return Ok(Some((found.principal, found.membership)));
             }
             let when = self.when();
-            let found = self.inner.principal_in(digest, now, slug).await?;
+            let found = self.inner.principal_in(proof, now, slug).await?;
             if let Some((principal, membership @ Some(_))) = found.clone() {
                 self.remember(&asked, Found { principal, membership, asked: when });
             }
@@ -146,6 +147,13 @@ impl<S: TokenStore + Sync> TokenStore for RememberingStore<S> {
         })
     }
 
+    fn note_use(&self, credential: Credential, now: Timestamp, idle: Duration) -> Answer<'_, bool> {
+        // What is remembered has the use before, and would be noted again.
+        self.then(self.inner.note_use(credential, now, idle), move |changes| changes.of(credential.as_uuid()))
+    }
+}
+
+impl<S: TokenStore + Sync> TokenStore for RememberingStore<S> {
     fn create_token(&self, token: NewToken) -> Answer<'_, TokenCreation> {
         // It may end the oldest log-in tokens of the same user.
         let user = token.user_id.as_uuid();
@@ -158,6 +166,33 @@ impl<S: TokenStore + Sync> TokenStore for RememberingStore<S> {
 
     fn tokens_of<'a>(&'a self, name: &'a Username) -> Answer<'a, Option<Vec<TokenRecord>>> {
         self.inner.tokens_of(name)
+    }
+}
+
+impl<S: SessionStore + Sync> SessionStore for RememberingStore<S> {
+    fn create_session(&self, session: NewSession) -> Answer<'_, bool> {
+        // It may end the oldest of the same user, and the one that it replaces, whoever's that is.
+        let user = session.replaces.is_none().then(|| session.user_id.as_uuid());
+        self.then(self.inner.create_session(session), move |changes| match user {
+            Some(user) => changes.of(user),
+            None => changes.of_all(),
+        })
+    }
+
+    fn end_sessions(&self, user: UserId, which: Sessions) -> Answer<'_, u64> {
+        self.then(self.inner.end_sessions(user, which), move |changes| changes.of(user.as_uuid()))
+    }
+
+    fn sessions_of(&self, user: UserId, now: Timestamp) -> Answer<'_, Vec<SessionRecord>> {
+        self.inner.sessions_of(user, now)
+    }
+
+    fn sessions_of_name<'a>(
+        &'a self,
+        name: &'a Username,
+        now: Timestamp,
+    ) -> Answer<'a, Option<(UserId, Vec<SessionRecord>)>> {
+        self.inner.sessions_of_name(name, now)
     }
 }
 
@@ -243,7 +278,7 @@ impl<S: RowStore + Sync> RowStore for RememberingStore<S> {
 }
 
 /// The tables of which an answer is made.
-const IDENTITY_TABLES: &[&str] = &["api_tokens", "memberships", "orgs", "users"];
+const IDENTITY_TABLES: &[&str] = &["api_tokens", "memberships", "orgs", "sessions", "users"];
 
 impl<S: Sync> RememberingStore<S> {
     /// Notes a change once it was made, and before anyone is told. Also one that failed: a connection that breaks
@@ -381,7 +416,7 @@ mod tests {
         }
 
         async fn role(&self) -> Option<Option<Role>> {
-            let found = self.store.principal_in(self.token.digest, now(), "acme").await.unwrap();
+            let found = self.store.principal_in(self.token.proof(), now(), "acme").await.unwrap();
             found.map(|(_, membership)| membership.map(|membership| membership.role()))
         }
 
@@ -419,7 +454,7 @@ mod tests {
         let world = World::new().await;
         for _ in 0..100 {
             assert_eq!(world.role().await, Some(Some(Role::Owner)));
-            assert!(world.store.principal_of(world.token.digest, now()).await.unwrap().is_some());
+            assert!(world.store.principal_of(world.token.proof(), now()).await.unwrap().is_some());
         }
         assert_eq!(world.look_ups(), 2, "one for each question");
         world.behind.fail_all(Operation::PrincipalOf, Fault::Unavailable);
@@ -443,7 +478,9 @@ mod tests {
     // What else it is made of must be noted as a change when it is written.
     #[test]
     fn the_tables_of_which_an_answer_is_made_are_there() {
-        let schema = include_str!("../migrations/V1__identity.sql");
+        let schema =
+            [include_str!("../migrations/V1__identity.sql"), include_str!("../migrations/V2__sessions.sql")]
+                .concat();
         for table in IDENTITY_TABLES {
             assert!(schema.contains(&format!("CREATE TABLE {table} (")), "{table}");
         }
@@ -475,13 +512,13 @@ mod tests {
         assert_eq!(world.role().await, Some(Some(Role::Member)), "that there was none is not remembered");
 
         world.store.set_right(&name(), Right::Staff, true).await.unwrap();
-        let known = world.store.principal_of(world.token.digest, now()).await.unwrap();
+        let known = world.store.principal_of(world.token.proof(), now()).await.unwrap();
         assert!(known.unwrap().is_staff);
         assert!(world.store.revoke_token(world.token.id, now()).await.unwrap());
         assert_eq!(world.role().await, None);
-        assert!(world.store.principal_of(other.digest, now()).await.unwrap().is_some());
+        assert!(world.store.principal_of(other.proof(), now()).await.unwrap().is_some());
         world.store.set_active(&name(), false, now()).await.unwrap();
-        assert!(world.store.principal_of(other.digest, now()).await.unwrap().is_none());
+        assert!(world.store.principal_of(other.proof(), now()).await.unwrap().is_none());
     }
 
     #[tokio::test]
@@ -489,16 +526,16 @@ mod tests {
         let world = World::new().await;
         assert!(world.role().await.is_some());
         let after = world.token.expires_at;
-        assert!(world.store.principal_in(world.token.digest, after, "acme").await.unwrap().is_none());
+        assert!(world.store.principal_in(world.token.proof(), after, "acme").await.unwrap().is_none());
     }
 
     #[tokio::test]
     async fn a_look_up_that_began_before_a_change_is_not_used_after_it() {
         let world = World::new().await;
-        let asked = Asked { digest: world.token.digest, slug: Some("acme") };
+        let asked = Asked { proof: world.token.proof(), slug: Some("acme") };
         let when = world.store.when();
         let (principal, membership) =
-            world.behind.principal_in(world.token.digest, now(), "acme").await.unwrap().unwrap();
+            world.behind.principal_in(world.token.proof(), now(), "acme").await.unwrap().unwrap();
         world.store.revoke_token(world.token.id, now()).await.unwrap();
         // The answer was slow on its way.
         world.store.remember(&asked, Found { principal, membership, asked: when });
@@ -510,6 +547,7 @@ mod tests {
         let world = Arc::new(World::new().await);
         for _ in 0..40 {
             let token = token(world.ann);
+            let (id, proof) = (token.id, token.proof());
             assert_eq!(world.store.create_token(token.clone()).await.unwrap(), TokenCreation::Created);
             let (revoked, let_in) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
             let callers: Vec<_> = (0..4)
@@ -518,7 +556,7 @@ mod tests {
                     tokio::spawn(async move {
                         loop {
                             let too_late = revoked.load(Ordering::SeqCst);
-                            let found = world.store.principal_in(token.digest, now(), "acme").await.unwrap();
+                            let found = world.store.principal_in(proof, now(), "acme").await.unwrap();
                             assert!(!(too_late && found.is_some()), "a revoked token lets in");
                             let_in.fetch_add(found.is_some().into(), Ordering::SeqCst);
                             if too_late {
@@ -531,7 +569,7 @@ mod tests {
             while let_in.load(Ordering::SeqCst) < 20 {
                 tokio::task::yield_now().await;
             }
-            assert!(world.store.revoke_token(token.id, now()).await.unwrap());
+            assert!(world.store.revoke_token(id, now()).await.unwrap());
             revoked.store(true, Ordering::SeqCst);
             for caller in callers {
                 caller.await.unwrap();

@@ -25,13 +25,13 @@ use std::{
 use bailiwick_core::{
     clock::Timestamp,
     error::{DecodeError, StoreError},
-    identity::{ApiTokenId, Membership, Principal, Role, Slug, UserId, Username},
+    identity::{ApiTokenId, Credential, Membership, Principal, Role, Slug, UserId, Username},
     query::Plan,
     secret::Secret,
     store::{
-        Answer, Charge, CounterStore, Directory, DirectoryError, EachRow, Login, NewOrg, NewToken, NewUser,
-        OrgRecord, Right, RowStore, Store, TokenCreation, TokenDigest, TokenRecord, TokenStore, UserRecord,
-        Verdict, Written,
+        Answer, Charge, CounterStore, Directory, DirectoryError, EachRow, Login, NewOrg, NewSession,
+        NewToken, NewUser, OrgRecord, PrincipalStore, Proof, Right, RowStore, SessionRecord, SessionStore,
+        Sessions, Store, TokenCreation, TokenRecord, TokenStore, UserRecord, Verdict, Written,
     },
 };
 
@@ -65,8 +65,16 @@ pub enum Operation {
     PutMember,
     /// [`Directory::remove_member`].
     RemoveMember,
-    /// [`TokenStore::principal_of`] and [`TokenStore::principal_in`].
+    /// [`PrincipalStore::principal_of`] and [`PrincipalStore::principal_in`].
     PrincipalOf,
+    /// [`PrincipalStore::note_use`].
+    NoteUse,
+    /// [`SessionStore::create_session`].
+    CreateSession,
+    /// [`SessionStore::end_sessions`].
+    EndSessions,
+    /// [`SessionStore::sessions_of`] and [`SessionStore::sessions_of_name`].
+    SessionsOf,
     /// [`TokenStore::create_token`].
     CreateToken,
     /// [`TokenStore::revoke_token`].
@@ -79,7 +87,7 @@ pub enum Operation {
 
 impl Operation {
     /// All of them, so that a test can let each fail in turn.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::Read,
         Self::Write,
         Self::Membership,
@@ -94,6 +102,10 @@ impl Operation {
         Self::PutMember,
         Self::RemoveMember,
         Self::PrincipalOf,
+        Self::NoteUse,
+        Self::CreateSession,
+        Self::EndSessions,
+        Self::SessionsOf,
         Self::CreateToken,
         Self::RevokeToken,
         Self::TokensOf,
@@ -341,20 +353,48 @@ impl Directory for FaultyStore {
     }
 }
 
-impl TokenStore for FaultyStore {
-    fn principal_of(&self, digest: TokenDigest, now: Timestamp) -> Answer<'_, Option<Principal>> {
-        self.run(Operation::PrincipalOf, async move { self.inner.principal_of(digest, now).await })
+impl PrincipalStore for FaultyStore {
+    fn principal_of(&self, proof: Proof, now: Timestamp) -> Answer<'_, Option<Principal>> {
+        self.run(Operation::PrincipalOf, async move { self.inner.principal_of(proof, now).await })
     }
 
     fn principal_in<'a>(
         &'a self,
-        digest: TokenDigest,
+        proof: Proof,
         now: Timestamp,
         slug: &'a str,
     ) -> Answer<'a, Option<(Principal, Option<Membership>)>> {
-        self.run(Operation::PrincipalOf, async move { self.inner.principal_in(digest, now, slug).await })
+        self.run(Operation::PrincipalOf, async move { self.inner.principal_in(proof, now, slug).await })
     }
 
+    fn note_use(&self, credential: Credential, now: Timestamp, idle: Duration) -> Answer<'_, bool> {
+        self.run(Operation::NoteUse, async move { self.inner.note_use(credential, now, idle).await })
+    }
+}
+
+impl SessionStore for FaultyStore {
+    fn create_session(&self, session: NewSession) -> Answer<'_, bool> {
+        self.run(Operation::CreateSession, async move { self.inner.create_session(session).await })
+    }
+
+    fn end_sessions(&self, user: UserId, which: Sessions) -> Answer<'_, u64> {
+        self.run(Operation::EndSessions, async move { self.inner.end_sessions(user, which).await })
+    }
+
+    fn sessions_of(&self, user: UserId, now: Timestamp) -> Answer<'_, Vec<SessionRecord>> {
+        self.run(Operation::SessionsOf, async move { self.inner.sessions_of(user, now).await })
+    }
+
+    fn sessions_of_name<'a>(
+        &'a self,
+        name: &'a Username,
+        now: Timestamp,
+    ) -> Answer<'a, Option<(UserId, Vec<SessionRecord>)>> {
+        self.run(Operation::SessionsOf, async move { self.inner.sessions_of_name(name, now).await })
+    }
+}
+
+impl TokenStore for FaultyStore {
     fn create_token(&self, token: NewToken) -> Answer<'_, TokenCreation> {
         self.run(Operation::CreateToken, async move { self.inner.create_token(token).await })
     }

@@ -22,8 +22,8 @@ pub trait Directory {
     /// All users, by name.
     fn users(&self) -> Answer<'_, Vec<UserRecord>>;
 
-    /// Lets the user called `name` in, or keeps them out. Keeping them out ends all their tokens for good: who is let
-    /// in again logs in again, and whoever had stolen a token does not (SES-21).
+    /// Lets the user called `name` in, or keeps them out. Keeping them out ends all their tokens and sessions for
+    /// good: who is let in again logs in again, and whoever had stolen one does not (SES-21).
     fn set_active<'a>(
         &'a self,
         name: &'a Username,
@@ -31,8 +31,8 @@ pub trait Directory {
         now: Timestamp,
     ) -> Answer<'a, (), DirectoryError>;
 
-    /// Replaces the password of the user called `name` and ends all that the old one opened: the user's log-in
-    /// tokens.
+    /// Replaces the password of the user called `name` and ends all that the old one opened: the user's sessions
+    /// and log-in tokens.
     fn set_password<'a>(
         &'a self,
         name: &'a Username,

@@ -4,7 +4,9 @@
 //! await: a write then happens whole or not at all, and no transaction stays open (RST-12).
 mod counters;
 mod directory;
+mod principals;
 mod rows;
+mod sessions;
 mod tokens;
 
 use std::{future::Future, pin::Pin};
@@ -12,15 +14,31 @@ use std::{future::Future, pin::Pin};
 pub use self::{
     counters::{Caller, Charge, CounterKey, CounterStore, Gcra, Verdict},
     directory::{Directory, DirectoryError, Login, NewOrg, NewUser, OrgRecord, Right, UserRecord},
+    principals::{CredentialDigest, PrincipalStore, Proof},
     rows::{EachRow, RowStore, Written},
-    tokens::{NewToken, TokenCreation, TokenDigest, TokenRecord, TokenStore},
+    sessions::{NewSession, SessionRecord, SessionStore, Sessions},
+    tokens::{NewToken, TokenCreation, TokenRecord, TokenStore},
 };
 use crate::error::StoreError;
 
 /// The answer of a store, when it comes.
 pub type Answer<'a, T, E = StoreError> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
-/// A database: rows, users and organisations, and tokens, which change in one transaction.
-pub trait Store: RowStore + Directory + TokenStore + std::fmt::Debug + Send + Sync + 'static {}
+/// A database: rows, users and organisations, and their credentials, which change in one transaction.
+pub trait Store:
+    RowStore + Directory + PrincipalStore + TokenStore + SessionStore + std::fmt::Debug + Send + Sync + 'static
+{
+}
 
-impl<S: RowStore + Directory + TokenStore + std::fmt::Debug + Send + Sync + 'static> Store for S {}
+impl<S> Store for S where
+    S: RowStore
+        + Directory
+        + PrincipalStore
+        + TokenStore
+        + SessionStore
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static
+{
+}

@@ -1,29 +1,13 @@
 //! API tokens.
-use super::Answer;
+use super::{Answer, CredentialDigest, Proof};
 use crate::{
     clock::Timestamp,
-    identity::{ApiTokenId, Membership, Principal, UserId, Username},
+    identity::{ApiTokenId, UserId, Username},
     secret::Secret,
 };
 
-/// The SHA-256 of a token's whole text: all that is kept of it (TOK-24).
-pub type TokenDigest = [u8; 32];
-
 /// Keeps API tokens by their digest.
 pub trait TokenStore {
-    /// Whom the token with this digest speaks for: nobody if there is none, it was revoked, it has expired, or
-    /// its owner is disabled. One look-up, by index.
-    fn principal_of(&self, digest: TokenDigest, now: Timestamp) -> Answer<'_, Option<Principal>>;
-
-    /// The same, together with the principal's place in the organisation that is called `slug`: still one look-up.
-    /// The place is none if the principal is no member or there is no such organisation.
-    fn principal_in<'a>(
-        &'a self,
-        digest: TokenDigest,
-        now: Timestamp,
-        slug: &'a str,
-    ) -> Answer<'a, Option<(Principal, Option<Membership>)>>;
-
     /// Adds a token, and removes the owner's expired ones. [`NewToken::max_per_user`] is counted in the same
     /// transaction (TOK-26): beyond it a log-in revokes the owner's oldest log-in tokens, and a token that is made by
     /// name is refused.
@@ -42,7 +26,7 @@ pub struct NewToken {
     /// The token's id.
     pub id: ApiTokenId,
     /// The digest of its text.
-    pub digest: TokenDigest,
+    pub digest: CredentialDigest,
     /// Its owner.
     pub user_id: UserId,
     /// What the owner calls it; none for a token that a log-in made.
@@ -59,6 +43,13 @@ pub struct NewToken {
     /// The hash that the owner's password was verified against, for a token that a log-in made. If the owner has another
     /// by now, there is no token: a password that was just replaced opens nothing any more.
     pub password_hash: Option<Secret<String>>,
+}
+
+impl NewToken {
+    /// What whoever has it shows.
+    pub const fn proof(&self) -> Proof {
+        Proof::ApiToken(self.digest)
+    }
 }
 
 /// What became of a token that was to be added.
@@ -86,6 +77,8 @@ pub struct TokenRecord {
     pub created_at: Timestamp,
     /// When it stops working by itself.
     pub expires_at: Timestamp,
+    /// When it was used last, to a minute or so; none if it never was.
+    pub last_used_at: Option<Timestamp>,
     /// When it was revoked, if it was.
     pub revoked_at: Option<Timestamp>,
 }

@@ -15,6 +15,7 @@ use super::{
     PostgresStore,
     failure::Failure,
     pool::{Ask, Lease, Trying, retrying},
+    sessions::END_ALL,
     value::{Bind, Columns},
 };
 use crate::migrations::quoted;
@@ -228,7 +229,7 @@ impl Directory for PostgresStore {
 
 impl PostgresStore {
     /// Runs one statement that writes and commits by itself.
-    async fn change(&self, text: &str, binds: &[Bind<'_>]) -> Result<Vec<Row>, Failure> {
+    pub(super) async fn change(&self, text: &str, binds: &[Bind<'_>]) -> Result<Vec<Row>, Failure> {
         retrying(|| async { self.pool.lease(Lane::Short).await?.run(&Ask::new(text, binds)).await }).await
     }
 
@@ -280,8 +281,8 @@ fn set_active<'a>(
         let users = lease.begin(&[Ask::new(LOCK_USER, &[name.as_str().into()])]).await?;
         let Some(user) = users[0].first() else { return Ok(false) };
         let user: Bind<'_> = user.uuid(0)?.into();
-        let (set, end) = ([user, (*active).into()], [user, (*now).into()]);
-        let changes = [Ask::new(SET_ACTIVE, &set), Ask::new(END_TOKENS, &end)];
+        let (set, end, all) = ([user, (*active).into()], [user, (*now).into()], [user]);
+        let changes = [Ask::new(SET_ACTIVE, &set), Ask::new(END_TOKENS, &end), Ask::new(END_ALL, &all)];
         lease.go_on(if *active { &changes[..1] } else { &changes }).await?;
         lease.commit().await?;
         Ok(true)
@@ -296,8 +297,9 @@ fn set_password<'a>(
         let users = lease.begin(&[Ask::new(LOCK_USER, &[name.as_str().into()])]).await?;
         let Some(user) = users[0].first() else { return Ok(false) };
         let user: Bind<'_> = user.uuid(0)?.into();
-        let (set, end) = ([user, hash.expose().as_str().into()], [user, (*now).into()]);
-        lease.go_on(&[Ask::new(SET_PASSWORD, &set), Ask::new(END_LOG_INS, &end)]).await?;
+        let (set, end, all) = ([user, hash.expose().as_str().into()], [user, (*now).into()], [user]);
+        let changes = [Ask::new(SET_PASSWORD, &set), Ask::new(END_LOG_INS, &end), Ask::new(END_ALL, &all)];
+        lease.go_on(&changes).await?;
         lease.commit().await?;
         Ok(true)
     })

@@ -16,7 +16,9 @@ mod directory;
 mod failure;
 mod migrate;
 mod pool;
+mod principals;
 mod rows;
+mod sessions;
 mod tokens;
 mod value;
 

@@ -3,33 +3,19 @@ use bailiwick_core::{
     clock::Timestamp,
     error::StoreError,
     id::Id,
-    identity::{ApiTokenId, Credential, Membership, Principal, PrincipalParts, Username},
+    identity::{ApiTokenId, Username},
     query::Lane,
-    store::{Answer, NewToken, TokenCreation, TokenDigest, TokenRecord, TokenStore},
+    store::{Answer, NewToken, TokenCreation, TokenRecord, TokenStore},
 };
-
-use tokio_postgres::Row;
 
 use super::{
     PostgresStore,
-    directory::{role, storable},
     pool::{Ask, Lease, Trying, retrying},
     value::{Bind, Columns},
 };
 
-const PRINCIPAL_OF: &str = "SELECT t.id, u.id, u.username, u.email, u.is_staff, u.created_at, t.expires_at \
-     FROM api_tokens t JOIN users u ON u.id = t.user_id \
-     WHERE t.digest = $1 AND t.revoked_at IS NULL AND t.expires_at > $2 AND u.is_active";
-
-const PRINCIPAL_IN: &str = "SELECT t.id, u.id, u.username, u.email, u.is_staff, u.created_at, t.expires_at, \
-     m.org_id, m.role \
-     FROM api_tokens t JOIN users u ON u.id = t.user_id \
-     LEFT JOIN orgs o ON o.slug = $3 \
-     LEFT JOIN memberships m ON m.org_id = o.id AND m.user_id = u.id \
-     WHERE t.digest = $1 AND t.revoked_at IS NULL AND t.expires_at > $2 AND u.is_active";
-
-/// Who makes two tokens at once waits here for the first: the cap is counted under this lock (TOK-26).
-const LOCK_OWNER: &str = "SELECT is_active AND password_hash = coalesce($2, password_hash) \
+/// Who makes two tokens or sessions at once waits here for the first: the cap is counted under this lock (TOK-26).
+pub(super) const LOCK_OWNER: &str = "SELECT is_active AND password_hash = coalesce($2, password_hash) \
      FROM users WHERE id = $1 FOR NO KEY UPDATE";
 const REMOVE_EXPIRED: &str = "DELETE FROM api_tokens WHERE user_id = $1 AND expires_at <= $2";
 const NAMED: &str = "SELECT COUNT(*) FROM api_tokens \
@@ -44,41 +30,11 @@ const REVOKE_OLDEST: &str = "UPDATE api_tokens SET revoked_at = $3 WHERE id IN (
 const REVOKE: &str = "UPDATE api_tokens SET revoked_at = $2 \
      WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING id";
 
-const TOKENS_OF: &str = "SELECT t.id, t.name, t.display, t.created_at, t.expires_at, t.revoked_at \
+const TOKENS_OF: &str = "SELECT t.id, t.name, t.display, t.created_at, t.expires_at, t.last_used_at, t.revoked_at \
      FROM users u LEFT JOIN api_tokens t ON t.user_id = u.id WHERE lower(u.username) = $1 \
      ORDER BY t.created_at DESC, t.id DESC";
 
 impl TokenStore for PostgresStore {
-    fn principal_of(&self, digest: TokenDigest, now: Timestamp) -> Answer<'_, Option<Principal>> {
-        Box::pin(async move {
-            let binds = [Bind::Bytes(&digest), now.into()];
-            let [rows] = self.pool.read(Lane::Short, [Ask::new(PRINCIPAL_OF, &binds)]).await?;
-            let Some(row) = rows.first() else { return Ok(None) };
-            Ok(Some(principal(row)?))
-        })
-    }
-
-    fn principal_in<'a>(
-        &'a self,
-        digest: TokenDigest,
-        now: Timestamp,
-        slug: &'a str,
-    ) -> Answer<'a, Option<(Principal, Option<Membership>)>> {
-        Box::pin(async move {
-            if !storable(slug) {
-                return Ok(self.principal_of(digest, now).await?.map(|principal| (principal, None)));
-            }
-            let binds = [Bind::Bytes(&digest), now.into(), slug.into()];
-            let [rows] = self.pool.read(Lane::Short, [Ask::new(PRINCIPAL_IN, &binds)]).await?;
-            let Some(row) = rows.first() else { return Ok(None) };
-            let membership = match row.is_null(7) {
-                true => None,
-                false => Some(Membership::from_store(Id::from_uuid(row.uuid(7)?), role(row, 8)?)),
-            };
-            Ok(Some((principal(row)?, membership)))
-        })
-    }
-
     fn create_token(&self, token: NewToken) -> Answer<'_, TokenCreation> {
         Box::pin(async move { Ok(self.pool.to_the_end(token, create_token).await?) })
     }
@@ -109,7 +65,8 @@ impl TokenStore for PostgresStore {
                     display: row.text(2)?.to_owned(),
                     created_at: row.time(3)?,
                     expires_at: row.time(4)?,
-                    revoked_at: row.optional_time(5)?,
+                    last_used_at: row.optional_time(5)?,
+                    revoked_at: row.optional_time(6)?,
                 })
             });
             tokens.collect::<Result<Vec<_>, StoreError>>().map(Some)
@@ -154,16 +111,4 @@ fn create_token<'a>(lease: &'a mut Lease, token: &'a NewToken) -> Trying<'a, Tok
         lease.commit().await?;
         Ok(TokenCreation::Created)
     })
-}
-
-fn principal(row: &Row) -> Result<Principal, StoreError> {
-    Ok(Principal::new(PrincipalParts {
-        credential: Credential::ApiToken(Id::from_uuid(row.uuid(0)?)),
-        user_id: Id::from_uuid(row.uuid(1)?),
-        username: row.text(2)?.to_owned(),
-        email: row.text(3)?.to_owned(),
-        is_staff: row.bool(4)?,
-        created_at: row.time(5)?,
-        expires_at: row.time(6)?,
-    }))
 }

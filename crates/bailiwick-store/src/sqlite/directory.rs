@@ -3,7 +3,9 @@ use bailiwick_core::{
     clock::Timestamp,
     identity::{Membership, OrgId, Role, Slug, UserId, Username},
     secret::Secret,
-    store::{Answer, Directory, DirectoryError, Login, NewOrg, NewUser, OrgRecord, Right, UserRecord},
+    store::{
+        Answer, Directory, DirectoryError, Login, NewOrg, NewUser, OrgRecord, Right, Sessions, UserRecord,
+    },
 };
 use rusqlite::{
     Connection, OptionalExtension, Row, params,
@@ -14,6 +16,7 @@ use super::{
     SqliteStore,
     error::{Violation, store_error, violation},
     row::{Key, Moment},
+    sessions,
 };
 use crate::migrations::quoted;
 
@@ -216,6 +219,7 @@ fn set_active(
                     "UPDATE api_tokens SET revoked_at = ?2 WHERE user_id = ?1 AND revoked_at IS NULL",
                 )?
                 .execute(params![user, Moment(now)])?;
+            sessions::end(connection, user.id(), Sessions::All)?;
         }
         rusqlite::Result::Ok(())
     };
@@ -228,17 +232,18 @@ fn set_password(
     hash: &Secret<String>,
     now: Timestamp,
 ) -> Result<(), DirectoryError> {
-    let user = user_of(connection, name)?;
+    let user = Key::from(user_of(connection, name)?);
     let change = || {
         connection
             .prepare_cached("UPDATE users SET password_hash = ?2 WHERE id = ?1")?
-            .execute(params![Key::from(user), hash.expose()])?;
+            .execute(params![user, hash.expose()])?;
+        sessions::end(connection, user.id(), Sessions::All)?;
         connection
             .prepare_cached(
                 "UPDATE api_tokens SET revoked_at = ?2
                  WHERE user_id = ?1 AND name IS NULL AND revoked_at IS NULL",
             )?
-            .execute(params![Key::from(user), Moment(now)])
+            .execute(params![user, Moment(now)])
     };
     change().map(drop).map_err(failed)
 }

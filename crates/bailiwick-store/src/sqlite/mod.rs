@@ -9,10 +9,12 @@ mod contains;
 mod directory;
 mod error;
 mod migrate;
+mod principals;
 mod readers;
 mod row;
 mod rows;
 mod scans;
+mod sessions;
 #[cfg(test)]
 mod tests;
 mod tokens;

@@ -2,39 +2,19 @@
 use bailiwick_core::{
     clock::Timestamp,
     error::StoreError,
-    identity::{ApiTokenId, Credential, Membership, Principal, PrincipalParts, Username},
+    identity::{ApiTokenId, Username},
     secret::Secret,
-    store::{Answer, NewToken, TokenCreation, TokenDigest, TokenRecord, TokenStore},
+    store::{Answer, NewToken, TokenCreation, TokenRecord, TokenStore},
 };
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
     SqliteStore,
-    directory::role,
     error::store_error,
     row::{Key, Moment},
 };
 
 impl TokenStore for SqliteStore {
-    fn principal_of(&self, digest: TokenDigest, now: Timestamp) -> Answer<'_, Option<Principal>> {
-        Box::pin(async move {
-            let reader = self.readers.get()?;
-            principal_of(&reader, &digest, now).optional().map_err(store_error)
-        })
-    }
-
-    fn principal_in<'a>(
-        &'a self,
-        digest: TokenDigest,
-        now: Timestamp,
-        slug: &'a str,
-    ) -> Answer<'a, Option<(Principal, Option<Membership>)>> {
-        Box::pin(async move {
-            let reader = self.readers.get()?;
-            principal_in(&reader, &digest, now, slug).optional().map_err(store_error)
-        })
-    }
-
     fn create_token(&self, token: NewToken) -> Answer<'_, TokenCreation> {
         Box::pin(self.writer.run(move |connection| create(connection, &token).map_err(store_error)))
     }
@@ -57,67 +37,10 @@ impl TokenStore for SqliteStore {
     }
 }
 
-fn principal_of(
-    connection: &Connection,
-    digest: &TokenDigest,
-    now: Timestamp,
-) -> rusqlite::Result<Principal> {
-    let mut find = connection.prepare_cached(
-        "SELECT api_tokens.id, users.id, users.username, users.email, users.is_staff, users.created_at,
-           api_tokens.expires_at
-         FROM api_tokens JOIN users ON users.id = api_tokens.user_id
-         WHERE api_tokens.digest = ?1 AND api_tokens.revoked_at IS NULL AND api_tokens.expires_at > ?2
-           AND users.is_active",
-    )?;
-    find.query_row(params![digest.as_slice(), Moment(now)], principal)
-}
-
-fn principal_in(
-    connection: &Connection,
-    digest: &TokenDigest,
-    now: Timestamp,
-    slug: &str,
-) -> rusqlite::Result<(Principal, Option<Membership>)> {
-    let mut find = connection.prepare_cached(
-        "SELECT api_tokens.id, users.id, users.username, users.email, users.is_staff, users.created_at,
-           api_tokens.expires_at, memberships.org_id, memberships.role
-         FROM api_tokens JOIN users ON users.id = api_tokens.user_id
-         LEFT JOIN orgs ON orgs.slug = ?3
-         LEFT JOIN memberships ON memberships.org_id = orgs.id AND memberships.user_id = users.id
-         WHERE api_tokens.digest = ?1 AND api_tokens.revoked_at IS NULL AND api_tokens.expires_at > ?2
-           AND users.is_active",
-    )?;
-    find.query_row(params![digest.as_slice(), Moment(now), slug], |row| {
-        let membership = match row.get::<_, Option<Key>>(7)? {
-            Some(org) => Some(Membership::from_store(org.id(), role(row, 8)?)),
-            None => None,
-        };
-        Ok((principal(row)?, membership))
-    })
-}
-
-fn principal(row: &Row<'_>) -> rusqlite::Result<Principal> {
-    Ok(Principal::new(PrincipalParts {
-        credential: Credential::ApiToken(row.get::<_, Key>(0)?.id()),
-        user_id: row.get::<_, Key>(1)?.id(),
-        username: row.get(2)?,
-        email: row.get(3)?,
-        is_staff: row.get(4)?,
-        created_at: row.get::<_, Moment>(5)?.0,
-        expires_at: row.get::<_, Moment>(6)?.0,
-    }))
-}
-
 fn create(connection: &Connection, token: &NewToken) -> rusqlite::Result<TokenCreation> {
     let (id, owner) = (Key::from(token.id), Key::from(token.user_id));
     let (now, expires) = (Moment(token.created_at), Moment(token.expires_at));
-    let password_hash = token.password_hash.as_ref().map(Secret::expose);
-    let may_have_it = connection
-        .prepare_cached(
-            "SELECT 1 FROM users WHERE id = ?1 AND is_active AND password_hash = coalesce(?2, password_hash)",
-        )?
-        .exists(params![owner, password_hash])?;
-    if !may_have_it {
+    if !may_log_in(connection, &owner, token.password_hash.as_ref())? {
         return Ok(TokenCreation::Refused);
     }
     connection
@@ -148,6 +71,19 @@ fn create(connection: &Connection, token: &NewToken) -> rusqlite::Result<TokenCr
     Ok(TokenCreation::Created)
 }
 
+/// Whether a user is there, active, and has the password that was proved, if one was.
+pub(super) fn may_log_in(
+    connection: &Connection,
+    user: &Key,
+    proved: Option<&Secret<String>>,
+) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT 1 FROM users WHERE id = ?1 AND is_active AND password_hash = coalesce(?2, password_hash)",
+        )?
+        .exists(params![user, proved.map(Secret::expose)])
+}
+
 /// How many tokens of `owner` have a name and are live, once the expired ones are gone.
 fn named(connection: &Connection, owner: &Key) -> rusqlite::Result<u32> {
     connection
@@ -164,7 +100,7 @@ fn tokens_of(connection: &Connection, name: &str) -> rusqlite::Result<Option<Vec
         .optional()?;
     let Some(owner) = owner else { return Ok(None) };
     let mut find = connection.prepare_cached(
-        "SELECT id, name, display, created_at, expires_at, revoked_at FROM api_tokens
+        "SELECT id, name, display, created_at, expires_at, last_used_at, revoked_at FROM api_tokens
          WHERE user_id = ?1 ORDER BY created_at DESC, id DESC",
     )?;
     let tokens = find.query_map([owner], |row| {
@@ -174,7 +110,8 @@ fn tokens_of(connection: &Connection, name: &str) -> rusqlite::Result<Option<Vec
             display: row.get(2)?,
             created_at: row.get::<_, Moment>(3)?.0,
             expires_at: row.get::<_, Moment>(4)?.0,
-            revoked_at: row.get::<_, Option<Moment>>(5)?.map(|at| at.0),
+            last_used_at: row.get::<_, Option<Moment>>(5)?.map(|at| at.0),
+            revoked_at: row.get::<_, Option<Moment>>(6)?.map(|at| at.0),
         })
     })?;
     tokens.collect::<Result<_, _>>().map(Some)

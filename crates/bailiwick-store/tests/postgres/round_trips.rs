@@ -8,7 +8,7 @@ use std::time::Duration;
 use bailiwick_core::{
     clock::{Clock, Entropy},
     id::Id,
-    store::{Directory, NewToken, TokenCreation, TokenStore},
+    store::{Directory, NewToken, PrincipalStore, TokenCreation, TokenStore},
 };
 use bailiwick_store::{OpenOptions, migrate};
 use bailiwick_testkit::databases::fresh_postgres;
@@ -141,9 +141,9 @@ async fn what_can_be_known_together_costs_one_round_trip() {
         let token = token(&world);
         assert_eq!(world.store.create_token(token.clone()).await.unwrap(), TokenCreation::Created);
         spend("log-in", 3);
-        assert!(world.store.principal_of(token.digest, world.clock.now()).await.unwrap().is_some());
+        assert!(world.store.principal_of(token.proof(), world.clock.now()).await.unwrap().is_some());
         spend("principal", 1);
-        assert!(world.store.principal_in(token.digest, world.clock.now(), "acme").await.unwrap().is_some());
+        assert!(world.store.principal_in(token.proof(), world.clock.now(), "acme").await.unwrap().is_some());
         spend("principal and membership", 1);
         assert!(spent.is_empty(), "{spent:#?}");
     }

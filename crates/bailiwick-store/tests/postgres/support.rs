@@ -210,6 +210,7 @@ impl World {
             is_staff: false,
             created_at: clock.now(),
             credential: Credential::ApiToken(Id::new(&clock, &entropy)),
+            last_used_at: None,
             expires_at: Timestamp::MAX,
         });
         let db = Db::new(Arc::new(store.clone()), Arc::new(clock.clone()), Arc::new(entropy.clone()));

@@ -7,7 +7,12 @@ use std::{
 };
 
 use bailiwick_core::{
-    clock::Clock, db::DbError, identity::Role, query::Precondition, secret::Secret, store::TokenCreation,
+    clock::Clock,
+    db::DbError,
+    identity::Role,
+    query::Precondition,
+    secret::Secret,
+    store::{Proof, TokenCreation},
 };
 use tokio::task::JoinSet;
 
@@ -134,7 +139,8 @@ pub async fn a_dropped_transaction_happens_whole_or_not_at_all(subject: Subject)
         let is_created = !alice.slugs(&format!("slug={created}")).await.is_empty();
         let is_changed =
             is_changed(&updated, &alice.look(updated.id).await, |note| note.peer = Some(bob.id()));
-        let has_token = store.principal_of(digest, world.clock.now()).await.unwrap().is_some();
+        let has_token =
+            store.principal_of(Proof::ApiToken(digest), world.clock.now()).await.unwrap().is_some();
         let is_org = store.orgs().await.unwrap().iter().any(|org| org.slug == name);
         let is_owned = store.membership(bob.id(), &name).await.unwrap().is_some();
         assert_eq!(is_org, is_owned, "an organisation without an owner");

@@ -34,6 +34,12 @@ mod model;
     clippy::unwrap_used,
     reason = "these are tests, and their names say what they promise"
 )]
+mod sessions;
+#[expect(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "these are tests, and their names say what they promise"
+)]
 mod tokens;
 mod world;
 #[expect(
@@ -52,7 +58,7 @@ use bailiwick_store::{
 };
 
 #[doc(hidden)]
-pub use self::{cancel::*, directory::*, lists::*, tokens::*, writes::*};
+pub use self::{cancel::*, directory::*, lists::*, sessions::*, tokens::*, writes::*};
 use crate::databases;
 
 /// The tables that the suite reads and writes beside those of the framework.
@@ -197,6 +203,13 @@ macro_rules! conformance_tests {
             the_cap_holds_under_parallel_log_ins
             expired_tokens_are_removed_when_one_is_made
             a_new_password_ends_log_ins
+            the_last_use_of_a_token_is_noted
+            // sessions
+            a_session_works_until_it_is_idle_or_old
+            sessions_are_listed_and_ended
+            an_ended_session_never_comes_back
+            who_is_kept_out_or_has_another_password_has_no_session
+            the_oldest_session_is_ended_beyond_the_cap
             // directory
             user_names_are_unique_and_found_without_regard_to_case
             names_that_nothing_can_have_are_not_found

@@ -5,7 +5,7 @@ use bailiwick_core::{
     clock::{Clock, Timestamp},
     identity::{ApiTokenId, Credential, Role, UserId},
     secret::Secret,
-    store::{NewToken, TokenCreation, TokenRecord},
+    store::{NewToken, Proof, TokenCreation, TokenRecord},
 };
 use tokio::task::JoinSet;
 
@@ -34,27 +34,27 @@ pub async fn a_token_speaks_for_its_owner_until_it_ends(subject: Subject) {
     for token in [&short, &long, &his] {
         world.add(token.clone()).await;
     }
-    let principal = store.principal_of(short.digest, made_at).await.unwrap().expect("the token is live");
+    let principal = store.principal_of(short.proof(), made_at).await.unwrap().expect("the token is live");
     assert_eq!(
         (principal.user_id(), principal.username.as_str(), principal.email.as_str(), principal.is_staff),
         (alice, "alice", "alice@example.com", false)
     );
     assert_eq!((principal.created_at, principal.credential), (made_at, Credential::ApiToken(short.id)));
-    let other = store.principal_of(his.digest, made_at).await.unwrap().expect("the token is live");
+    let other = store.principal_of(his.proof(), made_at).await.unwrap().expect("the token is live");
     assert_eq!(other.user_id(), bob);
-    assert!(store.principal_of([0; 32], made_at).await.unwrap().is_none());
+    assert!(store.principal_of(Proof::ApiToken([0; 32]), made_at).await.unwrap().is_none());
 
     // It ends at the moment that it says, not after it.
     let last = Timestamp::from_micros(expires_at.as_micros() - 1);
-    assert!(store.principal_of(short.digest, last).await.unwrap().is_some());
-    assert!(store.principal_of(short.digest, expires_at).await.unwrap().is_none());
+    assert!(store.principal_of(short.proof(), last).await.unwrap().is_some());
+    assert!(store.principal_of(short.proof(), expires_at).await.unwrap().is_none());
     assert!(!store.revoke_token(short.id, expires_at).await.unwrap(), "what has expired is not live");
 
     assert!(store.revoke_token(long.id, made_at).await.unwrap());
-    assert!(store.principal_of(long.digest, made_at).await.unwrap().is_none());
+    assert!(store.principal_of(long.proof(), made_at).await.unwrap().is_none());
     assert!(!store.revoke_token(long.id, made_at).await.unwrap(), "it was revoked already");
     assert!(!store.revoke_token(ApiTokenId::from_uuid(world.random()), made_at).await.unwrap());
-    assert!(store.principal_of(his.digest, made_at).await.unwrap().is_some(), "others live on");
+    assert!(store.principal_of(his.proof(), made_at).await.unwrap().is_some(), "others live on");
 }
 
 // ACL-02, I8
@@ -73,7 +73,7 @@ pub async fn a_token_is_looked_up_together_with_a_place_in_an_organisation(subje
     for token in [&hers, &his, &revoked] {
         for slug in ["acme", "other", "none", "", "ACME", "acme\0", "%"] {
             for at in [now, token.expires_at] {
-                let apart = match store.principal_of(token.digest, at).await.unwrap() {
+                let apart = match store.principal_of(token.proof(), at).await.unwrap() {
                     Some(principal) => {
                         let membership = store.membership(principal.user_id(), slug).await.unwrap();
                         Some((
@@ -85,7 +85,7 @@ pub async fn a_token_is_looked_up_together_with_a_place_in_an_organisation(subje
                     }
                     None => None,
                 };
-                let together = store.principal_in(token.digest, at, slug).await.unwrap();
+                let together = store.principal_in(token.proof(), at, slug).await.unwrap();
                 let together = together.map(|(principal, membership)| {
                     (principal.user_id(), principal.credential, principal.username.clone(), membership)
                 });
@@ -93,14 +93,15 @@ pub async fn a_token_is_looked_up_together_with_a_place_in_an_organisation(subje
             }
         }
     }
-    let (_, place) = store.principal_in(hers.digest, now, "other").await.unwrap().expect("the token is live");
+    let (_, place) =
+        store.principal_in(hers.proof(), now, "other").await.unwrap().expect("the token is live");
     assert_eq!(place.expect("she is a member").role(), Role::Member);
     let (principal, place) =
-        store.principal_in(his.digest, now, "other").await.unwrap().expect("the token is live");
+        store.principal_in(his.proof(), now, "other").await.unwrap().expect("the token is live");
     assert_eq!((principal.user_id(), place), (bob.id(), None), "he is known, and no member");
-    assert!(store.principal_in(revoked.digest, now, "acme").await.unwrap().is_none());
+    assert!(store.principal_in(revoked.proof(), now, "acme").await.unwrap().is_none());
     store.set_active(&username("bob"), false, now).await.unwrap();
-    assert!(store.principal_in(his.digest, now, "acme").await.unwrap().is_none());
+    assert!(store.principal_in(his.proof(), now, "acme").await.unwrap().is_none());
 }
 
 pub async fn a_token_of_a_disabled_user_is_none(subject: Subject) {
@@ -110,16 +111,16 @@ pub async fn a_token_of_a_disabled_user_is_none(subject: Subject) {
     let token = world.token(alice);
     world.add(token.clone()).await;
     store.set_active(&name, false, now).await.unwrap();
-    assert!(store.principal_of(token.digest, now).await.unwrap().is_none());
+    assert!(store.principal_of(token.proof(), now).await.unwrap().is_none());
     assert!(!store.login("alice").await.unwrap().expect("the user is there").is_active);
     store.set_active(&name, true, now).await.unwrap();
     assert!(
-        store.principal_of(token.digest, now).await.unwrap().is_none(),
+        store.principal_of(token.proof(), now).await.unwrap().is_none(),
         "who had stolen it gets it not back"
     );
     let fresh = world.token(alice);
     world.add(fresh.clone()).await;
-    assert!(store.principal_of(fresh.digest, now).await.unwrap().is_some());
+    assert!(store.principal_of(fresh.proof(), now).await.unwrap().is_some());
 }
 
 // Contract §2: whoever has the old password, and was quick, gets nothing for it.
@@ -133,7 +134,7 @@ pub async fn nobody_gets_a_token_for_a_password_that_was_replaced(subject: Subje
     store.set_password(&name, &Secret::new("another hash".to_owned()), now).await.unwrap();
     let late = by_log_in();
     assert_eq!(store.create_token(late.clone()).await.unwrap(), TokenCreation::Refused);
-    assert!(store.principal_of(late.digest, now).await.unwrap().is_none());
+    assert!(store.principal_of(late.proof(), now).await.unwrap().is_none());
     world.add(world.token(alice)).await;
 }
 
@@ -143,12 +144,12 @@ pub async fn nobody_gets_a_token_who_is_not_there_or_disabled(subject: Subject) 
     let (store, now) = (&world.store, world.clock.now());
     let of_nobody = world.token(UserId::from_uuid(world.random()));
     assert_eq!(store.create_token(of_nobody.clone()).await.unwrap(), TokenCreation::Refused);
-    assert!(store.principal_of(of_nobody.digest, now).await.unwrap().is_none());
+    assert!(store.principal_of(of_nobody.proof(), now).await.unwrap().is_none());
     store.set_active(&username("alice"), false, now).await.unwrap();
     let hers = world.token(alice);
     assert_eq!(store.create_token(hers.clone()).await.unwrap(), TokenCreation::Refused);
     store.set_active(&username("alice"), true, now).await.unwrap();
-    assert!(store.principal_of(hers.digest, now).await.unwrap().is_none(), "it was not only kept back");
+    assert!(store.principal_of(hers.proof(), now).await.unwrap().is_none(), "it was not only kept back");
     assert_eq!(store.tokens_of(&username("alice")).await.unwrap(), Some(Vec::new()));
 }
 
@@ -165,7 +166,10 @@ pub async fn tokens_are_listed_newest_first(subject: Subject) {
         let token = NewToken { name: name.map(str::to_owned), ..world.token(alice) };
         world.add(token.clone()).await;
         let NewToken { id, name, display, created_at, expires_at, .. } = token;
-        expected.insert(0, TokenRecord { id, name, display, created_at, expires_at, revoked_at: None });
+        expected.insert(
+            0,
+            TokenRecord { id, name, display, created_at, expires_at, last_used_at: None, revoked_at: None },
+        );
     }
     world.clock.advance(MICROSECOND);
     store.revoke_token(expected[1].id, world.clock.now()).await.unwrap();
@@ -201,7 +205,7 @@ pub async fn the_oldest_log_in_is_ended_beyond_the_cap(subject: Subject) {
     world.clock.set(Timestamp::from_micros(world.clock.now().as_micros() - 1_000_000));
     let newest = NewToken { max_per_user: 3, ..world.token(alice) };
     world.add(newest.clone()).await;
-    assert!(store.principal_of(newest.digest, world.clock.now()).await.unwrap().is_some());
+    assert!(store.principal_of(newest.proof(), world.clock.now()).await.unwrap().is_some());
     assert_eq!(live(&world, "alice").await.len(), 3 + 2);
 }
 
@@ -276,7 +280,7 @@ pub async fn a_new_password_ends_log_ins(subject: Subject) {
     }
     let now = world.clock.now();
     store.set_password(&username("ALICE"), &Secret::new("new hash".to_owned()), now).await.unwrap();
-    let is_live = async |token: &NewToken| store.principal_of(token.digest, now).await.unwrap().is_some();
+    let is_live = async |token: &NewToken| store.principal_of(token.proof(), now).await.unwrap().is_some();
     assert!(!is_live(&login).await);
     assert!(is_live(&named).await, "a named token was not opened by the password");
     assert!(is_live(&his).await);

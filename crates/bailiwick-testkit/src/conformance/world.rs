@@ -12,7 +12,7 @@ use bailiwick_core::{
     model::{Assignments, InputValue, Model, Ref, json::Json},
     query::{ListQuery, OverLimit, Page, PageSettings, Precondition},
     secret::Secret,
-    store::{NewOrg, NewToken, NewUser, Store, TokenCreation},
+    store::{NewOrg, NewSession, NewToken, NewUser, Store, TokenCreation},
 };
 use uuid::Uuid;
 
@@ -141,6 +141,7 @@ impl World {
             is_staff: false,
             created_at: self.clock.now(),
             credential: Credential::ApiToken(ApiTokenId::from_uuid(Uuid::nil())),
+            last_used_at: None,
             expires_at: Timestamp::MAX,
         });
         Person { principal, membership, db: self.db.clone() }
@@ -155,6 +156,25 @@ impl World {
     /// Adds a token that there must be room for.
     pub(super) async fn add(&self, token: NewToken) {
         assert_eq!(self.store.create_token(token).await.unwrap(), TokenCreation::Created);
+    }
+
+    /// A session that a log-in of `user` makes, who is called `name`: 30 minutes without use, 12 hours in all.
+    pub(super) fn session(&self, user: UserId, name: &str) -> NewSession {
+        let mut digest = [0; 32];
+        self.entropy.fill(&mut digest);
+        NewSession {
+            id: Id::new(&self.clock, &self.entropy),
+            digest,
+            user_id: user,
+            password_hash: Secret::new(format!("hash of {name}")),
+            replaces: None,
+            user_agent: "Mozilla/5.0 (X11; Linux)".to_owned(),
+            address: "192.0.2.7".to_owned(),
+            created_at: self.clock.now(),
+            idle: std::time::Duration::from_secs(30 * 60),
+            absolute: std::time::Duration::from_secs(12 * 60 * 60),
+            max_per_user: 20,
+        }
     }
 
     /// A token that a log-in of `user` makes.

@@ -9,7 +9,7 @@ use axum::extract::MatchedPath;
 use bailiwick_core::{
     identity::{FoundMembership, Slug},
     request::{Facts, TENANT_PARAMETER, path_parameter},
-    store::TokenDigest,
+    store::Proof,
 };
 use http::{HeaderMap, Request, Response, header};
 use tower_service::Service;
@@ -58,7 +58,7 @@ where
         Box::pin(async move {
             match credential {
                 Ok(None) => {}
-                Ok(Some(digest)) => layer.identify(digest, &mut request).await,
+                Ok(Some(proof)) => layer.identify(proof, &mut request).await,
                 Err(problem) => drop(request.extensions_mut().insert(Rejected(problem))),
             }
             inner.call(request).await
@@ -79,10 +79,10 @@ impl<S> AuthnService<S> {
 }
 
 impl AuthnLayer {
-    async fn identify<B>(&self, digest: TokenDigest, request: &mut Request<B>) {
+    async fn identify<B>(&self, proof: Proof, request: &mut Request<B>) {
         let found = match tenant(request) {
             Some(slug) => {
-                let found = self.store.principal_in(digest, self.clock.now(), &slug).await;
+                let found = self.store.principal_in(proof, self.clock.now(), &slug).await;
                 found.map(|found| {
                     let (principal, membership) = found?;
                     request.extensions_mut().insert(FoundMembership {
@@ -93,7 +93,7 @@ impl AuthnLayer {
                     Some(principal)
                 })
             }
-            None => self.store.principal_of(digest, self.clock.now()).await,
+            None => self.store.principal_of(proof, self.clock.now()).await,
         };
         match found {
             Ok(Some(principal)) => {
@@ -118,7 +118,7 @@ fn tenant<B>(request: &Request<B>) -> Option<Box<str>> {
 }
 
 /// The digest of the token in `Authorization`, if there is such a field.
-fn read_authorization(headers: &HeaderMap) -> Result<Option<TokenDigest>, Problem> {
+fn read_authorization(headers: &HeaderMap) -> Result<Option<Proof>, Problem> {
     let mut fields = headers.get_all(header::AUTHORIZATION).iter();
     let Some(field) = fields.next() else { return Ok(None) };
     if fields.next().is_some() {
@@ -130,7 +130,9 @@ fn read_authorization(headers: &HeaderMap) -> Result<Option<TokenDigest>, Proble
     if !scheme.eq_ignore_ascii_case("token") && !scheme.eq_ignore_ascii_case("bearer") {
         return Err(Problem::invalid_token());
     }
-    token::digest_if_plausible(credential.trim_matches(' ')).map(Some).ok_or_else(Problem::invalid_token)
+    let digest =
+        token::digest_if_plausible(credential.trim_matches(' ')).ok_or_else(Problem::invalid_token)?;
+    Ok(Some(Proof::ApiToken(digest)))
 }
 
 /// See [`RefuseLayer`](super::RefuseLayer).

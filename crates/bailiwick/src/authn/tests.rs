@@ -10,7 +10,7 @@ use bailiwick_core::{
     id::Id,
     identity::{FoundMembership, Principal, Role, UserId},
     secret::Secret,
-    store::{Directory, NewOrg, NewToken, NewUser, Store, TokenCreation, TokenStore},
+    store::{Directory, NewOrg, NewToken, NewUser, PrincipalStore, Proof, Store, TokenCreation, TokenStore},
 };
 use bailiwick_store::{OpenOptions, refinery::Runner};
 use bailiwick_testkit::{
@@ -254,7 +254,8 @@ async fn a_log_in_keeps_so_many_tokens_and_log_out_ends_one() {
         world.clock.advance(Duration::from_secs(1));
     }
     assert_eq!(tokens.iter().map(|token| token.expose().to_owned()).collect::<HashSet<_>>().len(), 3);
-    let principal = |token: &TokenText| world.store.principal_of(token.digest(), world.clock.now());
+    let principal =
+        |token: &TokenText| world.store.principal_of(Proof::ApiToken(token.digest()), world.clock.now());
     assert!(principal(&tokens[0]).await.unwrap().is_none(), "two are kept, the oldest went");
     let newest = principal(&tokens[2]).await.unwrap().unwrap();
     let bailiwick_core::identity::Credential::ApiToken(id) = newest.credential else { panic!("a token") };

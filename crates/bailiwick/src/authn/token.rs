@@ -1,5 +1,5 @@
 //! The text of API tokens: `bw_pat_`, 30 random characters, 6 of checksum (TOK-20 to TOK-24).
-use bailiwick_core::{clock::Entropy, secret::Secret, store::TokenDigest};
+use bailiwick_core::{clock::Entropy, secret::Secret, store::CredentialDigest};
 use sha2::{Digest, Sha256};
 
 /// What every personal token begins with, so that scanners find leaked ones.
@@ -47,14 +47,14 @@ impl TokenText {
     }
 
     /// What the store keeps.
-    pub fn digest(&self) -> TokenDigest {
+    pub fn digest(&self) -> CredentialDigest {
         Sha256::digest(self.expose()).into()
     }
 }
 
 /// The digest of `text` if it can be a token at all: right prefix, length, characters and checksum. A typo is
 /// refused here, before the store is asked (TOK-22).
-pub fn digest_if_plausible(text: &str) -> Option<TokenDigest> {
+pub fn digest_if_plausible(text: &str) -> Option<CredentialDigest> {
     let rest = text.strip_prefix(PERSONAL_PREFIX)?;
     if rest.len() != RANDOM_CHARS + CHECKSUM_CHARS || !rest.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return None;

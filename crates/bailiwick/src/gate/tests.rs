@@ -90,6 +90,7 @@ impl World {
             is_staff: false,
             created_at: clock.now(),
             credential: Credential::ApiToken(Id::new(&clock, &entropy)),
+            last_used_at: None,
             expires_at: Timestamp::MAX,
         });
         Self { store, clock, ann, acme: orgs[0], _database: database }

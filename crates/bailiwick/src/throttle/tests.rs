@@ -86,6 +86,7 @@ fn somebody(seed: u64) -> Principal {
         is_staff: false,
         created_at: Timestamp::from_micros(0),
         credential: Credential::ApiToken(Id::new(&clock, &entropy)),
+        last_used_at: None,
         expires_at: Timestamp::MAX,
     })
 }

@@ -69,6 +69,7 @@ pub(super) async fn fill(store: &Arc<dyn Store>) -> Result<String, FillError> {
             is_staff: false,
             created_at: now,
             credential: Credential::ApiToken(Id::<ApiToken>::new(&SystemClock::new(), &OsEntropy)),
+            last_used_at: None,
             expires_at: Timestamp::MAX,
         });
         let access = access::decide::<Task, Create>(&rules, &principal, membership.as_ref())

@@ -1,0 +1,143 @@
+//! Whom a credential speaks for.
+use std::time::Duration;
+
+use bailiwick_core::{
+    clock::Timestamp,
+    error::StoreError,
+    id::Id,
+    identity::{Credential, Membership, Principal, PrincipalParts},
+    query::Lane,
+    store::{Answer, CredentialDigest, PrincipalStore, Proof},
+};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::{
+    PostgresStore,
+    directory::{role, storable},
+    pool::Ask,
+    value::{Bind, Columns},
+};
+
+/// The two look-ups of one kind of credential.
+struct LookUps {
+    of: &'static str,
+    within: &'static str,
+    credential: fn(Uuid) -> Credential,
+}
+
+macro_rules! look_up {
+    ($table:literal, $last_used_at:literal, $live:literal, $columns:literal, $joins:literal) => {
+        concat!(
+            "SELECT u.id, u.username, u.email, u.is_staff, u.created_at, found.id, found.",
+            $last_used_at,
+            ", found.expires_at",
+            $columns,
+            " FROM ",
+            $table,
+            " AS found JOIN users u ON u.id = found.user_id",
+            $joins,
+            " WHERE found.digest = $1 AND found.expires_at > $2 AND u.is_active",
+            $live
+        )
+    };
+}
+
+macro_rules! look_ups {
+    ($table:literal, $last_used_at:literal, $live:literal, $credential:expr) => {
+        LookUps {
+            of: look_up!($table, $last_used_at, $live, "", ""),
+            within: look_up!(
+                $table,
+                $last_used_at,
+                $live,
+                ", m.org_id, m.role",
+                " LEFT JOIN orgs o ON o.slug = $3 \
+                 LEFT JOIN memberships m ON m.org_id = o.id AND m.user_id = u.id"
+            ),
+            credential: $credential,
+        }
+    };
+}
+
+const API_TOKENS: LookUps = look_ups!("api_tokens", "last_used_at", " AND found.revoked_at IS NULL", |id| {
+    Credential::ApiToken(Id::from_uuid(id))
+});
+const SESSIONS: LookUps =
+    look_ups!("sessions", "last_seen_at", "", |id| Credential::Session(Id::from_uuid(id)));
+
+const USE_TOKEN: &str = "UPDATE api_tokens SET last_used_at = $2 \
+     WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING id";
+const USE_SESSION: &str = "UPDATE sessions SET last_seen_at = $2, expires_at = least(ends_at, $3) \
+     WHERE id = $1 AND expires_at > $2 RETURNING id";
+
+impl PrincipalStore for PostgresStore {
+    fn principal_of(&self, proof: Proof, now: Timestamp) -> Answer<'_, Option<Principal>> {
+        Box::pin(async move {
+            let (look_ups, digest) = LookUps::by(&proof);
+            let binds = [Bind::Bytes(digest), now.into()];
+            let [rows] = self.pool.read(Lane::Short, [Ask::new(look_ups.of, &binds)]).await?;
+            let Some(row) = rows.first() else { return Ok(None) };
+            Ok(Some(look_ups.principal(row)?))
+        })
+    }
+
+    fn principal_in<'a>(
+        &'a self,
+        proof: Proof,
+        now: Timestamp,
+        slug: &'a str,
+    ) -> Answer<'a, Option<(Principal, Option<Membership>)>> {
+        Box::pin(async move {
+            if !storable(slug) {
+                return Ok(self.principal_of(proof, now).await?.map(|principal| (principal, None)));
+            }
+            let (look_ups, digest) = LookUps::by(&proof);
+            let binds = [Bind::Bytes(digest), now.into(), slug.into()];
+            let [rows] = self.pool.read(Lane::Short, [Ask::new(look_ups.within, &binds)]).await?;
+            let Some(row) = rows.first() else { return Ok(None) };
+            let membership = match row.is_null(8) {
+                true => None,
+                false => Some(Membership::from_store(Id::from_uuid(row.uuid(8)?), role(row, 9)?)),
+            };
+            Ok(Some((look_ups.principal(row)?, membership)))
+        })
+    }
+
+    fn note_use(&self, credential: Credential, now: Timestamp, idle: Duration) -> Answer<'_, bool> {
+        Box::pin(async move {
+            let id: Bind<'_> = credential.as_uuid().into();
+            let rows = match credential {
+                Credential::ApiToken(_) => self.change(USE_TOKEN, &[id, now.into()]).await?,
+                Credential::Session(_) => {
+                    let expires_at = now.saturating_add(idle);
+                    self.change(USE_SESSION, &[id, now.into(), expires_at.into()]).await?
+                }
+                _ => return Ok(false),
+            };
+            Ok(!rows.is_empty())
+        })
+    }
+}
+
+impl LookUps {
+    fn by(proof: &Proof) -> (&'static Self, &CredentialDigest) {
+        match proof {
+            Proof::ApiToken(digest) => (&API_TOKENS, digest),
+            Proof::Session(digest) => (&SESSIONS, digest),
+        }
+    }
+
+    fn principal(&self, row: &Row) -> Result<Principal, StoreError> {
+        Ok(Principal::new(PrincipalParts {
+            user_id: Id::from_uuid(row.uuid(0)?),
+            username: row.text(1)?.to_owned(),
+            email: row.text(2)?.to_owned(),
+            is_staff: row.bool(3)?,
+            created_at: row.time(4)?,
+            credential: (self.credential)(row.uuid(5)?),
+            last_used_at: row.optional_time(6)?,
+            expires_at: row.time(7)?,
+        }))
+    }
+}

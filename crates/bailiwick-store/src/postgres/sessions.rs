@@ -1,0 +1,121 @@
+//! Sessions.
+use bailiwick_core::{
+    clock::Timestamp,
+    error::StoreError,
+    id::Id,
+    identity::{UserId, Username},
+    query::Lane,
+    store::{Answer, NewSession, SessionRecord, SessionStore, Sessions},
+};
+use tokio_postgres::Row;
+
+use super::{
+    PostgresStore,
+    pool::{Ask, Lease, Trying},
+    tokens::LOCK_OWNER,
+    value::{Bind, Columns},
+};
+
+const REMOVE_EXPIRED: &str = "DELETE FROM sessions WHERE user_id = $1 AND expires_at <= $2";
+const ADD: &str = "INSERT INTO sessions \
+     (id, digest, user_id, created_at, last_seen_at, expires_at, ends_at, user_agent, address) \
+     VALUES ($1, $2, $3, $4, $4, $5, $6, $7, $8)";
+/// The new one stays, also if the clock went back (RST-08).
+const END_OLDEST: &str = "DELETE FROM sessions WHERE id IN (\
+     SELECT id FROM sessions WHERE user_id = $1 \
+     ORDER BY id = $2 DESC, last_seen_at DESC, id DESC OFFSET $3)";
+const REPLACE: &str = "DELETE FROM sessions WHERE digest = $1";
+
+pub(super) const END_ALL: &str = "DELETE FROM sessions WHERE user_id = $1 RETURNING id";
+const END_ONE: &str = "DELETE FROM sessions WHERE user_id = $1 AND id = $2 RETURNING id";
+const END_OTHERS: &str = "DELETE FROM sessions WHERE user_id = $1 AND id <> $2 RETURNING id";
+
+const SESSIONS: &str = "SELECT id, created_at, last_seen_at, expires_at, user_agent, address FROM sessions \
+     WHERE user_id = $1 AND expires_at > $2 ORDER BY last_seen_at DESC, id DESC";
+const USER: &str = "SELECT id FROM users WHERE lower(username) = $1";
+
+impl SessionStore for PostgresStore {
+    fn create_session(&self, session: NewSession) -> Answer<'_, bool> {
+        Box::pin(async move { Ok(self.pool.to_the_end(session, create_session).await?) })
+    }
+
+    fn end_sessions(&self, user: UserId, which: Sessions) -> Answer<'_, u64> {
+        Box::pin(async move {
+            let user: Bind<'_> = user.as_uuid().into();
+            let ended = match which {
+                Sessions::All => self.change(END_ALL, &[user]).await?,
+                Sessions::Only(id) => self.change(END_ONE, &[user, id.as_uuid().into()]).await?,
+                Sessions::AllBut(id) => self.change(END_OTHERS, &[user, id.as_uuid().into()]).await?,
+            };
+            Ok(ended.len() as u64)
+        })
+    }
+
+    fn sessions_of(&self, user: UserId, now: Timestamp) -> Answer<'_, Vec<SessionRecord>> {
+        Box::pin(async move {
+            let binds = [user.as_uuid().into(), now.into()];
+            let [rows] = self.pool.read(Lane::Short, [Ask::new(SESSIONS, &binds)]).await?;
+            rows.iter().map(record).collect()
+        })
+    }
+
+    fn sessions_of_name<'a>(
+        &'a self,
+        name: &'a Username,
+        now: Timestamp,
+    ) -> Answer<'a, Option<(UserId, Vec<SessionRecord>)>> {
+        Box::pin(async move {
+            let name = name.as_str().to_ascii_lowercase();
+            let binds = [name.as_str().into()];
+            let [users] = self.pool.read(Lane::Short, [Ask::new(USER, &binds)]).await?;
+            let Some(user) = users.first() else { return Ok(None) };
+            let user = Id::from_uuid(user.uuid(0)?);
+            Ok(Some((user, self.sessions_of(user, now).await?)))
+        })
+    }
+}
+
+fn create_session<'a>(lease: &'a mut Lease, session: &'a NewSession) -> Trying<'a, bool> {
+    Box::pin(async move {
+        let (user, id): (Bind<'_>, Bind<'_>) =
+            (session.user_id.as_uuid().into(), session.id.as_uuid().into());
+        let now: Bind<'_> = session.created_at.into();
+        let proved = session.password_hash.expose().as_str().into();
+        let owner = lease.begin(&[Ask::new(LOCK_OWNER, &[user, proved])]).await?;
+        if !owner[0].first().map_or(Ok(false), |row| row.bool(0))? {
+            return Ok(false);
+        }
+        let added = [
+            id,
+            Bind::Bytes(&session.digest),
+            user,
+            now,
+            session.expires_at().into(),
+            session.ends_at().into(),
+            session.user_agent.as_str().into(),
+            session.address.as_str().into(),
+        ];
+        let (expired, surplus) = ([user, now], [user, id, i64::from(session.max_per_user).into()]);
+        let replaced = [Bind::Bytes(session.replaces.as_ref().map_or(&[], |digest| digest.as_slice()))];
+        let asks = [
+            Ask::new(REMOVE_EXPIRED, &expired),
+            Ask::new(REPLACE, &replaced),
+            Ask::new(ADD, &added),
+            Ask::new(END_OLDEST, &surplus),
+        ];
+        lease.go_on(&asks).await?;
+        lease.commit().await?;
+        Ok(true)
+    })
+}
+
+fn record(row: &Row) -> Result<SessionRecord, StoreError> {
+    Ok(SessionRecord {
+        id: Id::from_uuid(row.uuid(0)?),
+        created_at: row.time(1)?,
+        last_seen_at: row.time(2)?,
+        expires_at: row.time(3)?,
+        user_agent: row.text(4)?.to_owned(),
+        address: row.text(5)?.to_owned(),
+    })
+}

@@ -1,0 +1,158 @@
+//! Whom a credential speaks for, on SQLite.
+use std::time::Duration;
+
+use bailiwick_core::{
+    clock::Timestamp,
+    identity::{Credential, Membership, Principal, PrincipalParts},
+    store::{Answer, CredentialDigest, PrincipalStore, Proof},
+};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{
+    SqliteStore,
+    directory::role,
+    error::store_error,
+    row::{Key, Moment},
+};
+
+impl PrincipalStore for SqliteStore {
+    fn principal_of(&self, proof: Proof, now: Timestamp) -> Answer<'_, Option<Principal>> {
+        Box::pin(async move {
+            let reader = self.readers.get()?;
+            principal_of(&reader, proof, now).optional().map_err(store_error)
+        })
+    }
+
+    fn principal_in<'a>(
+        &'a self,
+        proof: Proof,
+        now: Timestamp,
+        slug: &'a str,
+    ) -> Answer<'a, Option<(Principal, Option<Membership>)>> {
+        Box::pin(async move {
+            let reader = self.readers.get()?;
+            principal_in(&reader, proof, now, slug).optional().map_err(store_error)
+        })
+    }
+
+    fn note_use(&self, credential: Credential, now: Timestamp, idle: Duration) -> Answer<'_, bool> {
+        Box::pin(self.writer.run(move |connection| {
+            note_use(connection, credential, now, idle).map(|noted| noted > 0).map_err(store_error)
+        }))
+    }
+}
+
+/// The two look-ups of one kind of credential.
+struct LookUps {
+    of: &'static str,
+    within: &'static str,
+    credential: fn(&Key) -> Credential,
+}
+
+macro_rules! look_up {
+    ($table:literal, $last_used_at:literal, $live:literal, $columns:literal, $joins:literal) => {
+        concat!(
+            "SELECT users.id, users.username, users.email, users.is_staff, users.created_at, found.id, found.",
+            $last_used_at,
+            ", found.expires_at",
+            $columns,
+            " FROM ",
+            $table,
+            " AS found JOIN users ON users.id = found.user_id",
+            $joins,
+            " WHERE found.digest = ?1 AND found.expires_at > ?2 AND users.is_active",
+            $live
+        )
+    };
+}
+
+macro_rules! look_ups {
+    ($table:literal, $last_used_at:literal, $live:literal, $credential:expr) => {
+        LookUps {
+            of: look_up!($table, $last_used_at, $live, "", ""),
+            within: look_up!(
+                $table,
+                $last_used_at,
+                $live,
+                ", memberships.org_id, memberships.role",
+                " LEFT JOIN orgs ON orgs.slug = ?3 \
+                 LEFT JOIN memberships ON memberships.org_id = orgs.id AND memberships.user_id = users.id"
+            ),
+            credential: $credential,
+        }
+    };
+}
+
+const API_TOKENS: LookUps =
+    look_ups!("api_tokens", "last_used_at", " AND found.revoked_at IS NULL", |id| Credential::ApiToken(
+        id.id()
+    ));
+const SESSIONS: LookUps = look_ups!("sessions", "last_seen_at", "", |id| Credential::Session(id.id()));
+
+impl LookUps {
+    fn by(proof: &Proof) -> (&'static Self, &CredentialDigest) {
+        match proof {
+            Proof::ApiToken(digest) => (&API_TOKENS, digest),
+            Proof::Session(digest) => (&SESSIONS, digest),
+        }
+    }
+
+    fn principal(&self, row: &Row<'_>) -> rusqlite::Result<Principal> {
+        Ok(Principal::new(PrincipalParts {
+            user_id: row.get::<_, Key>(0)?.id(),
+            username: row.get(1)?,
+            email: row.get(2)?,
+            is_staff: row.get(3)?,
+            created_at: row.get::<_, Moment>(4)?.0,
+            credential: (self.credential)(&row.get(5)?),
+            last_used_at: row.get::<_, Option<Moment>>(6)?.map(|at| at.0),
+            expires_at: row.get::<_, Moment>(7)?.0,
+        }))
+    }
+}
+
+fn principal_of(connection: &Connection, proof: Proof, now: Timestamp) -> rusqlite::Result<Principal> {
+    let (look_ups, digest) = LookUps::by(&proof);
+    let mut find = connection.prepare_cached(look_ups.of)?;
+    find.query_row(params![digest.as_slice(), Moment(now)], |row| look_ups.principal(row))
+}
+
+fn principal_in(
+    connection: &Connection,
+    proof: Proof,
+    now: Timestamp,
+    slug: &str,
+) -> rusqlite::Result<(Principal, Option<Membership>)> {
+    let (look_ups, digest) = LookUps::by(&proof);
+    let mut find = connection.prepare_cached(look_ups.within)?;
+    find.query_row(params![digest.as_slice(), Moment(now), slug], |row| {
+        let membership = match row.get::<_, Option<Key>>(8)? {
+            Some(org) => Some(Membership::from_store(org.id(), role(row, 9)?)),
+            None => None,
+        };
+        Ok((look_ups.principal(row)?, membership))
+    })
+}
+
+fn note_use(
+    connection: &Connection,
+    credential: Credential,
+    now: Timestamp,
+    idle: Duration,
+) -> rusqlite::Result<usize> {
+    match credential {
+        Credential::ApiToken(id) => connection
+            .prepare_cached(
+                "UPDATE api_tokens SET last_used_at = ?2
+                 WHERE id = ?1 AND revoked_at IS NULL AND expires_at > ?2",
+            )?
+            .execute(params![Key::from(id), Moment(now)]),
+        Credential::Session(id) => connection
+            .prepare_cached(
+                "UPDATE sessions SET last_seen_at = ?2, expires_at = min(ends_at, ?3)
+                 WHERE id = ?1 AND expires_at > ?2",
+            )?
+            .execute(params![Key::from(id), Moment(now), Moment(now.saturating_add(idle))]),
+        _ => Ok(0),
+    }
+}

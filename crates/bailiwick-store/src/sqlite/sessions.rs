@@ -1,0 +1,123 @@
+//! Sessions on SQLite.
+use bailiwick_core::{
+    clock::Timestamp,
+    identity::{UserId, Username},
+    store::{Answer, NewSession, SessionRecord, SessionStore, Sessions},
+};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{
+    SqliteStore,
+    error::store_error,
+    row::{Key, Moment},
+    tokens::may_log_in,
+};
+
+impl SessionStore for SqliteStore {
+    fn create_session(&self, session: NewSession) -> Answer<'_, bool> {
+        Box::pin(self.writer.run(move |connection| create(connection, &session).map_err(store_error)))
+    }
+
+    fn end_sessions(&self, user: UserId, which: Sessions) -> Answer<'_, u64> {
+        Box::pin(self.writer.run(move |connection| end(connection, user, which).map_err(store_error)))
+    }
+
+    fn sessions_of(&self, user: UserId, now: Timestamp) -> Answer<'_, Vec<SessionRecord>> {
+        Box::pin(self.scans.run(move |connection| sessions_of(connection, user, now).map_err(store_error)))
+    }
+
+    fn sessions_of_name<'a>(
+        &'a self,
+        name: &'a Username,
+        now: Timestamp,
+    ) -> Answer<'a, Option<(UserId, Vec<SessionRecord>)>> {
+        let name = name.as_str().to_ascii_lowercase();
+        Box::pin(self.scans.run(move |connection| {
+            let user: Option<Key> = connection
+                .prepare_cached("SELECT id FROM users WHERE lower(username) = ?1")
+                .and_then(|mut find| find.query_row([&name], |row| row.get(0)).optional())
+                .map_err(store_error)?;
+            let Some(user) = user.map(|key| key.id()) else { return Ok(None) };
+            Ok(Some((user, sessions_of(connection, user, now).map_err(store_error)?)))
+        }))
+    }
+}
+
+fn create(connection: &Connection, session: &NewSession) -> rusqlite::Result<bool> {
+    let (id, user, now) = (Key::from(session.id), Key::from(session.user_id), Moment(session.created_at));
+    if !may_log_in(connection, &user, Some(&session.password_hash))? {
+        return Ok(false);
+    }
+    connection
+        .prepare_cached("DELETE FROM sessions WHERE user_id = ?1 AND expires_at <= ?2")?
+        .execute(params![user, now])?;
+    if let Some(replaced) = &session.replaces {
+        connection
+            .prepare_cached("DELETE FROM sessions WHERE digest = ?1")?
+            .execute([replaced.as_slice()])?;
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO sessions
+               (id, digest, user_id, created_at, last_seen_at, expires_at, ends_at, user_agent, address)
+             VALUES (?1, ?2, ?3, ?4, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            id,
+            session.digest.as_slice(),
+            user,
+            now,
+            Moment(session.expires_at()),
+            Moment(session.ends_at()),
+            session.user_agent,
+            session.address
+        ])?;
+    // The new one stays, however the clock stood when the others were made.
+    let others = i64::from(session.max_per_user.saturating_sub(1));
+    connection
+        .prepare_cached(
+            "DELETE FROM sessions
+             WHERE id IN (SELECT id FROM sessions WHERE user_id = ?1 AND id <> ?2
+                          ORDER BY last_seen_at DESC, id DESC LIMIT -1 OFFSET ?3)",
+        )?
+        .execute(params![user, id, others])?;
+    Ok(true)
+}
+
+pub(super) fn end(connection: &Connection, user: UserId, which: Sessions) -> rusqlite::Result<u64> {
+    let user = Key::from(user);
+    let ended = match which {
+        Sessions::All => {
+            connection.prepare_cached("DELETE FROM sessions WHERE user_id = ?1")?.execute([user])?
+        }
+        Sessions::Only(id) => connection
+            .prepare_cached("DELETE FROM sessions WHERE user_id = ?1 AND id = ?2")?
+            .execute(params![user, Key::from(id)])?,
+        Sessions::AllBut(id) => connection
+            .prepare_cached("DELETE FROM sessions WHERE user_id = ?1 AND id <> ?2")?
+            .execute(params![user, Key::from(id)])?,
+    };
+    Ok(ended as u64)
+}
+
+fn sessions_of(
+    connection: &Connection,
+    user: UserId,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<SessionRecord>> {
+    let mut find = connection.prepare_cached(
+        "SELECT id, created_at, last_seen_at, expires_at, user_agent, address FROM sessions
+         WHERE user_id = ?1 AND expires_at > ?2 ORDER BY last_seen_at DESC, id DESC",
+    )?;
+    let sessions = find.query_map(params![Key::from(user), Moment(now)], |row| {
+        Ok(SessionRecord {
+            id: row.get::<_, Key>(0)?.id(),
+            created_at: row.get::<_, Moment>(1)?.0,
+            last_seen_at: row.get::<_, Moment>(2)?.0,
+            expires_at: row.get::<_, Moment>(3)?.0,
+            user_agent: row.get(4)?,
+            address: row.get(5)?,
+        })
+    })?;
+    sessions.collect()
+}
