@@ -33,6 +33,11 @@ pub struct Unread {
     pub waited: Duration,
 }
 
+/// Marks a request with the cookie of a session that does not work any more: it acts for nobody, and where somebody is
+/// needed it is told that its credential is bad (SES-18).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndedSession;
+
 /// Names one request in its answer, in the logs and in the audit trail.
 ///
 /// It is 8 to 128 characters of `A-Za-z0-9_-` (LOG-08), so it can be written anywhere without being escaped. It

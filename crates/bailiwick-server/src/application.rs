@@ -3,10 +3,12 @@ use std::{future::Future, io, sync::Arc};
 
 use bailiwick::{
     app::{App, BuildError, Builder, Ready, serve::ServeOptions},
-    authn::{Authn, password::HashCost},
-    clock::SystemClock,
+    authn::{Authn, SessionLimits, password::HashCost},
+    clock::{OsEntropy, SystemClock},
+    csrf::Csrf,
     hosts::{AllowedHosts, InvalidHost},
     limits::LimitsLayer,
+    origin::InvalidOrigin,
     query::{OverLimit, PageSettings},
     resource,
     store::Store,
@@ -26,6 +28,9 @@ pub enum ApplicationError {
     /// A host that no request can name.
     #[error("server.allowed_hosts: {0}")]
     Hosts(#[from] InvalidHost),
+    /// An origin that no browser sends.
+    #[error("csrf.trusted_origins: {0}")]
+    Origins(#[from] InvalidOrigin),
     /// The access log cannot be opened.
     #[error("the access log cannot be written")]
     Log(#[source] io::Error),
@@ -58,7 +63,13 @@ pub fn assemble(
     let authn = Authn::new()
         .hash_cost(hash_cost(settings))
         .token_lifetime(settings.tokens.default_lifetime.as_duration())
-        .max_tokens_per_user(settings.tokens.max_per_user.get());
+        .max_tokens_per_user(settings.tokens.max_per_user.get())
+        .sessions(SessionLimits {
+            idle: settings.sessions.idle.as_duration(),
+            absolute: settings.sessions.absolute.as_duration(),
+        });
+    let origins = settings.csrf.trusted_origins.iter().map(|origin| origin.as_str().parse());
+    let csrf = csrf(settings).trusted_origins(origins.collect::<Result<Vec<_>, _>>()?);
     let rates = &settings.throttle.rates;
     let builder = App::builder()
         .store(store)
@@ -74,10 +85,20 @@ pub fn assemble(
                 .throttle_anonymous(rates.anon)
                 .throttle_users(rates.user)
                 .throttle_scope("login", rates.login)
+                .csrf(csrf)
                 .resources(answers(settings));
             if settings.throttle.enabled { policies } else { policies.insecure_no_throttle() }
         });
     Ok(builder)
+}
+
+/// CSRF tokens under a key that all servers with one master key share. Without one, they are good for this process.
+fn csrf(settings: &Settings) -> Csrf {
+    let key = match &settings.secrets.master_key {
+        Some(master_key) => master_key.derive("csrf"),
+        None => config::MasterKey::generate(&OsEntropy).derive("csrf"),
+    };
+    Csrf::new(key, Arc::new(OsEntropy))
 }
 
 /// Opens the access log that the settings describe, to be written to `sink`.

@@ -12,7 +12,7 @@ use bailiwick::{
     authn::{
         Authn,
         password::{HashCost, PasswordHasher},
-        token::TokenText,
+        token::{TokenKind, TokenText},
     },
     routes::Routes,
     tenancy::TenantFrom,
@@ -500,7 +500,7 @@ impl TestApp {
     }
 
     async fn token(&self, user_id: UserId, lifetime: Duration) -> TokenText {
-        let text = TokenText::generate(&self.entropy);
+        let text = TokenText::generate(TokenKind::Personal, &self.entropy);
         let token = NewToken {
             id: Id::new(&self.clock, &self.entropy),
             digest: text.digest(),

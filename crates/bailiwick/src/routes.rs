@@ -48,6 +48,7 @@ pub(crate) struct Route<S> {
     pub(crate) prepare: fn(&mut gate::Context),
     pub(crate) scope: Option<(&'static str, throttle::By)>,
     pub(crate) credential_in_body: bool,
+    pub(crate) logs_in_browsers: bool,
 }
 
 /// Argument lists that begin with a gate: what [`Routes`] accepts (I6).
@@ -127,7 +128,8 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self
     }
 
-    /// Says that the route added last takes its credential in the body, so that `Authorization` is ignored there.
+    /// Says that the route added last takes its credential in the body, so that `Authorization` and cookies are ignored
+    /// there.
     ///
     /// # Panics
     /// If no route was added: routes are built at start.
@@ -135,6 +137,17 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     pub fn credential_in_body(mut self) -> Self {
         self.last().credential_in_body = true;
         self
+    }
+
+    /// Says that the route added last takes its credential in the body and answers with the cookie of a session: it is
+    /// guarded against forged requests though there is no session yet (CSRF-03).
+    ///
+    /// # Panics
+    /// If no route was added: routes are built at start.
+    #[must_use]
+    pub fn logs_in_browsers(mut self) -> Self {
+        self.last().logs_in_browsers = true;
+        self.credential_in_body()
     }
 
     /// These routes and `others`.
@@ -167,7 +180,15 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         );
         let handler = MethodRouter::new().on(filter, handler);
         let prepare = T::Gate::prepare;
-        self.routes.push(Route { method, path, handler, prepare, scope: None, credential_in_body: false });
+        self.routes.push(Route {
+            method,
+            path,
+            handler,
+            prepare,
+            scope: None,
+            credential_in_body: false,
+            logs_in_browsers: false,
+        });
         self
     }
 }

@@ -46,6 +46,9 @@ pub(super) enum Imports {
 /// The framework's rooms. A new control is one line: `control("cors")`.
 pub(super) const ROOMS: &[Room] = &[
     part("problem", &[]),
+    part("origin", &[]),
+    // Two controls and the handlers read and write the same two cookies.
+    part("cookies", &["origin"]),
     // The gate reads the principal from the request, however it came there: it never imports `authn`.
     part("gate", &["problem"]),
     // A route names the quota that its callers spend.
@@ -59,7 +62,8 @@ pub(super) const ROOMS: &[Room] = &[
     control("headers"),
     control("hosts"),
     control("limits"),
-    control("authn"),
+    Room { name: "authn", kind: Kind::Control, imports: Imports::Only(&["problem", "cookies"]) },
+    Room { name: "csrf", kind: Kind::Control, imports: Imports::Only(&["problem", "cookies", "origin"]) },
     control("throttle"),
     // Re-exports for users, and nothing else; nobody in here imports it.
     Room { name: "prelude", kind: Kind::Part, imports: Imports::Anything },
@@ -141,7 +145,7 @@ pub(super) const LOUD: &[Loud] = &[
         reason: "reads a place from the database",
     },
     Loud {
-        file: "crates/bailiwick-store/src/sqlite/tokens.rs",
+        file: "crates/bailiwick-store/src/sqlite/principals.rs",
         word: "from_store",
         reason: "reads a place from the database, with the token",
     },
@@ -151,7 +155,7 @@ pub(super) const LOUD: &[Loud] = &[
         reason: "reads a place from the database",
     },
     Loud {
-        file: "crates/bailiwick-store/src/postgres/tokens.rs",
+        file: "crates/bailiwick-store/src/postgres/principals.rs",
         word: "from_store",
         reason: "reads a place from the database, with the token",
     },

@@ -203,12 +203,7 @@ impl<R: Model> ListQuery<R> {
     }
 
     fn read_size(&mut self, value: &str, settings: &PageSettings) -> Result<(), Invalid> {
-        let size = positive(value).ok_or(("invalid-type", "must be a positive whole number".to_owned()))?;
-        let cap = u64::from(settings.max_size);
-        if size > cap && settings.over_limit == OverLimit::Reject {
-            return Err(("too-large", format!("at most {cap}")));
-        }
-        self.size = u32::try_from(size.min(cap)).unwrap_or(settings.max_size);
+        self.size = page_size(value, settings)?;
         Ok(())
     }
 
@@ -295,8 +290,61 @@ impl<R: Model> ListQuery<R> {
     }
 }
 
+/// Which page a client asked for of a list that has neither filters nor another order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageQuery {
+    page: u64,
+    size: u32,
+}
+
+impl PageQuery {
+    /// Reads the decoded parameters of a query string.
+    ///
+    /// # Errors
+    /// Names every parameter that is unknown, repeated or does not fit, and what is allowed.
+    pub fn parse<'q>(
+        parameters: impl Iterator<Item = (Cow<'q, str>, Cow<'q, str>)>,
+        settings: &PageSettings,
+    ) -> Result<Self, QueryError> {
+        let mut query = Self { page: 1, size: settings.default_size };
+        let mut errors = Vec::new();
+        let mut no_such_page = false;
+        let mut seen: SmallVec<[Cow<'q, str>; 2]> = SmallVec::new();
+        for (name, value) in parameters {
+            let read = match name.as_ref() {
+                _ if seen.contains(&name) => Err(("repeated", "may be given once".to_owned())),
+                "page" => {
+                    no_such_page = positive(&value).map(|page| query.page = page).is_none();
+                    Ok(())
+                }
+                "page_size" => page_size(&value, settings).map(|size| query.size = size),
+                _ => Err((UNKNOWN, "not accepted here; accepted are page, page_size".to_owned())),
+            };
+            if let Err((code, detail)) = read {
+                errors.push(FieldError::query(clipped(&name), code, detail));
+            }
+            seen.push(name);
+        }
+        match (errors.is_empty(), no_such_page) {
+            (false, _) => Err(QueryError::Invalid(errors)),
+            (true, true) => Err(QueryError::NoSuchPage),
+            (true, false) => Ok(query),
+        }
+    }
+
+    /// The page of `all`.
+    pub fn of<T>(self, all: Vec<T>) -> Page<T> {
+        let count = all.len() as u64;
+        let before = usize::try_from((self.page - 1).saturating_mul(u64::from(self.size)));
+        let rows = all.into_iter().skip(before.unwrap_or(usize::MAX)).take(self.size as usize).collect();
+        Page { rows, count, number: self.page, size: self.size }
+    }
+}
+
 /// A code, and what would be right.
 type Invalid = (&'static str, String);
+
+const UNKNOWN: &str = "unknown-parameter";
 
 fn unknown<R: Model>() -> Invalid {
     let mut allowed = vec!["page".to_owned(), "page_size".to_owned()];
@@ -317,7 +365,7 @@ fn unknown<R: Model>() -> Invalid {
             operators.iter().filter(|(_, is)| *is).map(|(suffix, _)| format!("{}{suffix}", column.name)),
         );
     }
-    ("unknown-parameter", format!("not accepted here; accepted are {}", allowed.join(", ")))
+    (UNKNOWN, format!("not accepted here; accepted are {}", allowed.join(", ")))
 }
 
 fn orderable<R: Model>() -> String {
@@ -351,6 +399,15 @@ fn read_value(column: &ColumnDef, text: &str) -> Result<Value, Invalid> {
     }
 }
 
+fn page_size(value: &str, settings: &PageSettings) -> Result<u32, Invalid> {
+    let size = positive(value).ok_or(("invalid-type", "must be a positive whole number".to_owned()))?;
+    let cap = u64::from(settings.max_size);
+    if size > cap && settings.over_limit == OverLimit::Reject {
+        return Err(("too-large", format!("at most {cap}")));
+    }
+    Ok(u32::try_from(size.min(cap)).unwrap_or(settings.max_size))
+}
+
 /// Reads a positive integer of ASCII digits; what is too large for 64 bits is the largest (PAG-04).
 fn positive(text: &str) -> Option<u64> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -367,6 +424,30 @@ fn clipped(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_of_a_list_is_cut_out_of_it() {
+        let page = |query: &'static str| {
+            let pairs = query.split('&').filter(|pair| !pair.is_empty());
+            let parameters = pairs.map(|pair| pair.split_once('=').unwrap());
+            PageQuery::parse(
+                parameters.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value))),
+                &PageSettings::default(),
+            )
+            .map(|query| query.of((0..60).collect()))
+        };
+        let rows = |query| page(query).unwrap().rows;
+        assert_eq!(rows(""), (0..25).collect::<Vec<_>>());
+        assert_eq!(rows("page=3"), (50..60).collect::<Vec<_>>());
+        assert_eq!(rows("page_size=999"), (0..60).collect::<Vec<_>>());
+        let last = page("page=6&page_size=10").unwrap();
+        assert_eq!((last.rows, last.count, last.number, last.size), ((50..60).collect(), 60, 6, 10));
+        assert!(!page("page=99999999999999999999").unwrap().exists());
+        assert_eq!(page("page=0").unwrap_err(), QueryError::NoSuchPage);
+        for wrong in ["page_size=0", "ordering=x", "page=1&page=0", "page_size=1&page_size=1"] {
+            assert!(matches!(page(wrong), Err(QueryError::Invalid(_))), "{wrong}");
+        }
+    }
 
     // PAG-04
     #[test]

@@ -3,6 +3,6 @@ mod list;
 mod plan;
 
 pub use self::{
-    list::{Comparison, Filter, ListQuery, OverLimit, Page, PageSettings, QueryError},
+    list::{Comparison, Filter, ListQuery, OverLimit, Page, PageQuery, PageSettings, QueryError},
     plan::{Action, Lane, ListPlan, Plan, Precondition},
 };

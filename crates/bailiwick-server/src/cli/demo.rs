@@ -12,7 +12,7 @@ use std::{
 };
 
 use bailiwick::{
-    authn::token::TokenText,
+    authn::token::{TokenKind, TokenText},
     clock::{Clock, Entropy, OsEntropy, SystemClock},
     id::Id,
     identity::{OrgId, Role, Slug, UserId, Username},
@@ -233,7 +233,7 @@ async fn fill(store: &Arc<dyn Store>, loaded: &Loaded) -> Result<Demo, Failure> 
 
     let caller =
         ids[PEOPLE.iter().position(|person| person.name == CALLER).expect("the caller is one of them")];
-    let token = TokenText::generate(&OsEntropy);
+    let token = TokenText::generate(TokenKind::Personal, &OsEntropy);
     let made = store
         .create_token(NewToken {
             id: Id::new(&clock, &OsEntropy),
@@ -389,7 +389,7 @@ mod tests {
         let home = Home::prepare(Some(directory.path().to_owned())).unwrap();
         let demo = Demo {
             passwords: PEOPLE.iter().map(|person| (person.name, readable_password(&OsEntropy))).collect(),
-            token: TokenText::generate(&OsEntropy),
+            token: TokenText::generate(TokenKind::Personal, &OsEntropy),
             foreign_task: "01890a5d-ac96-774b-bcce-b302099a8057".to_owned(),
         };
         let text = describe(&demo, &home, "http://127.0.0.1:8000");

@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use bailiwick::{
-    authn::token::TokenText,
+    authn::token::{TokenKind, TokenText},
     clock::{Clock, OsEntropy, SystemClock, Timestamp},
     id::Id,
     identity::{ApiTokenId, Username},
@@ -70,7 +70,7 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
             let max_per_user = loaded.settings.tokens.max_per_user.get();
             let clock = SystemClock::new();
             let now = clock.now();
-            let text = TokenText::generate(&OsEntropy);
+            let text = TokenText::generate(TokenKind::Personal, &OsEntropy);
             let token = |user_id| NewToken {
                 id: Id::new(&clock, &OsEntropy),
                 digest: text.digest(),

@@ -7,7 +7,9 @@ use std::{
 };
 
 use data_encoding::{BASE64, BASE64URL, HEXLOWER, HEXLOWER_PERMISSIVE};
+use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
+use sha2::Sha256;
 use zeroize::Zeroize;
 
 use bailiwick::{clock::Entropy, secret::Secret};
@@ -36,6 +38,16 @@ impl MasterKey {
     #[must_use]
     pub fn expose(&self) -> &[u8; Self::LENGTH] {
         self.0.expose()
+    }
+
+    /// The key for one purpose, which tells nothing of the others (KEY-07): HMAC-SHA256 of the purpose, which is the
+    /// expansion of HKDF for one block.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> Secret<[u8; Self::LENGTH]> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.expose()).expect("HMAC takes keys of any length");
+        mac.update(b"bailiwick ");
+        mac.update(purpose.as_bytes());
+        Secret::new(mac.finalize().into_bytes().into())
     }
 
     /// Writes the key in hex to a new file that only its owner may read.
@@ -134,6 +146,16 @@ mod tests {
 
     fn read(text: &str) -> Result<MasterKey, String> {
         MasterKey::from_text(text, Path::new(""))
+    }
+
+    // KEY-07
+    #[test]
+    fn the_key_of_one_purpose_is_not_that_of_another() {
+        let key = MasterKey::generate(&OsEntropy);
+        let (csrf, other) = (key.derive("csrf"), key.derive("cursors"));
+        assert!(csrf == key.derive("csrf") && csrf != other);
+        assert!(csrf.expose() != key.expose());
+        assert!(csrf != MasterKey::generate(&OsEntropy).derive("csrf"));
     }
 
     #[test]

@@ -141,9 +141,9 @@ section! {
     /// How long a browser stays logged in.
     pub struct Sessions {
         /// A session ends when it was not used for this long.
-        idle: Period = "30m" [not_yet];
+        idle: Period = "30m";
         /// A session ends this long after the log-in.
-        absolute: Period = "12h" [not_yet];
+        absolute: Period = "12h";
     }
 }
 
@@ -207,7 +207,7 @@ section! {
     /// Forged requests of other origins.
     pub struct Csrf {
         /// Other origins that may send requests with a cookie.
-        trusted_origins: Vec<Origin> = "" [not_yet];
+        trusted_origins: Vec<Origin> = "";
     }
 }
 

@@ -16,8 +16,8 @@ use serde::Serialize;
 /// A user name and a password.
 #[derive(Input)]
 pub(super) struct Credentials {
-    username: String,
-    password: String,
+    pub(super) username: String,
+    pub(super) password: String,
 }
 
 /// A token, shown once.

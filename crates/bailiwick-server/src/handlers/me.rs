@@ -5,7 +5,7 @@ use bailiwick::{
     clock::Timestamp,
     db::Db,
     gate::Access,
-    identity::{Role, UserId},
+    identity::{Principal, Role, UserId},
     problem::Problem,
     query::ListQuery,
 };
@@ -13,14 +13,21 @@ use serde::Serialize;
 
 use crate::resources::MyOrg;
 
-/// The caller, as only they see themselves.
+/// A user, as only they see themselves.
 #[derive(Serialize)]
-pub(super) struct Me {
+pub(super) struct User {
     id: UserId,
     username: String,
     email: String,
     is_staff: bool,
     created_at: Timestamp,
+}
+
+/// The caller.
+#[derive(Serialize)]
+pub(super) struct Me {
+    #[serde(flatten)]
+    user: User,
     orgs: Vec<MyPlace>,
 }
 
@@ -48,13 +55,17 @@ pub(super) async fn show(access: Access<MyOrg, List>, State(db): State<Db>) -> R
         }
         query = query.next_page();
     }
-    let user = access.principal();
-    Ok(Json(Me {
-        id: user.user_id,
-        username: user.username.clone(),
-        email: user.email.clone(),
-        is_staff: user.is_staff,
-        created_at: user.created_at,
-        orgs,
-    }))
+    Ok(Json(Me { user: User::from(access.principal()), orgs }))
+}
+
+impl From<&Principal> for User {
+    fn from(principal: &Principal) -> Self {
+        Self {
+            id: principal.user_id,
+            username: principal.username.clone(),
+            email: principal.email.clone(),
+            is_staff: principal.is_staff,
+            created_at: principal.created_at,
+        }
+    }
 }

@@ -2,6 +2,7 @@
 mod auth;
 mod me;
 mod orgs;
+mod sessions;
 
 use bailiwick::{routes::Routes, throttle::By};
 
@@ -12,6 +13,15 @@ pub(crate) fn routes() -> Routes {
         .throttled("login", By::Address)
         .credential_in_body()
         .delete("/auth/token/", auth::revoke_token)
+        .get("/auth/csrf/", sessions::csrf_token)
+        .post("/auth/session/", sessions::begin)
+        .throttled("login", By::Address)
+        .logs_in_browsers()
+        .get("/auth/session/", sessions::show)
+        .delete("/auth/session/", sessions::end)
+        .get("/auth/sessions/", sessions::list)
+        .delete("/auth/sessions/", sessions::end_others)
+        .delete("/auth/sessions/{id}/", sessions::end_one)
         .get("/me/", me::show)
         .post("/orgs/", orgs::create)
         .get("/orgs/{org}/", orgs::show)

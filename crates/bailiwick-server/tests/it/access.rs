@@ -13,6 +13,14 @@ const EXPECTED: &[(&str, &str, [u16; 6])] = &[
     //                                                      anonymous viewer member admin owner other tenant
     ("POST",   "/api/v1/auth/token/",                      [200,      200,   200,   200,  200,  200]),
     ("DELETE", "/api/v1/auth/token/",                      [401,      204,   204,   204,  204,  204]),
+    ("GET",    "/api/v1/auth/csrf/",                       [200,      200,   200,   200,  200,  200]),
+    // Without a browser that proves where it comes from there is no log-in, and with a token there is no session.
+    ("POST",   "/api/v1/auth/session/",                    [403,      403,   403,   403,  403,  403]),
+    ("GET",    "/api/v1/auth/session/",                    [401,      401,   401,   401,  401,  401]),
+    ("DELETE", "/api/v1/auth/session/",                    [401,      401,   401,   401,  401,  401]),
+    ("GET",    "/api/v1/auth/sessions/",                   [401,      200,   200,   200,  200,  200]),
+    ("DELETE", "/api/v1/auth/sessions/",                   [401,      204,   204,   204,  204,  204]),
+    ("DELETE", "/api/v1/auth/sessions/{id}/",              [401,      404,   404,   404,  404,  404]),
     ("GET",    "/api/v1/me/",                              [401,      200,   200,   200,  200,  200]),
     ("GET",    "/api/v1/orgs/",                            [401,      200,   200,   200,  200,  200]),
     ("POST",   "/api/v1/orgs/",                            [401,      201,   201,   201,  201,  201]),

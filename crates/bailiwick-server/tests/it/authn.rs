@@ -42,7 +42,10 @@ async fn an_authorization_that_proves_nobody_is_401_with_one_text_for_all() {
     let short_lived = app.token_for(&app.member(), Duration::from_secs(60)).await;
     app.clock().advance(Duration::from_secs(60));
     // Another last character, and a checksum that fits.
-    let unknown = bailiwick::authn::token::TokenText::generate(&bailiwick_testkit::SeededEntropy::new(99));
+    let unknown = bailiwick::authn::token::TokenText::generate(
+        bailiwick::authn::token::TokenKind::Personal,
+        &bailiwick_testkit::SeededEntropy::new(99),
+    );
     let typo = format!("{}{}", &token[..42], if token.ends_with('0') { '1' } else { '0' });
     let mut bare = Vec::new();
     for value in [

@@ -3,8 +3,10 @@
 mod access;
 mod authn;
 mod bodies;
+mod browser;
 mod cli;
 mod conditions;
+mod csrf;
 mod faults;
 mod hidden;
 mod isolation;
@@ -13,6 +15,7 @@ mod orgs;
 mod paths;
 mod problems;
 mod process;
+mod sessions;
 mod site;
 mod support;
 mod tasks;

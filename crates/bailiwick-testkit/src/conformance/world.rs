@@ -155,7 +155,8 @@ impl World {
 
     /// Adds a token that there must be room for.
     pub(super) async fn add(&self, token: NewToken) {
-        assert_eq!(self.store.create_token(token).await.unwrap(), TokenCreation::Created);
+        let made = self.store.create_token(token).await.expect("the store works");
+        assert_eq!(made, TokenCreation::Created);
     }
 
     /// A session that a log-in of `user` makes, who is called `name`: 30 minutes without use, 12 hours in all.

@@ -30,6 +30,7 @@ use super::{
 };
 use crate::{
     authn::{Authn, AuthnLayer},
+    csrf::{Csrf, CsrfLayer},
     gate::{self, Guarded},
     health,
     hosts::AllowedHosts,
@@ -132,6 +133,7 @@ pub struct Policies {
     scopes: HashMap<&'static str, Rate>,
     throttled: bool,
     counters: Option<Arc<dyn CounterStore>>,
+    csrf: Option<Csrf>,
     resources: resource::Settings,
 }
 
@@ -146,6 +148,7 @@ impl Policies {
             scopes: HashMap::from([("login", Rate::per_minute(5))]),
             throttled: true,
             counters: None,
+            csrf: None,
             resources: resource::Settings::default(),
         }
     }
@@ -200,6 +203,14 @@ impl Policies {
     #[must_use]
     pub fn counters(mut self, counters: Arc<dyn CounterStore>) -> Self {
         self.counters = Some(counters);
+        self
+    }
+
+    /// How requests that a browser sends with a cookie prove where they come from. The default is a key of this process
+    /// and no other origin: several servers of one site need one key.
+    #[must_use]
+    pub fn csrf(mut self, csrf: Csrf) -> Self {
+        self.csrf = Some(csrf);
         self
     }
 
@@ -318,6 +329,7 @@ impl Builder<Ready> {
                 None
             }
         };
+        let idle = authn.idle();
         let log_in = match authn.build(&store, &clock, &entropy) {
             Ok(log_in) => Some(log_in),
             Err(error) => {
@@ -334,14 +346,13 @@ impl Builder<Ready> {
             (route.prepare)(&mut gates);
         }
         let scopes = scopes(&routes, &policies.scopes, &mut mistakes);
-        let in_body: Vec<_> = routes
-            .iter()
-            .filter(|route| route.credential_in_body)
-            .map(|route| (route.method.clone(), format!("{BASE}{}", route.path)))
-            .collect();
+        let in_body = marked(&routes, |route| route.credential_in_body);
+        let browser_log_ins = marked(&routes, |route| route.logs_in_browsers);
         let (api, mut listed) = join(resources.paths.iter().flat_map(|paths| paths()), routes, &mut mistakes);
 
-        let (Some(log), Some(log_in)) = (log, log_in) else { return Err(BuildError { mistakes }) };
+        let (Some(log), Some((log_in, sessions))) = (log, log_in) else {
+            return Err(BuildError { mistakes });
+        };
         if !mistakes.is_empty() {
             return Err(BuildError { mistakes });
         }
@@ -351,17 +362,22 @@ impl Builder<Ready> {
                 policies.counters.unwrap_or_else(|| Arc::new(MemoryCounters::new(Arc::clone(&clock))));
             (Throttle::new(policies.anon, policies.user).scopes(scopes), counters)
         });
+        let csrf = policies.csrf.unwrap_or_else(|| Csrf::of_this_process(&entropy));
         let layers = Layers {
             entropy: Arc::clone(&entropy),
             log,
             hosts: policies.hosts,
             limits: policies.limits,
-            authn: AuthnLayer::new(Arc::clone(&store), Arc::clone(&clock)).credential_in_body(in_body),
+            authn: AuthnLayer::new(Arc::clone(&store), Arc::clone(&clock))
+                .credential_in_body(in_body)
+                .idle(idle),
+            csrf: CsrfLayer::new(csrf.clone()).log_ins(browser_log_ins),
             throttle,
         };
         let founding = Founding::new(store, Arc::clone(&clock), Arc::clone(&entropy));
         let settings = policies.resources;
-        let state = State::new(Parts { clock, entropy, db, gates, settings, log_in, founding });
+        let state =
+            State::new(Parts { clock, entropy, db, gates, settings, log_in, sessions, csrf, founding });
         let router = layers.around_routes(api.merge(problem::router()).fallback(no_route).with_state(state));
         let router = router.merge(health::router());
         listed.extend([problem::PATH, health::PATH].map(|path| RouteInfo::new(Method::GET, path)));
@@ -373,6 +389,12 @@ impl Builder<Ready> {
 /// router is merged, and a path that does not exist spends quotas and refuses bad credentials like any other.
 async fn no_route() -> Problem {
     Problem::not_found()
+}
+
+/// The routes that are marked, as layers know them.
+fn marked(routes: &[Route<State>], is_marked: impl Fn(&Route<State>) -> bool) -> Vec<(Method, String)> {
+    let marked = routes.iter().filter(|route| is_marked(route));
+    marked.map(|route| (route.method.clone(), format!("{BASE}{}", route.path))).collect()
 }
 
 /// The rate of every scope that a route declares.

@@ -11,6 +11,7 @@ use tower_service::Service;
 
 use crate::{
     authn::{AuthnLayer, RefuseLayer},
+    csrf::CsrfLayer,
     headers::SecurityHeadersLayer,
     hosts::{AllowedHosts, HostsLayer},
     limits::LimitsLayer,
@@ -32,6 +33,10 @@ pub const STACK: &[(&str, &str)] = &[
     ("authn", "before whatever depends on who asks"),
     ("throttle", "inside authn, to know whose quota; outside refuse, so that bad credentials are counted"),
     ("refuse", "answers bad credentials, after they were counted and before any gate opens"),
+    (
+        "csrf",
+        "inside refuse, since what a cookie proved must be known; before any gate, so that it tells nothing",
+    ),
     ("gate", "the first argument of the handler: no byte of the body is read before it has passed"),
     ("input", "the body, read by the handler once its gate has passed"),
     ("db", "a plan made from the gate's proof"),
@@ -45,6 +50,7 @@ pub(super) struct Layers {
     pub(super) hosts: AllowedHosts,
     pub(super) limits: LimitsLayer,
     pub(super) authn: AuthnLayer,
+    pub(super) csrf: CsrfLayer,
     pub(super) throttle: Option<(Throttle, Arc<dyn CounterStore>)>,
 }
 
@@ -59,6 +65,7 @@ impl Layers {
                 .layer(self.authn.clone())
                 .option_layer(throttle)
                 .layer(RefuseLayer::new())
+                .layer(self.csrf.clone())
                 .into_inner(),
         )
     }
@@ -120,6 +127,7 @@ mod tests {
         ("authn", ".layer(self.authn"),
         ("throttle", ".option_layer(throttle)"),
         ("refuse", ".layer(RefuseLayer::"),
+        ("csrf", ".layer(self.csrf"),
     ];
 
     // What each place is good for is tested over HTTP; this makes the table above the order of the code.
@@ -139,6 +147,6 @@ mod tests {
         assert_eq!(order, table[..order.len()]);
         // The route is noted by a layer too, and one call puts those around the routes in place.
         assert_eq!(code.matches("layer(").count(), order.len() + 1, "a layer is missing in the table");
-        insta::assert_snapshot!(table.join(" > "), @"request_id > trace > headers > problem > hosts > limits > route > authn > throttle > refuse > gate > input > db");
+        insta::assert_snapshot!(table.join(" > "), @"request_id > trace > headers > problem > hosts > limits > route > authn > throttle > refuse > csrf > gate > input > db");
     }
 }

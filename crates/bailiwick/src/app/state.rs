@@ -7,7 +7,12 @@ use bailiwick_core::{
     db::Db,
 };
 
-use crate::{authn::LogIn, gate, resource, tenancy::Founding};
+use crate::{
+    authn::{LogIn, Sessions},
+    csrf::Csrf,
+    gate, resource,
+    tenancy::Founding,
+};
 
 /// The state of an application's router: everything a handler can take by `State<…>`. Cheap to clone.
 #[derive(Clone)]
@@ -20,6 +25,8 @@ pub(super) struct Parts {
     pub(super) gates: gate::Context,
     pub(super) settings: resource::Settings,
     pub(super) log_in: LogIn,
+    pub(super) sessions: Sessions,
+    pub(super) csrf: Csrf,
     pub(super) founding: Founding,
 }
 
@@ -50,6 +57,8 @@ from_state! {
     gates: gate::Context,
     settings: resource::Settings,
     log_in: LogIn,
+    sessions: Sessions,
+    csrf: Csrf,
     founding: Founding,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,

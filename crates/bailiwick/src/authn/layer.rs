@@ -1,11 +1,11 @@
 //! The layers that find out who is asking, and refuse whoever lies.
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bailiwick_core::{clock::Clock, store::Store};
 use http::Method;
 use tower_layer::Layer;
 
-use super::{AuthnService, RefuseService};
+use super::{AuthnService, RefuseService, SessionLimits};
 
 /// Reads the credential of each request.
 #[derive(Clone)]
@@ -13,15 +13,23 @@ pub struct AuthnLayer {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) in_body: Arc<HashSet<(Method, String)>>,
+    pub(super) idle: Duration,
 }
 
 impl AuthnLayer {
-    /// Accepts the tokens that `store` knows.
+    /// Accepts the tokens and sessions that `store` knows.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, in_body: Arc::default() }
+        Self { store, clock, in_body: Arc::default(), idle: SessionLimits::default().idle }
     }
 
-    /// Ignores `Authorization` on these routes, which take the credential in the body: a stale header must not make
+    /// For how long a session that is used works from then on. The default is 30 minutes.
+    #[must_use]
+    pub fn idle(mut self, idle: Duration) -> Self {
+        self.idle = idle;
+        self
+    }
+
+    /// Ignores `Authorization` and cookies on these routes, which take the credential in the body: a stale header must not make
     /// a log-in fail (TOK-04). Each is a method and a route template, both with and without the trailing slash.
     #[must_use]
     pub fn credential_in_body(mut self, routes: impl IntoIterator<Item = (Method, String)>) -> Self {

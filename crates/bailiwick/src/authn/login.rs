@@ -12,7 +12,7 @@ use bailiwick_core::{
 
 use super::{
     password::{self, PasswordHasher},
-    token::TokenText,
+    token::{TokenKind, TokenText},
 };
 use crate::problem::Problem;
 
@@ -61,18 +61,27 @@ impl LogIn {
         &self.hasher
     }
 
-    /// Logs in.
+    /// Logs in, for a token.
+    ///
+    /// # Errors
+    /// 401 `invalid-credentials`; 503 if the store or the hasher cannot decide.
+    pub async fn with_password(
+        &self,
+        username: &str,
+        password: Secret<String>,
+    ) -> Result<IssuedToken, Problem> {
+        let login = self.prove(username, password).await?;
+        self.issue(login).await
+    }
+
+    /// The user who is called so and has this password.
     ///
     /// # Errors
     /// 401 `invalid-credentials`; 503 if the store or the hasher cannot decide.
     ///
     /// # Security
     /// An unknown user, a wrong password and a disabled user have the same answer, after the same work (PWD-12).
-    pub async fn with_password(
-        &self,
-        username: &str,
-        password: Secret<String>,
-    ) -> Result<IssuedToken, Problem> {
+    pub(super) async fn prove(&self, username: &str, password: Secret<String>) -> Result<Login, Problem> {
         // What is too long was never set; hashing it would only cost (PWD-09).
         if password.expose().chars().count() > password::MAX_CHARS {
             return Err(Problem::invalid_credentials());
@@ -85,7 +94,7 @@ impl LogIn {
         let hash = login.as_ref().map(|login| login.password_hash.clone());
         let matches = self.hasher.verify(password, hash).await?;
         match login {
-            Some(login) if matches && login.is_active => self.issue(login).await,
+            Some(login) if matches && login.is_active => Ok(login),
             _ => Err(Problem::invalid_credentials()),
         }
     }
@@ -112,7 +121,7 @@ impl LogIn {
 
 impl Issue {
     fn token(&self, login: Login) -> (NewToken, IssuedToken) {
-        let text = TokenText::generate(&*self.entropy);
+        let text = TokenText::generate(TokenKind::Personal, &*self.entropy);
         let now = self.clock.now();
         let expires_at = now.saturating_add(self.lifetime);
         let token = NewToken {
@@ -137,6 +146,6 @@ impl std::fmt::Debug for Issue {
 }
 
 /// A log-in that cannot be decided is refused (I9).
-fn unavailable(error: StoreError) -> Problem {
+pub(super) fn unavailable(error: StoreError) -> Problem {
     Problem::unavailable().because(error)
 }

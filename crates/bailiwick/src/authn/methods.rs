@@ -7,23 +7,29 @@ use bailiwick_core::{
 };
 
 use super::{
-    LogIn,
+    LogIn, SessionLimits, Sessions,
     password::{HashCost, HasherError, PasswordHasher},
 };
 
-/// How callers prove who they are: by API tokens, which they get for a user name and a password.
+/// How callers prove who they are: by API tokens and sessions, which they get for a user name and a password.
 #[derive(Clone, Debug)]
 pub struct Authn {
     hash_cost: HashCost,
     token_lifetime: Duration,
     max_tokens_per_user: u32,
+    sessions: SessionLimits,
 }
 
 impl Authn {
-    /// Tokens of 30 days, at most 20 from log-ins for each user, and the default [`HashCost`].
+    /// Tokens of 30 days, at most 20 from log-ins for each user; the default [`SessionLimits`] and [`HashCost`].
     pub fn new() -> Self {
         let token_lifetime = Duration::from_secs(30 * 24 * 60 * 60);
-        Self { hash_cost: HashCost::default(), token_lifetime, max_tokens_per_user: 20 }
+        Self {
+            hash_cost: HashCost::default(),
+            token_lifetime,
+            max_tokens_per_user: 20,
+            sessions: SessionLimits::default(),
+        }
     }
 
     /// How much work a password's hash is.
@@ -47,22 +53,42 @@ impl Authn {
         self
     }
 
+    /// How long a browser stays logged in.
+    #[must_use]
+    pub fn sessions(mut self, limits: SessionLimits) -> Self {
+        self.sessions = limits;
+        self
+    }
+
+    /// For how long a session that is used works from then on.
+    pub(crate) fn idle(&self) -> Duration {
+        self.sessions.idle
+    }
+
     pub(crate) fn build(
         self,
         store: &Arc<dyn Store>,
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
-    ) -> Result<LogIn, HasherError> {
+    ) -> Result<(LogIn, Sessions), HasherError> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let hasher = PasswordHasher::new(self.hash_cost, threads, Arc::clone(entropy))?;
-        Ok(LogIn::new(
+        let log_in = LogIn::new(
             Arc::clone(store),
             hasher,
             Arc::clone(clock),
             Arc::clone(entropy),
             self.token_lifetime,
             self.max_tokens_per_user,
-        ))
+        );
+        let sessions = Sessions::new(
+            Arc::clone(store),
+            log_in.clone(),
+            Arc::clone(clock),
+            Arc::clone(entropy),
+            self.sessions,
+        );
+        Ok((log_in, sessions))
     }
 }
 

@@ -8,14 +8,21 @@ use std::{
 use axum::extract::MatchedPath;
 use bailiwick_core::{
     identity::{FoundMembership, Slug},
-    request::{Facts, TENANT_PARAMETER, path_parameter},
+    request::{EndedSession, Facts, TENANT_PARAMETER, path_parameter},
     store::Proof,
 };
-use http::{HeaderMap, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use tower_service::Service;
 
-use super::{AuthnLayer, token};
-use crate::problem::{Problem, RefusedOr};
+use super::{
+    AuthnLayer,
+    session::{Noted, note_use},
+    token::{self, TokenKind},
+};
+use crate::{
+    cookies::{Cookie, Reach},
+    problem::{Problem, RefusedOr},
+};
 
 /// A credential that proves nobody, in the extensions of the request.
 #[derive(Clone, Debug)]
@@ -49,40 +56,87 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let credential =
-            if self.is_in_body(&request) { Ok(None) } else { read_authorization(request.headers()) };
+        let shown = if self.layer.is_in_body(&request) { Ok(Shown::Nothing) } else { read(&request) };
         // The clone is the one that will be ready next time; the one that is ready now takes the request.
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
         let layer = self.layer.clone();
         Box::pin(async move {
-            match credential {
-                Ok(None) => {}
-                Ok(Some(proof)) => layer.identify(proof, &mut request).await,
-                Err(problem) => drop(request.extensions_mut().insert(Rejected(problem))),
+            match shown {
+                Ok(Shown::Nothing) => inner.call(request).await,
+                Ok(Shown::Token(proof)) => {
+                    match layer.identify(proof, &mut request).await {
+                        Found::Somebody => {}
+                        Found::Nobody => reject(&mut request, Problem::invalid_token()),
+                        Found::Unknown(problem) => reject(&mut request, problem),
+                    }
+                    inner.call(request).await
+                }
+                Ok(Shown::Session(proof, reach)) => {
+                    let found = match proof {
+                        Some(proof) => layer.identify(proof, &mut request).await,
+                        None => Found::Nobody,
+                    };
+                    let has_ended = matches!(found, Found::Nobody);
+                    match found {
+                        Found::Somebody => {}
+                        Found::Nobody => drop(request.extensions_mut().insert(EndedSession)),
+                        Found::Unknown(problem) => reject(&mut request, problem),
+                    }
+                    let mut response = inner.call(request).await?;
+                    let headers = response.headers_mut();
+                    headers.append(header::VARY, HeaderValue::from_static("cookie"));
+                    if has_ended && !Cookie::Session.is_set_in(reach, headers) {
+                        headers.append(header::SET_COOKIE, Cookie::Session.clear(reach));
+                    }
+                    Ok(response)
+                }
+                Err(problem) => {
+                    reject(&mut request, problem);
+                    inner.call(request).await
+                }
             }
-            inner.call(request).await
         })
     }
 }
 
-impl<S> AuthnService<S> {
-    fn is_in_body<B>(&self, request: &Request<B>) -> bool {
-        if !request.headers().contains_key(header::AUTHORIZATION) {
-            return false;
-        }
-        let Some(route) = request.extensions().get::<MatchedPath>() else { return false };
-        self.layer.in_body.iter().any(|(method, path)| {
-            method == request.method() && path.trim_end_matches('/') == route.as_str().trim_end_matches('/')
-        })
-    }
+fn reject<B>(request: &mut Request<B>, problem: Problem) {
+    request.extensions_mut().insert(Rejected(problem));
+}
+
+/// What a request shows of its caller.
+enum Shown {
+    Nothing,
+    Token(Proof),
+    /// The cookie of a session; without a proof if it can be none.
+    Session(Option<Proof>, Reach),
+}
+
+/// What came of it.
+enum Found {
+    Somebody,
+    Nobody,
+    /// The store cannot say (I9).
+    Unknown(Problem),
 }
 
 impl AuthnLayer {
-    async fn identify<B>(&self, proof: Proof, request: &mut Request<B>) {
+    fn is_in_body<B>(&self, request: &Request<B>) -> bool {
+        let headers = request.headers();
+        if !headers.contains_key(header::AUTHORIZATION) && !headers.contains_key(header::COOKIE) {
+            return false;
+        }
+        let Some(route) = request.extensions().get::<MatchedPath>() else { return false };
+        self.in_body.iter().any(|(method, path)| {
+            method == request.method() && path.trim_end_matches('/') == route.as_str().trim_end_matches('/')
+        })
+    }
+
+    async fn identify<B>(&self, proof: Proof, request: &mut Request<B>) -> Found {
+        let now = self.clock.now();
         let found = match tenant(request) {
             Some(slug) => {
-                let found = self.store.principal_in(proof, self.clock.now(), &slug).await;
+                let found = self.store.principal_in(proof, now, &slug).await;
                 found.map(|found| {
                     let (principal, membership) = found?;
                     request.extensions_mut().insert(FoundMembership {
@@ -93,20 +147,21 @@ impl AuthnLayer {
                     Some(principal)
                 })
             }
-            None => self.store.principal_of(proof, self.clock.now()).await,
+            None => self.store.principal_of(proof, now).await,
         };
-        match found {
-            Ok(Some(principal)) => {
-                if let Some(facts) = request.extensions().get::<Facts>() {
-                    facts.set_user(principal.user_id());
-                }
-                request.extensions_mut().insert(principal);
-            }
-            Ok(None) => drop(request.extensions_mut().insert(Rejected(Problem::invalid_token()))),
-            Err(error) => {
-                request.extensions_mut().insert(Rejected(Problem::unavailable().because(error)));
-            }
+        let principal = match found {
+            Ok(Some(principal)) => principal,
+            Ok(None) => return Found::Nobody,
+            Err(error) => return Found::Unknown(Problem::unavailable().because(error)),
+        };
+        if let Noted::Ended = note_use(&*self.store, &principal, now, self.idle).await {
+            return Found::Nobody;
         }
+        if let Some(facts) = request.extensions().get::<Facts>() {
+            facts.set_user(principal.user_id());
+        }
+        request.extensions_mut().insert(principal);
+        Found::Somebody
     }
 }
 
@@ -117,7 +172,22 @@ fn tenant<B>(request: &Request<B>) -> Option<Box<str>> {
     Slug::is_plausible(slug).then(|| slug.into())
 }
 
-/// The digest of the token in `Authorization`, if there is such a field.
+/// What the request shows: `Authorization`, or else the cookie of a session (CSRF-05).
+fn read<B>(request: &Request<B>) -> Result<Shown, Problem> {
+    let headers = request.headers();
+    if let Some(proof) = read_authorization(headers)? {
+        return Ok(Shown::Token(proof));
+    }
+    if !headers.contains_key(header::COOKIE) {
+        return Ok(Shown::Nothing);
+    }
+    let reach = Reach::of(request);
+    let Some(text) = Cookie::Session.read(reach, headers) else { return Ok(Shown::Nothing) };
+    let digest = token::digest_if_plausible(TokenKind::Session, text);
+    Ok(Shown::Session(digest.map(Proof::Session), reach))
+}
+
+/// The token in `Authorization`, if there is such a field.
 fn read_authorization(headers: &HeaderMap) -> Result<Option<Proof>, Problem> {
     let mut fields = headers.get_all(header::AUTHORIZATION).iter();
     let Some(field) = fields.next() else { return Ok(None) };
@@ -130,9 +200,8 @@ fn read_authorization(headers: &HeaderMap) -> Result<Option<Proof>, Problem> {
     if !scheme.eq_ignore_ascii_case("token") && !scheme.eq_ignore_ascii_case("bearer") {
         return Err(Problem::invalid_token());
     }
-    let digest =
-        token::digest_if_plausible(credential.trim_matches(' ')).ok_or_else(Problem::invalid_token)?;
-    Ok(Some(Proof::ApiToken(digest)))
+    let digest = token::digest_if_plausible(TokenKind::Personal, credential.trim_matches(' '));
+    digest.map(|digest| Some(Proof::ApiToken(digest))).ok_or_else(Problem::invalid_token)
 }
 
 /// See [`RefuseLayer`](super::RefuseLayer).

@@ -23,7 +23,7 @@ use tower::{ServiceBuilder, ServiceExt};
 use super::{
     AuthnLayer, LogIn, RefuseLayer, Rejected,
     password::{HashCost, PasswordHasher},
-    token::TokenText,
+    token::{TokenKind, TokenText},
 };
 use crate::problem::Problem;
 
@@ -65,7 +65,7 @@ impl World {
             created_at: clock.now(),
         };
         store.create_org(org).await.unwrap();
-        let token = TokenText::generate(&entropy);
+        let token = TokenText::generate(TokenKind::Personal, &entropy);
         let new = NewToken {
             id: Id::new(&clock, &entropy),
             digest: token.digest(),

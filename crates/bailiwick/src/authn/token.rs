@@ -1,21 +1,41 @@
-//! The text of API tokens: `bw_pat_`, 30 random characters, 6 of checksum (TOK-20 to TOK-24).
+//! The text of credentials: a prefix, 30 random characters, 6 of checksum (TOK-20 to TOK-24).
 use bailiwick_core::{clock::Entropy, secret::Secret, store::CredentialDigest};
 use sha2::{Digest, Sha256};
 
-/// What every personal token begins with, so that scanners find leaked ones.
-pub const PERSONAL_PREFIX: &str = "bw_pat_";
+/// What a text is the credential of. It tells by its prefix, so that scanners find leaked ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenKind {
+    /// A personal API token.
+    Personal,
+    /// A session: what its cookie holds.
+    Session,
+}
+
+impl TokenKind {
+    /// What every text of this kind begins with.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Self::Personal => "bw_pat_",
+            Self::Session => "bw_ses_",
+        }
+    }
+}
+
 const RANDOM_CHARS: usize = 30;
 const CHECKSUM_CHARS: usize = 6;
-const TOKEN_CHARS: usize = PERSONAL_PREFIX.len() + RANDOM_CHARS + CHECKSUM_CHARS;
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// The text of an API token, which only its owner keeps: 178 bits of chance.
+/// The text of a credential, which only its owner keeps: 178 bits of chance.
 #[derive(Clone, Debug)]
-pub struct TokenText(Secret<String>);
+pub struct TokenText {
+    kind: TokenKind,
+    text: Secret<String>,
+}
 
 impl TokenText {
-    /// A new token.
-    pub fn generate(entropy: &dyn Entropy) -> Self {
+    /// A new one.
+    pub fn generate(kind: TokenKind, entropy: &dyn Entropy) -> Self {
         let mut random = String::with_capacity(RANDOM_CHARS);
         let mut bytes = [0; 48];
         while random.len() < RANDOM_CHARS {
@@ -28,22 +48,22 @@ impl TokenText {
             random.extend(fair.take(RANDOM_CHARS - random.len()));
         }
         let checksum = checksum(&random);
-        let mut text = String::with_capacity(TOKEN_CHARS);
-        text.push_str(PERSONAL_PREFIX);
+        let mut text = String::with_capacity(kind.prefix().len() + RANDOM_CHARS + CHECKSUM_CHARS);
+        text.push_str(kind.prefix());
         text.push_str(&random);
         text.push_str(std::str::from_utf8(&checksum).expect("base 62 is ASCII"));
-        Self(Secret::new(text))
+        Self { kind, text: Secret::new(text) }
     }
 
     /// The text, to be shown once.
     pub fn expose(&self) -> &str {
-        self.0.expose()
+        self.text.expose()
     }
 
     /// The part that may be shown later: the prefix and the last four characters (TOK-25).
     pub fn display(&self) -> String {
         let text = self.expose();
-        format!("{PERSONAL_PREFIX}…{}", &text[text.len() - 4..])
+        format!("{}…{}", self.kind.prefix(), &text[text.len() - 4..])
     }
 
     /// What the store keeps.
@@ -52,10 +72,10 @@ impl TokenText {
     }
 }
 
-/// The digest of `text` if it can be a token at all: right prefix, length, characters and checksum. A typo is
+/// The digest of `text` if it can be one of this kind at all: right prefix, length, characters and checksum. A typo is
 /// refused here, before the store is asked (TOK-22).
-pub fn digest_if_plausible(text: &str) -> Option<CredentialDigest> {
-    let rest = text.strip_prefix(PERSONAL_PREFIX)?;
+pub fn digest_if_plausible(kind: TokenKind, text: &str) -> Option<CredentialDigest> {
+    let rest = text.strip_prefix(kind.prefix())?;
     if rest.len() != RANDOM_CHARS + CHECKSUM_CHARS || !rest.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return None;
     }
@@ -90,18 +110,18 @@ mod tests {
     // TOK-22
     #[test]
     fn a_token_with_one_character_changed_is_implausible() {
-        let token = TokenText::generate(&OsEntropy);
+        let token = TokenText::generate(TokenKind::Personal, &OsEntropy);
         let text = token.expose();
-        assert_eq!(digest_if_plausible(text), Some(token.digest()));
-        for at in PERSONAL_PREFIX.len()..text.len() {
+        assert_eq!(digest_if_plausible(TokenKind::Personal, text), Some(token.digest()));
+        for at in TokenKind::Personal.prefix().len()..text.len() {
             let other = if text.as_bytes()[at] == b'x' { "y" } else { "x" };
             let typo = format!("{}{other}{}", &text[..at], &text[at + 1..]);
-            assert_eq!(digest_if_plausible(&typo), None, "{typo}");
+            assert_eq!(digest_if_plausible(TokenKind::Personal, &typo), None, "{typo}");
         }
         for wrong in
             ["", "bw_pat_", &text[..text.len() - 1], &format!("{text}a"), &text.replace("pat", "org")]
         {
-            assert_eq!(digest_if_plausible(wrong), None, "{wrong}");
+            assert_eq!(digest_if_plausible(TokenKind::Personal, wrong), None, "{wrong}");
         }
     }
 
@@ -110,8 +130,9 @@ mod tests {
     fn the_characters_are_fair() {
         let mut counts = [0_u32; 128];
         for _ in 0..2000 {
-            for byte in
-                TokenText::generate(&OsEntropy).expose()[PERSONAL_PREFIX.len()..][..RANDOM_CHARS].bytes()
+            for byte in TokenText::generate(TokenKind::Personal, &OsEntropy).expose()
+                [TokenKind::Personal.prefix().len()..][..RANDOM_CHARS]
+                .bytes()
             {
                 counts[usize::from(byte)] += 1;
             }
@@ -125,6 +146,6 @@ mod tests {
 
     #[test]
     fn a_token_prints_as_redacted() {
-        assert!(!format!("{:?}", TokenText::generate(&OsEntropy)).contains("bw_pat_"));
+        assert!(!format!("{:?}", TokenText::generate(TokenKind::Personal, &OsEntropy)).contains("bw_pat_"));
     }
 }

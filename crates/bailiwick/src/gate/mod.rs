@@ -26,7 +26,7 @@ use bailiwick_core::{
     access::{Denied, Operation},
     identity::{Membership, Principal},
     model::ScopeKind,
-    request::{TENANT_PARAMETER, path_parameter},
+    request::{EndedSession, TENANT_PARAMETER, path_parameter},
 };
 use http::request::Parts;
 
@@ -104,7 +104,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Anyone {
 }
 
 fn principal(parts: &Parts) -> Result<Principal, Problem> {
-    parts.extensions.get::<Principal>().cloned().ok_or_else(Problem::unauthenticated)
+    parts.extensions.get::<Principal>().cloned().ok_or_else(|| match parts.extensions.get::<EndedSession>() {
+        Some(EndedSession) => Problem::invalid_token(),
+        None => Problem::unauthenticated(),
+    })
 }
 
 /// Finds the principal's place in the organisation that the path names.

@@ -10,11 +10,11 @@ use bailiwick_core::{
     db::{Db, DbError},
     id::Id,
     model::{self, Assignments},
-    query::{ListQuery, Precondition, QueryError},
+    query::{ListQuery, Precondition},
 };
-use http::{HeaderMap, StatusCode, Uri, header, request::Parts};
+use http::{HeaderMap, StatusCode, Uri, request::Parts};
 
-use super::{CanonicalUrl, ETag, JsonBody, PageBody, Resource, Settings, answer, etag};
+use super::{CanonicalUrl, ETag, JsonBody, PageBody, Resource, Settings, answer, etag, page};
 use crate::{gate::Access, problem::Problem};
 
 pub(super) async fn list<R: Resource>(
@@ -26,19 +26,9 @@ pub(super) async fn list<R: Resource>(
 ) -> Result<Response, Problem> {
     let raw_query = uri.query().unwrap_or_default();
     let parameters = form_urlencoded::parse(raw_query.as_bytes());
-    let query = ListQuery::parse(parameters, &settings.pages).map_err(|error| match error {
-        QueryError::NoSuchPage => Problem::not_found(),
-        QueryError::Invalid(errors) => Problem::validation(errors),
-    })?;
+    let query = ListQuery::parse(parameters, &settings.pages).map_err(page::refused)?;
     let page = db.list(&access, &query).await?;
-    let about_bytes = (page.rows.len() + 1) * answer::OBJECT_BYTES;
-    let page = PageBody::<R::View>::new(page, url.as_str(), raw_query);
-    let link = page.link_header();
-    let mut response = answer::json(StatusCode::OK, &page, about_bytes)?;
-    if let Some(link) = link {
-        response.headers_mut().insert(header::LINK, link);
-    }
-    Ok(response)
+    page::page_answer(&PageBody::<R::View>::new(page, url.as_str(), raw_query))
 }
 
 pub(super) async fn retrieve<R: Resource>(

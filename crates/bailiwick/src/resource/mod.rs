@@ -34,7 +34,7 @@ use http::Method;
 pub use self::{
     body::JsonBody,
     etag::ETag,
-    page::PageBody,
+    page::{PageBody, Pages},
     settings::{InvalidUrl, PublicUrl, Settings},
     url::CanonicalUrl,
 };

@@ -1,7 +1,17 @@
 //! Pages, with links to their neighbours.
-use bailiwick_core::{model::View, query::Page};
-use http::HeaderValue;
+use axum::{
+    extract::{FromRef, FromRequestParts},
+    response::Response,
+};
+use bailiwick_core::{
+    model::View,
+    query::{Page, PageQuery, QueryError},
+};
+use http::{HeaderValue, StatusCode, header, request::Parts};
 use serde::Serialize;
+
+use super::{CanonicalUrl, Settings, answer};
+use crate::problem::Problem;
 
 /// A page of a list of version 1: `{count, next, previous, results}`.
 #[derive(Clone, Debug, Serialize)]
@@ -16,14 +26,17 @@ impl<V: View> PageBody<V> {
     /// The page as clients see it. `url` is the absolute URL of the list without its query, and `query` the query
     /// that was asked for: links keep all of it but the page (PAG-10).
     pub fn new(page: Page<V::Of>, url: &str, query: &str) -> Self {
-        let next = page.has_next().then(|| link(url, query, page.number + 1));
-        let previous = (page.number > 1).then(|| link(url, query, page.number - 1));
-        let results = page.rows.into_iter().map(V::from).collect();
-        Self { count: page.count, next, previous, results }
+        Self::of(page, V::from, url, query)
     }
 }
 
 impl<V> PageBody<V> {
+    fn of<R>(page: Page<R>, view: impl FnMut(R) -> V, url: &str, query: &str) -> Self {
+        let next = page.has_next().then(|| link(url, query, page.number + 1));
+        let previous = (page.number > 1).then(|| link(url, query, page.number - 1));
+        Self { count: page.count, next, previous, results: page.rows.into_iter().map(view).collect() }
+    }
+
     /// The same links as a `Link` field (RFC 8288), if there are any.
     pub fn link_header(&self) -> Option<HeaderValue> {
         let relation =
@@ -31,6 +44,61 @@ impl<V> PageBody<V> {
         let links: Vec<_> =
             [relation(&self.next, "next"), relation(&self.previous, "prev")].into_iter().flatten().collect();
         if links.is_empty() { None } else { HeaderValue::try_from(links.join(", ")).ok() }
+    }
+}
+
+/// The page that a client asked for of a list that a handler has whole: for lists that are short by nature, such as the
+/// sessions of a user. It is the last argument but the body.
+#[derive(Debug)]
+pub struct Pages {
+    asked: PageQuery,
+    url: CanonicalUrl,
+    query: String,
+}
+
+impl Pages {
+    /// 200 with the page of `all` that was asked for.
+    ///
+    /// # Errors
+    /// 404 if the list has no such page (PAG-02); 500 if it cannot be written as JSON.
+    pub fn answer<V: Serialize>(self, all: Vec<V>) -> Result<Response, Problem> {
+        let page = self.asked.of(all);
+        if !page.exists() {
+            return Err(Problem::not_found());
+        }
+        page_answer(&PageBody::of(page, |view| view, self.url.as_str(), &self.query))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Pages
+where
+    Settings: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = parts.uri.query().unwrap_or_default().to_owned();
+        let pages = Settings::from_ref(state).pages;
+        let asked = PageQuery::parse(form_urlencoded::parse(query.as_bytes()), &pages).map_err(refused)?;
+        let Ok(url) = CanonicalUrl::from_request_parts(parts, state).await;
+        Ok(Self { asked, url, query })
+    }
+}
+
+/// 200 with a page.
+pub(super) fn page_answer<V: Serialize>(page: &PageBody<V>) -> Result<Response, Problem> {
+    let about_bytes = (page.results.len() + 1) * answer::OBJECT_BYTES;
+    let mut response = answer::json(StatusCode::OK, page, about_bytes)?;
+    if let Some(link) = page.link_header() {
+        response.headers_mut().insert(header::LINK, link);
+    }
+    Ok(response)
+}
+
+pub(super) fn refused(error: QueryError) -> Problem {
+    match error {
+        QueryError::NoSuchPage => Problem::not_found(),
+        QueryError::Invalid(errors) => Problem::validation(errors),
     }
 }
 

@@ -1,0 +1,114 @@
+//! The service behind [`CsrfLayer`](super::CsrfLayer).
+use std::task::{Context, Poll};
+
+use axum::extract::MatchedPath;
+use bailiwick_core::identity::{Credential, Principal};
+use http::{HeaderMap, HeaderName, Request, Response, header};
+use tower_service::Service;
+
+use super::CsrfLayer;
+use crate::{
+    cookies::{Cookie, Reach},
+    problem::{Code, Problem, RefusedOr},
+};
+
+const X_CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrftoken");
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// See [`CsrfLayer`].
+#[derive(Clone, Debug)]
+pub struct CsrfService<S> {
+    inner: S,
+    layer: CsrfLayer,
+}
+
+impl<S> CsrfService<S> {
+    pub(super) fn new(inner: S, layer: CsrfLayer) -> Self {
+        Self { inner, layer }
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for CsrfService<S>
+where
+    S: Service<Request<B>, Response = Response<R>>,
+    R: Default,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = RefusedOr<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        match self.layer.check(&request) {
+            Ok(()) => RefusedOr::passed(self.inner.call(request)),
+            Err(reason) => {
+                tracing::warn!(reason, "a request that another site may have forged was refused");
+                RefusedOr::refused(Problem::new(Code::CsrfFailed).with_detail(reason))
+            }
+        }
+    }
+}
+
+impl CsrfLayer {
+    fn check<B>(&self, request: &Request<B>) -> Result<(), &'static str> {
+        if request.method().is_safe() {
+            return Ok(());
+        }
+        let is_log_in = self.is_log_in(request);
+        if !is_log_in && !came_by_cookie(request) {
+            return Ok(());
+        }
+        let (headers, reach) = (request.headers(), Reach::of(request));
+        self.check_source(headers, reach)?;
+        let token = only(headers, &X_CSRF_TOKEN)?
+            .ok_or("X-CSRFToken is missing: GET /api/v1/auth/csrf/ answers with a token")?;
+        let accepts = |cookie| self.csrf.accepts(token, cookie, reach, headers);
+        if accepts(Cookie::Session) || (is_log_in && accepts(Cookie::Csrf)) {
+            Ok(())
+        } else {
+            Err("X-CSRFToken was not made for the cookie of this request: \
+                 GET /api/v1/auth/csrf/ answers with one that is")
+        }
+    }
+
+    /// What the browser says of where the request came from. Where it says nothing, the token alone decides.
+    fn check_source(&self, headers: &HeaderMap, reach: Reach) -> Result<(), &'static str> {
+        let origin = only(headers, &header::ORIGIN)?;
+        if origin.is_some_and(|origin| self.csrf.trusts(origin)) {
+            return Ok(());
+        }
+        let is_own = |origin: &str| reach.own_origin(headers).is_some_and(|own| own.as_str() == origin);
+        if origin.is_some_and(|origin| !is_own(origin)) {
+            return Err("Origin is neither this host nor one of csrf.trusted_origins");
+        }
+        match only(headers, &SEC_FETCH_SITE)? {
+            None | Some("same-origin" | "none") => Ok(()),
+            Some(_) => Err("Sec-Fetch-Site says that another site sent the request"),
+        }
+    }
+
+    fn is_log_in<B>(&self, request: &Request<B>) -> bool {
+        let Some(route) = request.extensions().get::<MatchedPath>() else { return false };
+        self.log_ins.iter().any(|(method, path)| {
+            method == request.method() && path.trim_end_matches('/') == route.as_str().trim_end_matches('/')
+        })
+    }
+}
+
+fn came_by_cookie<B>(request: &Request<B>) -> bool {
+    let principal = request.extensions().get::<Principal>();
+    principal.is_some_and(|principal| matches!(principal.credential, Credential::Session(_)))
+}
+
+/// The field's value, if it was sent; one that was sent twice or is no text says nothing that could be believed.
+fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<Option<&'h str>, &'static str> {
+    let mut fields = headers.get_all(name).iter();
+    let Some(field) = fields.next() else { return Ok(None) };
+    match (field.to_str(), fields.next()) {
+        (Ok(text), None) => Ok(Some(text)),
+        _ => Err("Origin, Sec-Fetch-Site and X-CSRFToken may each be sent once, as plain text"),
+    }
+}
