@@ -14,6 +14,8 @@ pub enum Org {}
 pub enum ApiToken {}
 /// Marks the ids of sessions.
 pub enum Session {}
+/// Marks the ids of families of refresh tokens.
+pub enum Family {}
 
 /// The id of a user.
 pub type UserId = Id<User>;
@@ -23,6 +25,8 @@ pub type OrgId = Id<Org>;
 pub type ApiTokenId = Id<ApiToken>;
 /// The id of a session. It is no secret: what the cookie holds is another, random text.
 pub type SessionId = Id<Session>;
+/// The id of a family of refresh tokens: a log-in, and all that was refreshed from it. It is no secret.
+pub type FamilyId = Id<Family>;
 
 /// Who a request acts for, however the credential came.
 ///
@@ -71,6 +75,8 @@ pub enum Credential {
     ApiToken(ApiTokenId),
     /// The session of a browser.
     Session(SessionId),
+    /// An access token of a family of refresh tokens.
+    Family(FamilyId),
 }
 
 impl Credential {
@@ -79,6 +85,7 @@ impl Credential {
         match self {
             Self::ApiToken(id) => id.as_uuid(),
             Self::Session(id) => id.as_uuid(),
+            Self::Family(id) => id.as_uuid(),
         }
     }
 }

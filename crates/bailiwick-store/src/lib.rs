@@ -28,6 +28,7 @@ mod fixture;
 mod memory;
 mod migrations;
 mod postgres;
+mod refresh;
 mod remembering;
 mod sql;
 mod sqlite;

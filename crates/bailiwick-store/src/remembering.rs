@@ -21,13 +21,14 @@ use std::{
 
 use bailiwick_core::{
     clock::{Clock, Timestamp},
-    identity::{ApiTokenId, Credential, Membership, Principal, Role, Slug, UserId, Username},
+    identity::{ApiTokenId, Credential, FamilyId, Membership, Principal, Role, Slug, UserId, Username},
     query::Plan,
     secret::Secret,
     store::{
-        Answer, Directory, DirectoryError, EachRow, Login, NewOrg, NewSession, NewToken, NewUser, OrgRecord,
-        PrincipalStore, Proof, Right, RowStore, SessionRecord, SessionStore, Sessions, TokenCreation,
-        TokenRecord, TokenStore, UserRecord, Written,
+        Answer, CredentialDigest, Directory, DirectoryError, EachRow, FamilyStore, KeyPurpose, KeyRecord,
+        KeyRingRecord, KeyStore, Login, NewFamily, NewOrg, NewSession, NewToken, NewUser, OrgRecord,
+        PrincipalStore, Proof, Refresh, Refreshed, Right, RowStore, SessionRecord, SessionStore, Sessions,
+        TokenCreation, TokenRecord, TokenStore, UserRecord, Written,
     },
 };
 use moka::{Equivalent, sync::Cache};
@@ -196,6 +197,55 @@ impl<S: SessionStore + Sync> SessionStore for RememberingStore<S> {
     }
 }
 
+impl<S: FamilyStore + Sync> FamilyStore for RememberingStore<S> {
+    fn create_family(&self, family: NewFamily) -> Answer<'_, bool> {
+        self.inner.create_family(family)
+    }
+
+    fn refresh_family(&self, refresh: Refresh) -> Answer<'_, Refreshed> {
+        Box::pin(async move {
+            let made = self.inner.refresh_family(refresh).await;
+            match &made {
+                Ok(Refreshed::Rotated(_) | Refreshed::Repeated(..) | Refreshed::Refused) => {}
+                Ok(Refreshed::Reused(grant)) => self.changes.of(grant.family.as_uuid()),
+                Err(_) => self.changes.of_all(),
+            }
+            made
+        })
+    }
+
+    fn revoke_family(&self, token: CredentialDigest, now: Timestamp) -> Answer<'_, Option<FamilyId>> {
+        Box::pin(async move {
+            let ended = self.inner.revoke_family(token, now).await;
+            match &ended {
+                Ok(Some(family)) => self.changes.of(family.as_uuid()),
+                Ok(None) => {}
+                Err(_) => self.changes.of_all(),
+            }
+            ended
+        })
+    }
+
+    fn live_access_tokens(&self, now: Timestamp) -> Answer<'_, Vec<(String, u64)>> {
+        self.inner.live_access_tokens(now)
+    }
+}
+
+/// Keys are remembered elsewhere, decrypted.
+impl<S: KeyStore> KeyStore for RememberingStore<S> {
+    fn key_ring_version(&self, purpose: KeyPurpose) -> Answer<'_, u64> {
+        self.inner.key_ring_version(purpose)
+    }
+
+    fn key_ring(&self, purpose: KeyPurpose) -> Answer<'_, KeyRingRecord> {
+        self.inner.key_ring(purpose)
+    }
+
+    fn change_keys(&self, purpose: KeyPurpose, from: u64, keys: Vec<KeyRecord>) -> Answer<'_, bool> {
+        self.inner.change_keys(purpose, from, keys)
+    }
+}
+
 impl<S: Directory + Sync> Directory for RememberingStore<S> {
     fn membership<'a>(&'a self, user: UserId, slug: &'a str) -> Answer<'a, Option<Membership>> {
         self.inner.membership(user, slug)
@@ -278,7 +328,7 @@ impl<S: RowStore + Sync> RowStore for RememberingStore<S> {
 }
 
 /// The tables of which an answer is made.
-const IDENTITY_TABLES: &[&str] = &["api_tokens", "memberships", "orgs", "sessions", "users"];
+const IDENTITY_TABLES: &[&str] = &["api_tokens", "jwt_families", "memberships", "orgs", "sessions", "users"];
 
 impl<S: Sync> RememberingStore<S> {
     /// Notes a change once it was made, and before anyone is told. Also one that failed: a connection that breaks
@@ -478,9 +528,11 @@ mod tests {
     // What else it is made of must be noted as a change when it is written.
     #[test]
     fn the_tables_of_which_an_answer_is_made_are_there() {
-        let schema =
-            [include_str!("../migrations/V1__identity.sql"), include_str!("../migrations/V2__sessions.sql")]
-                .concat();
+        let schema = concat!(
+            include_str!("../migrations/V1__identity.sql"),
+            include_str!("../migrations/V2__sessions.sql"),
+            include_str!("../migrations/V4__families.sql")
+        );
         for table in IDENTITY_TABLES {
             assert!(schema.contains(&format!("CREATE TABLE {table} (")), "{table}");
         }

@@ -25,13 +25,14 @@ use std::{
 use bailiwick_core::{
     clock::Timestamp,
     error::{DecodeError, StoreError},
-    identity::{ApiTokenId, Credential, Membership, Principal, Role, Slug, UserId, Username},
+    identity::{ApiTokenId, Credential, FamilyId, Membership, Principal, Role, Slug, UserId, Username},
     query::Plan,
     secret::Secret,
     store::{
-        Answer, Charge, CounterStore, Directory, DirectoryError, EachRow, Login, NewOrg, NewSession,
-        NewToken, NewUser, OrgRecord, PrincipalStore, Proof, Right, RowStore, SessionRecord, SessionStore,
-        Sessions, Store, TokenCreation, TokenRecord, TokenStore, UserRecord, Verdict, Written,
+        Answer, Charge, CounterStore, CredentialDigest, Directory, DirectoryError, EachRow, FamilyStore,
+        KeyPurpose, KeyRecord, KeyRingRecord, KeyStore, Login, NewFamily, NewOrg, NewSession, NewToken,
+        NewUser, OrgRecord, PrincipalStore, Proof, Refresh, Refreshed, Right, RowStore, SessionRecord,
+        SessionStore, Sessions, Store, TokenCreation, TokenRecord, TokenStore, UserRecord, Verdict, Written,
     },
 };
 
@@ -81,13 +82,25 @@ pub enum Operation {
     RevokeToken,
     /// [`TokenStore::tokens_of`].
     TokensOf,
+    /// [`FamilyStore::create_family`].
+    CreateFamily,
+    /// [`FamilyStore::refresh_family`].
+    RefreshFamily,
+    /// [`FamilyStore::revoke_family`].
+    RevokeFamily,
+    /// [`FamilyStore::live_access_tokens`].
+    LiveAccessTokens,
+    /// [`KeyStore::key_ring_version`] and [`KeyStore::key_ring`].
+    KeyRing,
+    /// [`KeyStore::change_keys`].
+    ChangeKeys,
     /// [`CounterStore::spend`].
     Spend,
 }
 
 impl Operation {
     /// All of them, so that a test can let each fail in turn.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 28] = [
         Self::Read,
         Self::Write,
         Self::Membership,
@@ -109,6 +122,12 @@ impl Operation {
         Self::CreateToken,
         Self::RevokeToken,
         Self::TokensOf,
+        Self::CreateFamily,
+        Self::RefreshFamily,
+        Self::RevokeFamily,
+        Self::LiveAccessTokens,
+        Self::KeyRing,
+        Self::ChangeKeys,
         Self::Spend,
     ];
 }
@@ -391,6 +410,38 @@ impl SessionStore for FaultyStore {
         now: Timestamp,
     ) -> Answer<'a, Option<(UserId, Vec<SessionRecord>)>> {
         self.run(Operation::SessionsOf, async move { self.inner.sessions_of_name(name, now).await })
+    }
+}
+
+impl FamilyStore for FaultyStore {
+    fn create_family(&self, family: NewFamily) -> Answer<'_, bool> {
+        self.run(Operation::CreateFamily, async move { self.inner.create_family(family).await })
+    }
+
+    fn refresh_family(&self, refresh: Refresh) -> Answer<'_, Refreshed> {
+        self.run(Operation::RefreshFamily, async move { self.inner.refresh_family(refresh).await })
+    }
+
+    fn revoke_family(&self, token: CredentialDigest, now: Timestamp) -> Answer<'_, Option<FamilyId>> {
+        self.run(Operation::RevokeFamily, async move { self.inner.revoke_family(token, now).await })
+    }
+
+    fn live_access_tokens(&self, now: Timestamp) -> Answer<'_, Vec<(String, u64)>> {
+        self.run(Operation::LiveAccessTokens, async move { self.inner.live_access_tokens(now).await })
+    }
+}
+
+impl KeyStore for FaultyStore {
+    fn key_ring_version(&self, purpose: KeyPurpose) -> Answer<'_, u64> {
+        self.run(Operation::KeyRing, async move { self.inner.key_ring_version(purpose).await })
+    }
+
+    fn key_ring(&self, purpose: KeyPurpose) -> Answer<'_, KeyRingRecord> {
+        self.run(Operation::KeyRing, async move { self.inner.key_ring(purpose).await })
+    }
+
+    fn change_keys(&self, purpose: KeyPurpose, from: u64, keys: Vec<KeyRecord>) -> Answer<'_, bool> {
+        self.run(Operation::ChangeKeys, async move { self.inner.change_keys(purpose, from, keys).await })
     }
 }
 

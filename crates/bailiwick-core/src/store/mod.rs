@@ -4,6 +4,8 @@
 //! await: a write then happens whole or not at all, and no transaction stays open (RST-12).
 mod counters;
 mod directory;
+mod families;
+mod keys;
 mod principals;
 mod rows;
 mod sessions;
@@ -14,6 +16,8 @@ use std::{future::Future, pin::Pin};
 pub use self::{
     counters::{Caller, Charge, CounterKey, CounterStore, Gcra, Verdict},
     directory::{Directory, DirectoryError, Login, NewOrg, NewUser, OrgRecord, Right, UserRecord},
+    families::{AccessNote, FamilyStore, Grant, NewFamily, Refresh, Refreshed},
+    keys::{KeyPurpose, KeyRecord, KeyRingRecord, KeyState, KeyStore},
     principals::{CredentialDigest, PrincipalStore, Proof},
     rows::{EachRow, RowStore, Written},
     sessions::{NewSession, SessionRecord, SessionStore, Sessions},
@@ -26,7 +30,17 @@ pub type Answer<'a, T, E = StoreError> = Pin<Box<dyn Future<Output = Result<T, E
 
 /// A database: rows, users and organisations, and their credentials, which change in one transaction.
 pub trait Store:
-    RowStore + Directory + PrincipalStore + TokenStore + SessionStore + std::fmt::Debug + Send + Sync + 'static
+    RowStore
+    + Directory
+    + PrincipalStore
+    + TokenStore
+    + SessionStore
+    + FamilyStore
+    + KeyStore
+    + std::fmt::Debug
+    + Send
+    + Sync
+    + 'static
 {
 }
 
@@ -36,6 +50,8 @@ impl<S> Store for S where
         + PrincipalStore
         + TokenStore
         + SessionStore
+        + FamilyStore
+        + KeyStore
         + std::fmt::Debug
         + Send
         + Sync

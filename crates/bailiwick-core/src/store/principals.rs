@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::Answer;
 use crate::{
     clock::Timestamp,
-    identity::{Credential, Membership, Principal},
+    identity::{Credential, FamilyId, Membership, Principal},
 };
 
 /// The SHA-256 of a credential's whole text: all that is kept of it (TOK-24, SES-15).
@@ -17,6 +17,8 @@ pub enum Proof {
     ApiToken(CredentialDigest),
     /// The cookie of a session.
     Session(CredentialDigest),
+    /// An access token, whose signature was verified, of this family.
+    Family(FamilyId),
 }
 
 /// Knows whom credentials speak for, however they came.

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{
     PostgresStore,
     failure::Failure,
+    families::END_FAMILIES,
     pool::{Ask, Lease, Trying, retrying},
     sessions::END_ALL,
     value::{Bind, Columns},
@@ -282,7 +283,12 @@ fn set_active<'a>(
         let Some(user) = users[0].first() else { return Ok(false) };
         let user: Bind<'_> = user.uuid(0)?.into();
         let (set, end, all) = ([user, (*active).into()], [user, (*now).into()], [user]);
-        let changes = [Ask::new(SET_ACTIVE, &set), Ask::new(END_TOKENS, &end), Ask::new(END_ALL, &all)];
+        let changes = [
+            Ask::new(SET_ACTIVE, &set),
+            Ask::new(END_TOKENS, &end),
+            Ask::new(END_ALL, &all),
+            Ask::new(END_FAMILIES, &end),
+        ];
         lease.go_on(if *active { &changes[..1] } else { &changes }).await?;
         lease.commit().await?;
         Ok(true)
@@ -298,7 +304,12 @@ fn set_password<'a>(
         let Some(user) = users[0].first() else { return Ok(false) };
         let user: Bind<'_> = user.uuid(0)?.into();
         let (set, end, all) = ([user, hash.expose().as_str().into()], [user, (*now).into()], [user]);
-        let changes = [Ask::new(SET_PASSWORD, &set), Ask::new(END_LOG_INS, &end), Ask::new(END_ALL, &all)];
+        let changes = [
+            Ask::new(SET_PASSWORD, &set),
+            Ask::new(END_LOG_INS, &end),
+            Ask::new(END_ALL, &all),
+            Ask::new(END_FAMILIES, &end),
+        ];
         lease.go_on(&changes).await?;
         lease.commit().await?;
         Ok(true)

@@ -14,6 +14,8 @@
 mod connect;
 mod directory;
 mod failure;
+mod families;
+mod keys;
 mod migrate;
 mod pool;
 mod principals;

@@ -7,7 +7,7 @@ use bailiwick_core::{
     id::Id,
     identity::{Credential, Membership, Principal, PrincipalParts},
     query::Lane,
-    store::{Answer, CredentialDigest, PrincipalStore, Proof},
+    store::{Answer, PrincipalStore, Proof},
 };
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -27,7 +27,7 @@ struct LookUps {
 }
 
 macro_rules! look_up {
-    ($table:literal, $last_used_at:literal, $live:literal, $columns:literal, $joins:literal) => {
+    ($table:literal, $key:literal, $last_used_at:literal, $live:literal, $columns:literal, $joins:literal) => {
         concat!(
             "SELECT u.id, u.username, u.email, u.is_staff, u.created_at, found.id, found.",
             $last_used_at,
@@ -37,18 +37,21 @@ macro_rules! look_up {
             $table,
             " AS found JOIN users u ON u.id = found.user_id",
             $joins,
-            " WHERE found.digest = $1 AND found.expires_at > $2 AND u.is_active",
+            " WHERE found.",
+            $key,
+            " = $1 AND found.expires_at > $2 AND u.is_active",
             $live
         )
     };
 }
 
 macro_rules! look_ups {
-    ($table:literal, $last_used_at:literal, $live:literal, $credential:expr) => {
+    ($table:literal, $key:literal, $last_used_at:literal, $live:literal, $credential:expr) => {
         LookUps {
-            of: look_up!($table, $last_used_at, $live, "", ""),
+            of: look_up!($table, $key, $last_used_at, $live, "", ""),
             within: look_up!(
                 $table,
+                $key,
                 $last_used_at,
                 $live,
                 ", m.org_id, m.role",
@@ -60,22 +63,29 @@ macro_rules! look_ups {
     };
 }
 
-const API_TOKENS: LookUps = look_ups!("api_tokens", "last_used_at", " AND found.revoked_at IS NULL", |id| {
-    Credential::ApiToken(Id::from_uuid(id))
-});
+const API_TOKENS: LookUps =
+    look_ups!("api_tokens", "digest", "last_used_at", " AND found.revoked_at IS NULL", |id| {
+        Credential::ApiToken(Id::from_uuid(id))
+    });
 const SESSIONS: LookUps =
-    look_ups!("sessions", "last_seen_at", "", |id| Credential::Session(Id::from_uuid(id)));
+    look_ups!("sessions", "digest", "last_seen_at", "", |id| Credential::Session(Id::from_uuid(id)));
+const FAMILIES: LookUps =
+    look_ups!("jwt_families", "id", "last_used_at", " AND found.revoked_at IS NULL", |id| {
+        Credential::Family(Id::from_uuid(id))
+    });
 
 const USE_TOKEN: &str = "UPDATE api_tokens SET last_used_at = $2 \
      WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING id";
 const USE_SESSION: &str = "UPDATE sessions SET last_seen_at = $2, expires_at = least(ends_at, $3) \
      WHERE id = $1 AND expires_at > $2 RETURNING id";
+const USE_FAMILY: &str = "UPDATE jwt_families SET last_used_at = $2 \
+     WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING id";
 
 impl PrincipalStore for PostgresStore {
     fn principal_of(&self, proof: Proof, now: Timestamp) -> Answer<'_, Option<Principal>> {
         Box::pin(async move {
-            let (look_ups, digest) = LookUps::by(&proof);
-            let binds = [Bind::Bytes(digest), now.into()];
+            let (look_ups, key) = LookUps::by(&proof);
+            let binds = [key, now.into()];
             let [rows] = self.pool.read(Lane::Short, [Ask::new(look_ups.of, &binds)]).await?;
             let Some(row) = rows.first() else { return Ok(None) };
             Ok(Some(look_ups.principal(row)?))
@@ -92,8 +102,8 @@ impl PrincipalStore for PostgresStore {
             if !storable(slug) {
                 return Ok(self.principal_of(proof, now).await?.map(|principal| (principal, None)));
             }
-            let (look_ups, digest) = LookUps::by(&proof);
-            let binds = [Bind::Bytes(digest), now.into(), slug.into()];
+            let (look_ups, key) = LookUps::by(&proof);
+            let binds = [key, now.into(), slug.into()];
             let [rows] = self.pool.read(Lane::Short, [Ask::new(look_ups.within, &binds)]).await?;
             let Some(row) = rows.first() else { return Ok(None) };
             let membership = match row.is_null(8) {
@@ -113,6 +123,7 @@ impl PrincipalStore for PostgresStore {
                     let expires_at = now.saturating_add(idle);
                     self.change(USE_SESSION, &[id, now.into(), expires_at.into()]).await?
                 }
+                Credential::Family(_) => self.change(USE_FAMILY, &[id, now.into()]).await?,
                 _ => return Ok(false),
             };
             Ok(!rows.is_empty())
@@ -121,10 +132,12 @@ impl PrincipalStore for PostgresStore {
 }
 
 impl LookUps {
-    fn by(proof: &Proof) -> (&'static Self, &CredentialDigest) {
+    /// With what the record is found by.
+    fn by(proof: &Proof) -> (&'static Self, Bind<'_>) {
         match proof {
-            Proof::ApiToken(digest) => (&API_TOKENS, digest),
-            Proof::Session(digest) => (&SESSIONS, digest),
+            Proof::ApiToken(digest) => (&API_TOKENS, Bind::Bytes(digest)),
+            Proof::Session(digest) => (&SESSIONS, Bind::Bytes(digest)),
+            Proof::Family(id) => (&FAMILIES, id.as_uuid().into()),
         }
     }
 

@@ -53,6 +53,12 @@ impl From<bool> for Bind<'_> {
     }
 }
 
+impl From<Option<Timestamp>> for Bind<'_> {
+    fn from(time: Option<Timestamp>) -> Self {
+        Self::Value(time.map_or(ValueRef::Null, ValueRef::Timestamp))
+    }
+}
+
 impl From<Timestamp> for Bind<'_> {
     fn from(time: Timestamp) -> Self {
         Self::Value(ValueRef::Timestamp(time))
@@ -219,6 +225,8 @@ pub(super) trait Columns {
     fn time(&self, index: usize) -> Result<Timestamp, DecodeError>;
     fn optional_time(&self, index: usize) -> Result<Option<Timestamp>, DecodeError>;
     fn is_null(&self, index: usize) -> bool;
+    fn bytes(&self, index: usize) -> Result<Vec<u8>, DecodeError>;
+    fn optional_bytes(&self, index: usize) -> Result<Option<Vec<u8>>, DecodeError>;
 }
 
 macro_rules! read {
@@ -261,6 +269,14 @@ impl Columns for Row {
 
     fn is_null(&self, index: usize) -> bool {
         matches!(self.try_get(index), Ok(Cell(ValueRef::Null)))
+    }
+
+    fn bytes(&self, index: usize) -> Result<Vec<u8>, DecodeError> {
+        self.try_get(index).map_err(|_| DecodeError { column: index, expected: "bytes" })
+    }
+
+    fn optional_bytes(&self, index: usize) -> Result<Option<Vec<u8>>, DecodeError> {
+        self.try_get(index).map_err(|_| DecodeError { column: index, expected: "bytes" })
     }
 }
 

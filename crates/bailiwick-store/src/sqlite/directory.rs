@@ -15,6 +15,7 @@ use rusqlite::{
 use super::{
     SqliteStore,
     error::{Violation, store_error, violation},
+    families,
     row::{Key, Moment},
     sessions,
 };
@@ -220,6 +221,7 @@ fn set_active(
                 )?
                 .execute(params![user, Moment(now)])?;
             sessions::end(connection, user.id(), Sessions::All)?;
+            families::end_all(connection, user.id(), now)?;
         }
         rusqlite::Result::Ok(())
     };
@@ -238,6 +240,7 @@ fn set_password(
             .prepare_cached("UPDATE users SET password_hash = ?2 WHERE id = ?1")?
             .execute(params![user, hash.expose()])?;
         sessions::end(connection, user.id(), Sessions::All)?;
+        families::end_all(connection, user.id(), now)?;
         connection
             .prepare_cached(
                 "UPDATE api_tokens SET revoked_at = ?2

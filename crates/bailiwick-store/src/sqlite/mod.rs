@@ -8,6 +8,8 @@ mod connection;
 mod contains;
 mod directory;
 mod error;
+mod families;
+mod keys;
 mod migrate;
 mod principals;
 mod readers;

@@ -4,9 +4,10 @@ use std::time::Duration;
 use bailiwick_core::{
     clock::Timestamp,
     identity::{Credential, Membership, Principal, PrincipalParts},
-    store::{Answer, CredentialDigest, PrincipalStore, Proof},
+    store::{Answer, PrincipalStore, Proof},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use smallvec::SmallVec;
 
 use super::{
     SqliteStore,
@@ -50,7 +51,7 @@ struct LookUps {
 }
 
 macro_rules! look_up {
-    ($table:literal, $last_used_at:literal, $live:literal, $columns:literal, $joins:literal) => {
+    ($table:literal, $key:literal, $last_used_at:literal, $live:literal, $columns:literal, $joins:literal) => {
         concat!(
             "SELECT users.id, users.username, users.email, users.is_staff, users.created_at, found.id, found.",
             $last_used_at,
@@ -60,18 +61,21 @@ macro_rules! look_up {
             $table,
             " AS found JOIN users ON users.id = found.user_id",
             $joins,
-            " WHERE found.digest = ?1 AND found.expires_at > ?2 AND users.is_active",
+            " WHERE found.",
+            $key,
+            " = ?1 AND found.expires_at > ?2 AND users.is_active",
             $live
         )
     };
 }
 
 macro_rules! look_ups {
-    ($table:literal, $last_used_at:literal, $live:literal, $credential:expr) => {
+    ($table:literal, $key:literal, $last_used_at:literal, $live:literal, $credential:expr) => {
         LookUps {
-            of: look_up!($table, $last_used_at, $live, "", ""),
+            of: look_up!($table, $key, $last_used_at, $live, "", ""),
             within: look_up!(
                 $table,
+                $key,
                 $last_used_at,
                 $live,
                 ", memberships.org_id, memberships.role",
@@ -84,16 +88,26 @@ macro_rules! look_ups {
 }
 
 const API_TOKENS: LookUps =
-    look_ups!("api_tokens", "last_used_at", " AND found.revoked_at IS NULL", |id| Credential::ApiToken(
-        id.id()
-    ));
-const SESSIONS: LookUps = look_ups!("sessions", "last_seen_at", "", |id| Credential::Session(id.id()));
+    look_ups!("api_tokens", "digest", "last_used_at", " AND found.revoked_at IS NULL", |id| {
+        Credential::ApiToken(id.id())
+    });
+const SESSIONS: LookUps =
+    look_ups!("sessions", "digest", "last_seen_at", "", |id| Credential::Session(id.id()));
+const FAMILIES: LookUps = look_ups!(
+    "jwt_families",
+    "id",
+    "last_used_at",
+    " AND found.revoked_at IS NULL",
+    |id| Credential::Family(id.id())
+);
 
 impl LookUps {
-    fn by(proof: &Proof) -> (&'static Self, &CredentialDigest) {
+    /// With what the record is found by.
+    fn by(proof: Proof) -> (&'static Self, SmallVec<[u8; 32]>) {
         match proof {
-            Proof::ApiToken(digest) => (&API_TOKENS, digest),
-            Proof::Session(digest) => (&SESSIONS, digest),
+            Proof::ApiToken(digest) => (&API_TOKENS, SmallVec::from_slice(&digest)),
+            Proof::Session(digest) => (&SESSIONS, SmallVec::from_slice(&digest)),
+            Proof::Family(id) => (&FAMILIES, SmallVec::from_slice(id.as_uuid().as_bytes())),
         }
     }
 
@@ -112,9 +126,9 @@ impl LookUps {
 }
 
 fn principal_of(connection: &Connection, proof: Proof, now: Timestamp) -> rusqlite::Result<Principal> {
-    let (look_ups, digest) = LookUps::by(&proof);
+    let (look_ups, key) = LookUps::by(proof);
     let mut find = connection.prepare_cached(look_ups.of)?;
-    find.query_row(params![digest.as_slice(), Moment(now)], |row| look_ups.principal(row))
+    find.query_row(params![key.as_slice(), Moment(now)], |row| look_ups.principal(row))
 }
 
 fn principal_in(
@@ -123,9 +137,9 @@ fn principal_in(
     now: Timestamp,
     slug: &str,
 ) -> rusqlite::Result<(Principal, Option<Membership>)> {
-    let (look_ups, digest) = LookUps::by(&proof);
+    let (look_ups, key) = LookUps::by(proof);
     let mut find = connection.prepare_cached(look_ups.within)?;
-    find.query_row(params![digest.as_slice(), Moment(now), slug], |row| {
+    find.query_row(params![key.as_slice(), Moment(now), slug], |row| {
         let membership = match row.get::<_, Option<Key>>(8)? {
             Some(org) => Some(Membership::from_store(org.id(), role(row, 9)?)),
             None => None,
@@ -153,6 +167,12 @@ fn note_use(
                  WHERE id = ?1 AND expires_at > ?2",
             )?
             .execute(params![Key::from(id), Moment(now), Moment(now.saturating_add(idle))]),
+        Credential::Family(id) => connection
+            .prepare_cached(
+                "UPDATE jwt_families SET last_used_at = ?2
+                 WHERE id = ?1 AND revoked_at IS NULL AND expires_at > ?2",
+            )?
+            .execute(params![Key::from(id), Moment(now)]),
         _ => Ok(0),
     }
 }

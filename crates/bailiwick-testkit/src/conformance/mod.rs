@@ -27,6 +27,18 @@ mod directory;
     clippy::unwrap_used,
     reason = "these are tests, and their names say what they promise"
 )]
+mod families;
+#[expect(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "these are tests, and their names say what they promise"
+)]
+mod keys;
+#[expect(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "these are tests, and their names say what they promise"
+)]
 mod lists;
 mod model;
 #[expect(
@@ -58,7 +70,7 @@ use bailiwick_store::{
 };
 
 #[doc(hidden)]
-pub use self::{cancel::*, directory::*, lists::*, sessions::*, tokens::*, writes::*};
+pub use self::{cancel::*, directory::*, families::*, keys::*, lists::*, sessions::*, tokens::*, writes::*};
 use crate::databases;
 
 /// The tables that the suite reads and writes beside those of the framework.
@@ -210,6 +222,17 @@ macro_rules! conformance_tests {
             an_ended_session_never_comes_back
             who_is_kept_out_or_has_another_password_has_no_session
             the_oldest_session_is_ended_beyond_the_cap
+            // families
+            a_refresh_token_is_exchanged_once_and_its_parent_gets_the_same_for_a_moment
+            one_of_many_parallel_refreshes_wins_and_the_others_get_the_same
+            a_token_that_is_used_again_ends_its_family_for_good
+            families_end_by_age_and_on_purpose
+            who_is_kept_out_or_has_another_password_has_no_family
+            access_tokens_speak_for_their_family_until_it_ends
+            // keys
+            a_ring_changes_from_the_version_that_was_read_only
+            one_of_many_who_change_a_ring_at_once_wins
+            two_keys_never_sign_at_once
             // directory
             user_names_are_unique_and_found_without_regard_to_case
             names_that_nothing_can_have_are_not_found

@@ -1,0 +1,118 @@
+//! Families of refresh tokens: a log-in, and all that was refreshed from it.
+use std::time::Duration;
+
+use super::{Answer, CredentialDigest, Proof};
+use crate::{
+    clock::Timestamp,
+    identity::{FamilyId, UserId},
+    secret::Secret,
+};
+
+/// Keeps families of refresh tokens, each token by its digest. Spent tokens are kept for as long as their family can
+/// live: one that is used again gives a thief away (JWT-75).
+pub trait FamilyStore {
+    /// Adds a family with its first token, and removes the user's families that have ended by age, in one transaction.
+    /// Answers whether the user is there, active, and still has the password that was proved: if not, nothing is
+    /// changed.
+    fn create_family(&self, family: NewFamily) -> Answer<'_, bool>;
+
+    /// Exchanges a token for its successor, in one transaction that holds the family (JWT-49): of many who do so at once
+    /// one makes the successor. What it decides is kept also if it refuses (JWT-47).
+    fn refresh_family(&self, refresh: Refresh) -> Answer<'_, Refreshed>;
+
+    /// Ends the family that a token belongs to, be it the live one or a spent one. Answers which, if there is such a
+    /// family that had not ended.
+    fn revoke_family(&self, token: CredentialDigest, now: Timestamp) -> Answer<'_, Option<FamilyId>>;
+
+    /// How many access tokens live at `now`, by the `kid` of what signed them: as many as were noted with
+    /// [`NewFamily::access`] and [`Refresh::access`], and whose family has not ended.
+    fn live_access_tokens(&self, now: Timestamp) -> Answer<'_, Vec<(String, u64)>>;
+}
+
+/// What is noted of an access token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessNote {
+    /// The key that signs it.
+    pub kid: String,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+/// A family to add.
+#[derive(Clone, Debug)]
+pub struct NewFamily {
+    /// The family's id, which is no secret.
+    pub id: FamilyId,
+    /// Whose it is.
+    pub user_id: UserId,
+    /// The hash that the user's password was verified against. If the user has another by now, there is no family.
+    pub password_hash: Secret<String>,
+    /// The digest of its first refresh token.
+    pub digest: CredentialDigest,
+    /// Now.
+    pub created_at: Timestamp,
+    /// How long a refresh token works.
+    pub lifetime: Duration,
+    /// How long the family works, however much it is used (JWT-42).
+    pub absolute: Duration,
+    /// Its first access token.
+    pub access: AccessNote,
+}
+
+impl NewFamily {
+    /// What an access token of it proves.
+    pub const fn proof(&self) -> Proof {
+        Proof::Family(self.id)
+    }
+
+    /// When it ends, however much it is used.
+    pub fn ends_at(&self) -> Timestamp {
+        self.created_at.saturating_add(self.absolute)
+    }
+
+    /// When its first refresh token stops working.
+    pub fn expires_at(&self) -> Timestamp {
+        self.created_at.saturating_add(self.lifetime).min(self.ends_at())
+    }
+}
+
+/// A refresh token that is shown.
+#[derive(Clone, Debug)]
+pub struct Refresh {
+    /// Its digest.
+    pub digest: CredentialDigest,
+    /// The digests of the successors that it can have: the first is the one that is made. There are others while a
+    /// former master key is known, from which they were derived.
+    pub successors: Vec<CredentialDigest>,
+    /// Now.
+    pub now: Timestamp,
+    /// How long a refresh token works; it ends with its family at the latest.
+    pub lifetime: Duration,
+    /// For how long after it was used the parent of the live token gets the same successor again.
+    pub grace: Duration,
+    /// The access token that is made with the successor.
+    pub access: AccessNote,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Refreshed {
+    /// The token was the live one; now the first of the successors is.
+    Rotated(Grant),
+    /// The token is the parent of the live one and was used a moment ago: the live one is the successor with this index.
+    Repeated(Grant, usize),
+    /// The token was used before: somebody has a copy of it, and the family was ended (JWT-41).
+    Reused(Grant),
+    /// There is no such token, it has expired, its family has ended, or its user may not come in.
+    Refused,
+}
+
+/// For whom a token was refreshed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The family.
+    pub family: FamilyId,
+    /// Whose it is.
+    pub user: UserId,
+}

@@ -1,0 +1,265 @@
+//! Families of refresh tokens: one winner, the same again for a moment, and the end of all if one is used twice.
+use std::time::Duration;
+
+use bailiwick_core::{
+    clock::{Clock, Timestamp},
+    id::Id,
+    identity::{Credential, FamilyId, Role, UserId},
+    secret::Secret,
+    store::{
+        AccessNote, CredentialDigest, Grant, NewFamily, Refresh,
+        Refreshed::{self, Refused, Repeated, Reused, Rotated},
+    },
+};
+use tokio::task::JoinSet;
+
+use super::{
+    Subject,
+    world::{World, username},
+};
+
+const LIFETIME: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+const ABSOLUTE: Duration = Duration::from_secs(20 * 24 * 60 * 60);
+const GRACE: Duration = Duration::from_secs(10);
+const ACCESS: Duration = Duration::from_secs(300);
+const MICROSECOND: Duration = Duration::from_micros(1);
+
+/// The digest of the token of one generation.
+fn token(generation: u8) -> CredentialDigest {
+    [generation; 32]
+}
+
+fn access(world: &World) -> AccessNote {
+    AccessNote { kid: "key".to_owned(), expires_at: world.clock.now().saturating_add(ACCESS) }
+}
+
+fn new_family(world: &World, user: UserId, name: &str, first: CredentialDigest) -> NewFamily {
+    NewFamily {
+        id: Id::from_uuid(world.random()),
+        user_id: user,
+        password_hash: world.session(user, name).password_hash.clone(),
+        digest: first,
+        created_at: world.clock.now(),
+        lifetime: LIFETIME,
+        absolute: ABSOLUTE,
+        access: access(world),
+    }
+}
+
+/// A family that must come to be.
+async fn family(world: &World, user: UserId, name: &str, first: CredentialDigest) -> NewFamily {
+    let family = new_family(world, user, name, first);
+    assert!(world.store.create_family(family.clone()).await.unwrap(), "the family is made");
+    family
+}
+
+fn exchange(world: &World, from: u8, to: u8) -> Refresh {
+    Refresh {
+        digest: token(from),
+        successors: vec![token(to)],
+        now: world.clock.now(),
+        lifetime: LIFETIME,
+        grace: GRACE,
+        access: access(world),
+    }
+}
+
+async fn refresh(world: &World, from: u8, to: u8) -> Refreshed {
+    world.store.refresh_family(exchange(world, from, to)).await.unwrap()
+}
+
+async fn is_live(world: &World, family: &NewFamily) -> bool {
+    world.store.principal_of(family.proof(), world.clock.now()).await.unwrap().is_some()
+}
+
+fn a_microsecond_before(time: Timestamp) -> Timestamp {
+    Timestamp::from_micros(time.as_micros() - 1)
+}
+
+// JWT-47
+pub async fn a_refresh_token_is_exchanged_once_and_its_parent_gets_the_same_for_a_moment(subject: Subject) {
+    let world = World::new(subject).await;
+    let alice = world.user("alice").await;
+    let hers = family(&world, alice, "alice", token(1)).await;
+    let grant = Grant { family: hers.id, user: alice };
+    assert_eq!(refresh(&world, 9, 10).await, Refused, "nobody has it");
+    assert_eq!(refresh(&world, 1, 2).await, Rotated(grant));
+    assert_eq!(refresh(&world, 1, 2).await, Repeated(grant, 0));
+    // While a former master key is known, what it made is found too.
+    let mut known = exchange(&world, 1, 7);
+    known.successors.push(token(2));
+    assert_eq!(world.store.refresh_family(known).await.unwrap(), Repeated(grant, 1));
+    world.clock.advance(GRACE - MICROSECOND);
+    assert_eq!(refresh(&world, 1, 2).await, Repeated(grant, 0));
+    assert_eq!(refresh(&world, 2, 3).await, Rotated(grant));
+    assert_eq!(refresh(&world, 2, 3).await, Repeated(grant, 0));
+    assert!(is_live(&world, &hers).await);
+}
+
+// JWT-48
+pub async fn one_of_many_parallel_refreshes_wins_and_the_others_get_the_same(subject: Subject) {
+    let world = World::new(subject).await;
+    let alice = world.user("alice").await;
+    let others = world.subject.open().await;
+    let hers = family(&world, alice, "alice", token(1)).await;
+    let grant = Grant { family: hers.id, user: alice };
+    for generation in 1..5 {
+        let mut tasks = JoinSet::new();
+        for caller in 0..30 {
+            let store = if caller % 2 == 0 { world.store.clone() } else { others.clone() };
+            let refresh = exchange(&world, generation, generation + 1);
+            tasks.spawn(async move { store.refresh_family(refresh).await.unwrap() });
+        }
+        let mut winners = 0;
+        while let Some(refreshed) = tasks.join_next().await {
+            match refreshed.unwrap() {
+                Rotated(to) if to == grant => winners += 1,
+                Repeated(to, 0) if to == grant => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(winners, 1);
+        world.clock.advance(MICROSECOND);
+    }
+    assert!(is_live(&world, &hers).await);
+    // Of a token that is shown with others of the same family at once, none is left over.
+    let mut tasks = JoinSet::new();
+    for caller in 0..20 {
+        let store = world.store.clone();
+        let refresh = exchange(&world, if caller % 4 == 0 { 2 } else { 5 }, 6);
+        tasks.spawn(async move { store.refresh_family(refresh).await.unwrap() });
+    }
+    while tasks.join_next().await.is_some() {}
+    assert_eq!(refresh(&world, 6, 7).await, Refused, "JWT-49: no descendant survives the family");
+    assert!(!is_live(&world, &hers).await);
+}
+
+// JWT-41, JWT-47.4, JWT-48
+pub async fn a_token_that_is_used_again_ends_its_family_for_good(subject: Subject) {
+    let world = World::new(subject).await;
+    let (alice, bob) = (world.user("alice").await, world.user("bob").await);
+    let his = family(&world, bob, "bob", token(200)).await;
+    // Its grandparent, within the grace.
+    let hers = family(&world, alice, "alice", token(1)).await;
+    let grant = Grant { family: hers.id, user: alice };
+    assert_eq!(refresh(&world, 1, 2).await, Rotated(grant));
+    assert_eq!(refresh(&world, 2, 3).await, Rotated(grant));
+    assert_eq!(refresh(&world, 1, 2).await, Reused(grant));
+    // It is kept, in other processes too: what is legitimate is dead as well.
+    let others = world.subject.open().await;
+    assert_eq!(others.refresh_family(exchange(&world, 3, 4)).await.unwrap(), Refused);
+    assert_eq!(refresh(&world, 2, 3).await, Refused, "no grace for what has ended");
+    assert!(!is_live(&world, &hers).await);
+
+    // Its parent, after the grace.
+    let hers = family(&world, alice, "alice", token(11)).await;
+    let grant = Grant { family: hers.id, user: alice };
+    assert_eq!(refresh(&world, 11, 12).await, Rotated(grant));
+    world.clock.advance(GRACE);
+    assert_eq!(refresh(&world, 11, 12).await, Reused(grant));
+    assert_eq!(refresh(&world, 12, 13).await, Refused);
+    assert!(!is_live(&world, &hers).await);
+
+    // Its parent, with another successor than it has: two live ones would blind the next look.
+    let hers = family(&world, alice, "alice", token(21)).await;
+    assert!(matches!(refresh(&world, 21, 22).await, Rotated(_)));
+    assert!(matches!(refresh(&world, 21, 23).await, Reused(_)));
+    assert!(!is_live(&world, &hers).await);
+    assert!(is_live(&world, &his).await, "others live on");
+}
+
+// JWT-42
+pub async fn families_end_by_age_and_on_purpose(subject: Subject) {
+    let world = World::new(subject).await;
+    let alice = world.user("alice").await;
+    let (began, store) = (world.clock.now(), &world.store);
+    let idle = family(&world, alice, "alice", token(1)).await;
+    let used = family(&world, alice, "alice", token(11)).await;
+    let ended = family(&world, alice, "alice", token(21)).await;
+    assert!(matches!(refresh(&world, 21, 22).await, Rotated(_)));
+    assert_eq!(store.revoke_family(token(99), began).await.unwrap(), None);
+    assert_eq!(
+        store.revoke_family(token(21), began).await.unwrap(),
+        Some(ended.id),
+        "a spent one names it too"
+    );
+    assert_eq!(store.revoke_family(token(22), began).await.unwrap(), None, "it has ended");
+    assert_eq!(refresh(&world, 22, 23).await, Refused);
+    assert_eq!(refresh(&world, 21, 22).await, Refused, "JWT-47.5: and not in the grace either");
+    assert!(!is_live(&world, &ended).await);
+
+    world.clock.set(a_microsecond_before(began.saturating_add(LIFETIME)));
+    assert!(matches!(refresh(&world, 11, 12).await, Rotated(_)));
+    world.clock.advance(MICROSECOND);
+    assert_eq!(refresh(&world, 1, 2).await, Refused, "it was not used for so long");
+    assert!(is_live(&world, &idle).await, "it has access tokens, if any, until they expire");
+    world.clock.set(a_microsecond_before(used.ends_at()));
+    assert!(matches!(refresh(&world, 12, 13).await, Rotated(_)));
+    assert!(is_live(&world, &used).await);
+    world.clock.advance(MICROSECOND);
+    assert_eq!(refresh(&world, 13, 14).await, Refused, "however much it is used");
+    assert!(!is_live(&world, &used).await);
+    // The next one sweeps: what is gone stays unknown.
+    family(&world, alice, "alice", token(1)).await;
+    assert_eq!(refresh(&world, 12, 13).await, Refused);
+}
+
+// JWT-44
+pub async fn who_is_kept_out_or_has_another_password_has_no_family(subject: Subject) {
+    let world = World::new(subject).await;
+    let (alice, bob) = (world.user("alice").await, world.user("bob").await);
+    let (store, name) = (&world.store, username("alice"));
+    let his = family(&world, bob, "bob", token(200)).await;
+    let hers = family(&world, alice, "alice", token(1)).await;
+    store.set_active(&name, false, world.clock.now()).await.unwrap();
+    assert!(!is_live(&world, &hers).await);
+    assert_eq!(refresh(&world, 1, 2).await, Refused);
+    assert!(!store.create_family(new_family(&world, alice, "alice", token(3))).await.unwrap());
+    store.set_active(&name, true, world.clock.now()).await.unwrap();
+    assert!(!is_live(&world, &hers).await, "who had stolen it gets it not back");
+    assert_eq!(refresh(&world, 1, 2).await, Refused);
+
+    let hers = family(&world, alice, "alice", token(11)).await;
+    let late = new_family(&world, alice, "alice", token(13));
+    store.set_password(&name, &Secret::new("another hash".to_owned()), world.clock.now()).await.unwrap();
+    assert!(!is_live(&world, &hers).await);
+    assert_eq!(refresh(&world, 11, 12).await, Refused);
+    assert!(!store.create_family(late).await.unwrap(), "the password that was proved is no more");
+    let of_nobody = new_family(&world, UserId::from_uuid(world.random()), "alice", token(15));
+    assert!(!store.create_family(of_nobody).await.unwrap());
+    assert!(is_live(&world, &his).await);
+}
+
+pub async fn access_tokens_speak_for_their_family_until_it_ends(subject: Subject) {
+    let world = World::new(subject).await;
+    let alice = world.owner("alice", "acme").await;
+    let (store, now) = (&world.store, world.clock.now());
+    let hers = family(&world, alice.id(), "alice", token(1)).await;
+    let principal = store.principal_of(hers.proof(), now).await.unwrap().expect("it is live");
+    assert_eq!(
+        (principal.user_id(), principal.credential, principal.expires_at, principal.last_used_at),
+        (alice.id(), Credential::Family(hers.id), hers.ends_at(), Some(now))
+    );
+    let (_, place) = store.principal_in(hers.proof(), now, "acme").await.unwrap().expect("it is live");
+    assert_eq!(place.expect("she owns it").role(), Role::Owner);
+    let nobody: FamilyId = Id::from_uuid(world.random());
+    assert!(store.principal_of(bailiwick_core::store::Proof::Family(nobody), now).await.unwrap().is_none());
+
+    let live = async |now| store.live_access_tokens(now).await.unwrap();
+    assert!(matches!(refresh(&world, 1, 2).await, Rotated(_)));
+    let other = family(&world, alice.id(), "alice", token(11)).await;
+    assert_eq!(live(now).await, [("key".to_owned(), 3)]);
+    assert_eq!(live(now.saturating_add(ACCESS)).await, []);
+
+    world.clock.advance(Duration::from_secs(60));
+    let now = world.clock.now();
+    assert!(store.note_use(Credential::Family(hers.id), now, Duration::ZERO).await.unwrap());
+    let principal = store.principal_of(hers.proof(), now).await.unwrap().expect("it is live");
+    assert_eq!((principal.last_used_at, principal.expires_at), (Some(now), hers.ends_at()));
+    assert!(store.revoke_family(token(1), now).await.unwrap().is_some());
+    assert!(!store.note_use(Credential::Family(hers.id), now, Duration::ZERO).await.unwrap());
+    assert!(store.principal_of(hers.proof(), now).await.unwrap().is_none());
+    assert!(store.principal_in(hers.proof(), now, "acme").await.unwrap().is_none());
+    assert_eq!(live(now).await, [("key".to_owned(), 1)]);
+    assert!(is_live(&world, &other).await);
+}
