@@ -18,6 +18,7 @@
 //! A bad `Authorization` never falls back to the cookie (CSRF-05). One text for all failures (TOK-03). A token with a wrong checksum is refused without a look-up (TOK-22). If the
 //! store cannot say whether a token is good, the request is answered 503, not let through (I9).
 pub mod jwt;
+pub mod keys;
 mod layer;
 mod login;
 mod methods;

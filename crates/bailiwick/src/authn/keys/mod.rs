@@ -1,0 +1,436 @@
+//! The ring of keys that sign access tokens: kept in the database, encrypted, and shared by all servers.
+//!
+//! A [`KeyRing`] holds the keys of the ring decrypted, and looks at the ring's version every [`KeyRing::LOOK`]: what one
+//! process changes is in force in all of them within a second. Whoever serves runs [`KeyRing::keep`], which does that
+//! before anybody has to wait for it, and does what time brings: keys follow each other, end, and are encrypted anew.
+//!
+//! # Security
+//! A ring that cannot be looked at lets nobody in: what it says may be older than a key's end (I9). The version is raised
+//! by every change in the transaction of the change, so that no two processes ever sign with keys of which one has ended.
+mod change;
+mod seal;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use bailiwick_core::{
+    clock::{Clock, Entropy, Timestamp},
+    error::StoreError,
+    store::{KeyPurpose, KeyRecord, KeyRingRecord, KeyState, Store},
+};
+use moka::sync::Cache;
+use sha2::{Digest, Sha256};
+
+use self::change::{Changed, active, needs_fresh, pass_time};
+pub use self::{
+    change::{Refusal, Rotation, Schedule, Wait},
+    seal::{MasterKeys, SealError},
+};
+use super::jwt::{AccessClaims, AccessTokens, Algorithm, Invalid, KeyError, SigningKey, VerifyingKey, jwks};
+
+/// The ring this is about.
+const RING: KeyPurpose = KeyPurpose::AccessTokens;
+/// How many verified tokens are remembered at most; each takes about half a KiB.
+const REMEMBERED: u64 = 10_000;
+/// How often a change is tried again that others were faster with.
+const ATTEMPTS: u32 = 50;
+
+/// Why there are no keys to work with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RingError {
+    /// The store failed.
+    #[error("the key ring could not be read or changed")]
+    Store(#[from] StoreError),
+    /// A private key cannot be decrypted.
+    #[error("the signing key {kid} cannot be read")]
+    Sealed {
+        /// The key.
+        kid: String,
+        /// Why.
+        source: SealError,
+    },
+    /// A key could not be made or used.
+    #[error("a signing key could not be made or used")]
+    Key(#[from] KeyError),
+    /// What was asked cannot be.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Others changed the ring again and again.
+    #[error("the key ring was changed by others again and again")]
+    Busy,
+}
+
+/// The keys of a ring. Cheap to clone.
+#[derive(Clone)]
+pub struct KeyRing(Arc<Parts>);
+
+struct Parts {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    master: MasterKeys,
+    algorithm: Algorithm,
+    schedule: Schedule,
+    latest: RwLock<Option<Latest>>,
+    /// Held by whoever looks: the others wait for what that brings.
+    looking: tokio::sync::Mutex<()>,
+}
+
+#[derive(Clone)]
+struct Latest {
+    keys: Arc<Keys>,
+    /// When the store was asked, not when it answered.
+    asked: Duration,
+}
+
+/// The keys, as they were at one version of the ring.
+pub struct Keys {
+    record: KeyRingRecord,
+    signing: Option<SigningKey>,
+    verifying: HashMap<String, Verifier>,
+    jwks: String,
+    /// Tokens that were verified with these keys, by the digest of their text: what verifying costs is spent once. When
+    /// a key ends, there are other `Keys`, which remember nothing.
+    remembered: Cache<[u8; 32], Arc<AccessClaims>>,
+}
+
+struct Verifier {
+    key: VerifyingKey,
+    ends_at: Option<Timestamp>,
+}
+
+impl KeyRing {
+    /// How old what is known of the ring may be.
+    pub const LOOK: Duration = Duration::from_millis(500);
+
+    /// The ring of `store`, whose new keys have this algorithm. It is not looked at yet.
+    pub fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        entropy: Arc<dyn Entropy>,
+        master: MasterKeys,
+        algorithm: Algorithm,
+        schedule: Schedule,
+    ) -> Self {
+        let (latest, looking) = (RwLock::new(None), tokio::sync::Mutex::new(()));
+        Self(Arc::new(Parts { store, clock, entropy, master, algorithm, schedule, latest, looking }))
+    }
+
+    /// The times that keys go by.
+    pub fn schedule(&self) -> &Schedule {
+        &self.0.schedule
+    }
+
+    pub(super) fn master(&self) -> &MasterKeys {
+        &self.0.master
+    }
+
+    /// The keys, as they were less than [`KeyRing::LOOK`] ago. Where there is none that signs, one is made.
+    ///
+    /// # Errors
+    /// If the store fails, or a key cannot be decrypted.
+    pub async fn keys(&self) -> Result<Arc<Keys>, RingError> {
+        if let Some(keys) = self.0.fresh() {
+            return Ok(keys);
+        }
+        let _looking = self.0.looking.lock().await;
+        match self.0.fresh() {
+            Some(keys) => Ok(keys),
+            None => self.look().await,
+        }
+    }
+
+    /// Looks at the ring's version, and reads the ring if it is another than is known.
+    async fn look(&self) -> Result<Arc<Keys>, RingError> {
+        loop {
+            let asked = self.0.clock.monotonic();
+            let known = self.0.latest();
+            let version = self.0.store.key_ring_version(RING).await?;
+            let keys = match known {
+                Some(known) if known.keys.record.version == version => known.keys,
+                _ => Arc::new(Keys::open(self.0.store.key_ring(RING).await?, &self.0.master)?),
+            };
+            if keys.signing.is_none() {
+                self.begin().await?;
+                continue;
+            }
+            *self.0.latest.write().unwrap_or_else(PoisonError::into_inner) =
+                Some(Latest { keys: Arc::clone(&keys), asked });
+            return Ok(keys);
+        }
+    }
+
+    /// Makes the first key sign. If somebody else was faster, theirs does.
+    async fn begin(&self) -> Result<(), RingError> {
+        let fresh = self.make().await?;
+        let schedule = self.0.schedule;
+        self.try_change(|ring, now| match active(ring) {
+            Some(_) => Ok((Vec::new(), ())),
+            None => Ok((pass_time(ring, now, &schedule, Some(&fresh)), ())),
+        })
+        .await
+    }
+
+    /// The keys as they are stored, ended ones too, the oldest first.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn list(&self) -> Result<Vec<KeyRecord>, RingError> {
+        Ok(self.0.store.key_ring(RING).await?.keys)
+    }
+
+    /// Publishes a key, which signs when it is [promoted](Self::promote). Answers with its `kid`.
+    ///
+    /// # Errors
+    /// If the store fails, or the key cannot be made.
+    pub async fn generate(&self) -> Result<String, RingError> {
+        let fresh = self.make().await?;
+        self.change(|_, _| Ok((vec![fresh.clone()], fresh.kid.clone()))).await
+    }
+
+    /// Lets a key sign instead of the one that does, which retires.
+    ///
+    /// # Errors
+    /// If there is no such key, or it is not its turn.
+    pub async fn promote(&self, kid: &str, wait: Wait) -> Result<(), RingError> {
+        self.change(|ring, now| change::promote(ring, kid, now, &self.0.schedule, wait)).await
+    }
+
+    /// Stops a key signing; it verifies through the grace. Another that is due takes over.
+    ///
+    /// # Errors
+    /// If there is no such key, none can take over, or it is over already.
+    pub async fn retire(&self, kid: &str) -> Result<(), RingError> {
+        self.change(|ring, now| change::retire(ring, kid, now, &self.0.schedule)).await
+    }
+
+    /// Ends a key and all that it signed at once (KEY-04). If it was the one that signs, another one does.
+    ///
+    /// # Errors
+    /// If there is no such key, or it was revoked already.
+    pub async fn revoke(&self, kid: &str) -> Result<(), RingError> {
+        let fresh = self.make().await?;
+        self.change(|ring, now| change::revoke(ring, kid, now, &self.0.schedule, &fresh)).await
+    }
+
+    /// Publishes a key and lets it sign: when nobody can have a JWKS document without it, by a server that is running
+    /// then, or at once.
+    ///
+    /// # Errors
+    /// If the store fails, or the key cannot be made.
+    pub async fn rotate(&self, wait: Wait) -> Result<Rotation, RingError> {
+        let fresh = self.make().await?;
+        self.change(|ring, now| change::rotate(ring, now, &self.0.schedule, wait, &fresh)).await
+    }
+
+    /// Does once what [`keep`](Self::keep) does: looks at the ring, and does what time brings.
+    ///
+    /// # Errors
+    /// If the store fails, or a key cannot be made or decrypted.
+    pub async fn tend(&self) -> Result<(), RingError> {
+        let keys = {
+            let _looking = self.0.looking.lock().await;
+            self.look().await?
+        };
+        let (now, schedule) = (self.0.clock.now(), self.0.schedule);
+        let needs_fresh =
+            |ring: &KeyRingRecord, now| needs_fresh(ring, now, &schedule, self.0.algorithm.as_str());
+        let fresh = if needs_fresh(&keys.record, now) { Some(self.make().await?) } else { None };
+        let idle = fresh.is_none()
+            && pass_time(&keys.record, now, &schedule, None).is_empty()
+            && self.0.sealed_anew(&keys.record)?.is_empty();
+        if idle {
+            return Ok(());
+        }
+        // What others did since is looked at again: of many servers one makes the key.
+        self.change(|ring, now| {
+            let fresh = fresh.as_ref().filter(|_| needs_fresh(ring, now));
+            let mut changed = pass_time(ring, now, &schedule, fresh);
+            let anew = self.0.sealed_anew(ring).unwrap_or_default();
+            changed.extend(anew.into_iter().filter(|key| !ring_has(&changed, &key.kid)).collect::<Vec<_>>());
+            Ok((changed, ()))
+        })
+        .await
+    }
+
+    /// Keeps what is known of the ring young, and does what time brings, for as long as it is polled.
+    pub async fn keep(&self) {
+        let mut ticks = tokio::time::interval(Self::LOOK / 2);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut failed = false;
+        loop {
+            ticks.tick().await;
+            match self.tend().await {
+                Ok(()) => failed = false,
+                // Said once, not four times a second; requests that need a key are refused meanwhile.
+                Err(error) => {
+                    if !std::mem::replace(&mut failed, true) {
+                        let error: &dyn std::error::Error = &error;
+                        tracing::error!(error, "the ring of signing keys cannot be kept");
+                    }
+                }
+            }
+        }
+    }
+
+    /// A key that nobody knows of yet. RSA takes its time, so it is made on a thread of its own.
+    async fn make(&self) -> Result<KeyRecord, RingError> {
+        let (algorithm, entropy) = (self.0.algorithm, Arc::clone(&self.0.entropy));
+        let made = tokio::task::spawn_blocking(move || SigningKey::generate(algorithm, &*entropy)).await;
+        let (key, private) = made.unwrap_or(Err(KeyError::NotMade))?;
+        Ok(KeyRecord {
+            kid: key.kid().to_owned(),
+            algorithm: algorithm.as_str().to_owned(),
+            state: KeyState::Next,
+            sealed_by: self.0.master.id().to_owned(),
+            sealed: self.0.master.seal(key.kid(), &private, &*self.0.entropy),
+            created_at: self.0.clock.now(),
+            promote_at: None,
+            activated_at: None,
+            retiring_at: None,
+            ends_at: None,
+        })
+    }
+
+    /// Changes the ring, and knows of it when this answers.
+    async fn change<T>(
+        &self,
+        work: impl Fn(&KeyRingRecord, Timestamp) -> Changed<T>,
+    ) -> Result<T, RingError> {
+        let value = self.try_change(work).await?;
+        let _looking = self.0.looking.lock().await;
+        self.look().await?;
+        Ok(value)
+    }
+
+    /// Changes the ring from the version that was read; again, if others were faster.
+    async fn try_change<T>(
+        &self,
+        work: impl Fn(&KeyRingRecord, Timestamp) -> Changed<T>,
+    ) -> Result<T, RingError> {
+        for _ in 0..ATTEMPTS {
+            let ring = self.0.store.key_ring(RING).await?;
+            let (changed, value) = work(&ring, self.0.clock.now())?;
+            if changed.is_empty() {
+                return Ok(value);
+            }
+            let events: Vec<_> = changed.iter().map(|key| (key.kid.clone(), key.state)).collect();
+            if self.0.store.change_keys(RING, ring.version, changed).await? {
+                for (kid, state) in events {
+                    tracing::info!(kid, state = state.as_str(), "a signing key has changed");
+                }
+                return Ok(value);
+            }
+        }
+        Err(RingError::Busy)
+    }
+}
+
+fn ring_has(keys: &[KeyRecord], kid: &str) -> bool {
+    keys.iter().any(|key| key.kid == kid)
+}
+
+impl Parts {
+    fn latest(&self) -> Option<Latest> {
+        self.latest.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn fresh(&self) -> Option<Arc<Keys>> {
+        let latest = self.latest()?;
+        let age = self.clock.monotonic().saturating_sub(latest.asked);
+        (age < KeyRing::LOOK).then_some(latest.keys)
+    }
+
+    /// The keys that are encrypted under a former master key, encrypted under the current one (KEY-12).
+    fn sealed_anew(&self, ring: &KeyRingRecord) -> Result<Vec<KeyRecord>, RingError> {
+        let is_old = |key: &&KeyRecord| key.state.verifies() && key.sealed_by != self.master.id();
+        let anew = ring.keys.iter().filter(is_old).map(|key| {
+            let private =
+                self.master.open(key).map_err(|source| RingError::Sealed { kid: key.kid.clone(), source })?;
+            let mut anew = key.clone();
+            anew.sealed_by = self.master.id().to_owned();
+            anew.sealed = self.master.seal(&key.kid, &private, &*self.entropy);
+            Ok(anew)
+        });
+        anew.collect()
+    }
+}
+
+impl Keys {
+    fn open(record: KeyRingRecord, master: &MasterKeys) -> Result<Self, RingError> {
+        let mut opened = Vec::new();
+        for key in record.keys.iter().filter(|key| key.state.verifies()) {
+            let sealed = |source| RingError::Sealed { kid: key.kid.clone(), source };
+            let private = master.open(key).map_err(sealed)?;
+            let algorithm = Algorithm::parse(&key.algorithm).ok_or(KeyError::Malformed)?;
+            opened.push((SigningKey::read(&key.kid, algorithm, &private)?, key));
+        }
+        let verifying = opened.iter().map(|(opened, key)| {
+            let verifier = Verifier { key: opened.verifying()?, ends_at: key.ends_at };
+            Ok::<_, KeyError>((key.kid.clone(), verifier))
+        });
+        let verifying = verifying.collect::<Result<_, _>>()?;
+        let jwks = jwks(opened.iter().map(|(key, _)| key))?;
+        // KEY-05: of all of them, only the active one is kept to sign with.
+        let signing = opened.into_iter().find(|(_, key)| key.state == KeyState::Active).map(|(key, _)| key);
+        let remembered =
+            Cache::builder().max_capacity(REMEMBERED).time_to_idle(Duration::from_secs(600)).build();
+        Ok(Self { signing, verifying, jwks, remembered, record })
+    }
+
+    /// The key that signs.
+    pub(super) fn signing(&self) -> &SigningKey {
+        self.signing.as_ref().expect("keys that are given out have one that signs")
+    }
+
+    /// The JWKS document of the public keys: next, active and retiring (JWT-30).
+    pub fn jwks(&self) -> &str {
+        &self.jwks
+    }
+
+    /// Reads a token that one of these keys has signed, and remembers it.
+    ///
+    /// # Errors
+    /// As [`AccessTokens::verify`].
+    pub fn verify(
+        &self,
+        tokens: &AccessTokens,
+        text: &str,
+        now: Timestamp,
+    ) -> Result<Arc<AccessClaims>, Invalid> {
+        if text.len() > super::jwt::MAX_BYTES {
+            return Err(Invalid::TooLong);
+        }
+        let digest: [u8; 32] = Sha256::digest(text).into();
+        if let Some(claims) = self.remembered.get(&digest) {
+            claims.in_time(now)?;
+            return Ok(claims);
+        }
+        let living = |kid: &str| {
+            let verifier = self.verifying.get(kid)?;
+            verifier.ends_at.is_none_or(|end| now < end).then_some(&verifier.key)
+        };
+        let claims = Arc::new(tokens.verify(text, now, living)?);
+        self.remembered.insert(digest, Arc::clone(&claims));
+        Ok(claims)
+    }
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyRing").field("algorithm", &self.0.algorithm).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys").field("version", &self.record.version).finish_non_exhaustive()
+    }
+}
