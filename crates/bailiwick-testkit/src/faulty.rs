@@ -31,7 +31,7 @@ use bailiwick_core::{
     store::{
         Answer, Charge, CounterStore, Directory, DirectoryError, EachRow, Login, NewOrg, NewSession,
         NewToken, NewUser, OrgRecord, PrincipalStore, Proof, Right, RowStore, SessionRecord, SessionStore,
-        Sessions, Store, TokenCreation, TokenRecord, TokenStore, UserRecord, Verdict, Written,
+        Sessions, Store, TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord, Verdict, Written,
     },
 };
 
@@ -47,6 +47,8 @@ pub enum Operation {
     Membership,
     /// [`Directory::login`].
     Login,
+    /// [`Directory::user_id`].
+    UserId,
     /// [`Directory::create_user`].
     CreateUser,
     /// [`Directory::users`].
@@ -77,6 +79,8 @@ pub enum Operation {
     SessionsOf,
     /// [`TokenStore::create_token`].
     CreateToken,
+    /// [`TokenStore::rotate_token`].
+    RotateToken,
     /// [`TokenStore::revoke_token`].
     RevokeToken,
     /// [`TokenStore::tokens_of`].
@@ -87,11 +91,12 @@ pub enum Operation {
 
 impl Operation {
     /// All of them, so that a test can let each fail in turn.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::Read,
         Self::Write,
         Self::Membership,
         Self::Login,
+        Self::UserId,
         Self::CreateUser,
         Self::Users,
         Self::SetActive,
@@ -107,6 +112,7 @@ impl Operation {
         Self::EndSessions,
         Self::SessionsOf,
         Self::CreateToken,
+        Self::RotateToken,
         Self::RevokeToken,
         Self::TokensOf,
         Self::Spend,
@@ -295,6 +301,10 @@ impl Directory for FaultyStore {
         self.run(Operation::Login, async move { self.inner.login(name).await })
     }
 
+    fn user_id<'a>(&'a self, name: &'a Username) -> Answer<'a, Option<UserId>> {
+        self.run(Operation::UserId, async move { self.inner.user_id(name).await })
+    }
+
     fn create_user(&self, user: NewUser) -> Answer<'_, (), DirectoryError> {
         self.run(Operation::CreateUser, async move { self.inner.create_user(user).await })
     }
@@ -399,11 +409,21 @@ impl TokenStore for FaultyStore {
         self.run(Operation::CreateToken, async move { self.inner.create_token(token).await })
     }
 
-    fn revoke_token(&self, id: ApiTokenId, now: Timestamp) -> Answer<'_, bool> {
-        self.run(Operation::RevokeToken, async move { self.inner.revoke_token(id, now).await })
+    fn rotate_token(
+        &self,
+        replaced: ApiTokenId,
+        token: NewToken,
+        old_expires_at: Timestamp,
+    ) -> Answer<'_, Option<TokenRecord>> {
+        let rotated = async move { self.inner.rotate_token(replaced, token, old_expires_at).await };
+        self.run(Operation::RotateToken, rotated)
     }
 
-    fn tokens_of<'a>(&'a self, name: &'a Username) -> Answer<'a, Option<Vec<TokenRecord>>> {
-        self.run(Operation::TokensOf, async move { self.inner.tokens_of(name).await })
+    fn revoke_token(&self, which: TokenRef, now: Timestamp) -> Answer<'_, Option<UserId>> {
+        self.run(Operation::RevokeToken, async move { self.inner.revoke_token(which, now).await })
+    }
+
+    fn tokens_of(&self, user: UserId) -> Answer<'_, Vec<TokenRecord>> {
+        self.run(Operation::TokensOf, async move { self.inner.tokens_of(user).await })
     }
 }

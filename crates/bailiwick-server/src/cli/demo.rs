@@ -15,7 +15,7 @@ use bailiwick::{
     authn::token::{TokenKind, TokenText},
     clock::{Clock, Entropy, OsEntropy, SystemClock},
     id::Id,
-    identity::{OrgId, Role, Slug, UserId, Username},
+    identity::{OrgId, Role, Scopes, Slug, UserId, Username},
     secret::Secret,
     store::{NewOrg, NewToken, NewUser, Store, TokenCreation},
 };
@@ -244,6 +244,7 @@ async fn fill(store: &Arc<dyn Store>, loaded: &Loaded) -> Result<Demo, Failure> 
             created_at: now,
             expires_at: now.saturating_add(Duration::from_secs(24 * 60 * 60)),
             max_per_user: loaded.settings.tokens.max_per_user.get(),
+            scopes: Scopes::ALL,
             password_hash: None,
         })
         .await?;

@@ -146,7 +146,10 @@ fn names_and_addresses_are_checked_before_anything_is_done() {
         (&["user", "create", "ann", "--email", "ann@\u{2066}b.c"], "name@example.com"),
         (&["org", "add-member", "acme", "ann", "--role", "boss"], "viewer, member, admin, owner"),
         (&["token", "create", "ann", "--name", "x", "--expires-in-days", "0"], "1..=3650"),
-        (&["token", "create", "ann", "--name", "x", "--scopes", "tasks:read"], "scopes are not available"),
+        (
+            &["token", "create", "ann", "--name", "x", "--scopes", "tasks:read,all"],
+            "there is no scope \"all\"",
+        ),
         (&["token", "revoke", "7"], "an id is a UUID"),
         (&["user", "grant", "ann", "root"], "staff, author, editor"),
         (&["demo", "--bind", "localhost"], "invalid socket address"),
