@@ -81,6 +81,8 @@ pub struct Effective {
     pub value: Value,
     /// Where it comes from.
     pub source: Source,
+    /// Whether it is a secret, or has one in it.
+    pub holds_secret: bool,
 }
 
 impl Loaded {
@@ -161,6 +163,7 @@ impl Loaded {
         {
             effective.value = REDACTED.into();
             effective.source = Source::SecretFile(path);
+            effective.holds_secret = true;
         }
     }
 
@@ -229,7 +232,12 @@ impl<'a> Reader<'a> {
         let key = self.table.key(path).expect("what a section reads it has described");
         match self.find::<T>(key) {
             Ok((value, source)) => {
-                self.effective.push(Effective { path: key.path.clone(), value: value.show(), source });
+                self.effective.push(Effective {
+                    path: key.path.clone(),
+                    value: value.show(),
+                    source,
+                    holds_secret: value.holds_secret(),
+                });
                 Some(value)
             }
             Err(faults) => {

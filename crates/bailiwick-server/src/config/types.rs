@@ -8,6 +8,7 @@ use std::{
 
 use http::{HeaderName, Method, Uri};
 use ipnet::IpNet;
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use bailiwick::secret::Secret;
@@ -584,6 +585,13 @@ fn without_port(host: &str) -> &str {
     }
 }
 
+/// Whether a URL has a password in it: behind the user, or as a parameter. If in doubt, it has.
+fn has_password(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let behind_user = rest.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
+    behind_user || percent_decode_str(rest).decode_utf8_lossy().contains("password=")
+}
+
 /// A URL with what may be secret in it taken out: the password, and the parameters, which can carry one too.
 fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return REDACTED.to_owned() };
@@ -646,6 +654,10 @@ impl Setting for DatabaseUrl {
             Self::Postgres(url) => without_password(url.expose()).into(),
         }
     }
+
+    fn holds_secret(&self) -> bool {
+        matches!(self, Self::Postgres(url) if has_password(url.expose()))
+    }
 }
 
 /// Where throttle counters, revocation notices and caches are kept.
@@ -683,6 +695,10 @@ impl Setting for SharedUrl {
             Self::Database => "database".into(),
             Self::Redis(url) => without_password(url.expose()).into(),
         }
+    }
+
+    fn holds_secret(&self) -> bool {
+        matches!(self, Self::Redis(url) if has_password(url.expose()))
     }
 }
 
@@ -725,6 +741,10 @@ impl Setting for MailTransport {
             Self::Files(directory) => format!("file:{}", directory.display()).into(),
             Self::Smtp(url) => without_password(url.expose()).into(),
         }
+    }
+
+    fn holds_secret(&self) -> bool {
+        matches!(self, Self::Smtp(url) if has_password(url.expose()))
     }
 }
 
@@ -905,6 +925,26 @@ mod tests {
         }
         assert_eq!(read::<SharedUrl>("redis://:s3cret@h:6379/0"), Ok("redis://:[redacted]@h:6379/0".into()));
         assert_eq!(read::<MailTransport>("smtp://u:s3cret@h:587"), Ok("smtp://u:[redacted]@h:587".into()));
+    }
+
+    #[test]
+    fn a_url_holds_a_secret_if_it_has_a_password_in_it() {
+        let holds = |url: &str| DatabaseUrl::from_text(url, Path::new("")).unwrap().holds_secret();
+        for url in [
+            "postgres://ann:s3cret@db/app",
+            "postgres://ann:s3?cret@db/app",
+            "postgres://ann@db/app?password=s3cret",
+            "postgres://ann@db/app?p%61ssword=s3cret",
+        ] {
+            assert!(holds(url), "{url}");
+        }
+        for url in ["sqlite://a:b@c", "postgres://ann@db:5432/app", "postgres:///app?host=/run/postgresql"] {
+            assert!(!holds(url), "{url}");
+        }
+        let redis = |url| SharedUrl::from_text(url, Path::new("")).unwrap().holds_secret();
+        assert!(redis("redis://:s3cret@h:6379") && !redis("redis://h:6379") && !redis("memory"));
+        let mail = |url| MailTransport::from_text(url, Path::new("")).unwrap().holds_secret();
+        assert!(mail("smtp://u:s3cret@h") && !mail("smtp://h:587") && !mail("console"));
     }
 
     #[test]

@@ -29,8 +29,10 @@ impl Place {
     }
 
     fn write(&self, name: &str, text: &str) -> PathBuf {
-        fs::write(self.path(name), text).unwrap();
-        self.path(name)
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        hide(&path);
+        path
     }
 
     fn command(&self) -> Command {
@@ -103,11 +105,11 @@ const PASSWORD: &str = "a-plain-but-long-phrase";
 fn safe_place() -> Place {
     let place = Place::new();
     place.write("bailiwick.toml", SAFE);
-    let key = place.write("master.key", KEY);
-    hide(&key);
+    place.write("master.key", KEY);
     place
 }
 
+/// Keeps others out of a file, whatever the mask of who runs the tests lets them do.
 fn hide(path: &Path) {
     #[cfg(unix)]
     fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -374,7 +376,6 @@ fn a_database_out_of_reach_exits_with_3_and_says_what_to_do() {
         "bailiwick.db",
         "this is a letter, not a database, and it is long enough to be looked at as one",
     );
-    hide(&place.path("bailiwick.db"));
     place.run(&["user", "list"]).expect(3).says("no SQLite database");
     place.run(&["migrate"]).expect(3).says("no SQLite database");
     let elsewhere = [("BAILIWICK_DATABASE__URL", "sqlite://no/such/directory/app.db")];
