@@ -71,9 +71,10 @@ const PEOPLE: [Person; 4] = [
 const CALLER: &str = "mia";
 
 pub(super) fn run(args: Args) -> Outcome {
-    let home = Home::prepare(args.data)?;
     on_all_cores(async |stop| {
+        // The address first: whoever finds it taken finds an earlier demo as it was, and an empty directory empty.
         let listener = listen(args.bind, "--bind").await?;
+        let home = Home::prepare(args.data)?;
         let address = listener
             .local_addr()
             .map_err(|error| Failure::out_of_reach(format!("the listener has no address: {error}"), ""))?;

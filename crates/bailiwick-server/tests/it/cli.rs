@@ -659,6 +659,8 @@ fn every_curl_line_of_the_demo_does_what_it_says() {
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
     place.run(&["demo", "--bind", &bind]).expect(3).says("choose another port with --bind");
+    place.run(&["demo", "--bind", &bind, "--data", "new"]).expect(3).says("choose another port with --bind");
+    assert!(!place.path("new").exists(), "nothing is made for a demo that cannot listen");
     place.run(&["demo", "--bind", "127.0.0.1:0", "--data", "data"]).expect(2).says("a demo runs in");
     assert_eq!(running.stop("-INT"), 0);
 }
