@@ -437,8 +437,12 @@ fn organisations_have_an_owner_from_the_start_and_never_none() {
     place.create_user("bob");
     let create = ["org", "create", "acme", "--name", "Acme Inc.", "--owner"];
     place.run(&[&create[..], &["nobody"]].concat()).expect(1).says("no such user");
-    place.run(&[&create[..], &["ann"]].concat()).expect(0);
-    place.run(&[&create[..], &["bob"]].concat()).expect(1).says("taken");
+    place.run(&[&create[..], &["Ann"]].concat()).expect(0);
+    place
+        .run(&[&create[..], &["bob"]].concat())
+        .expect(1)
+        .says("the short name acme is taken")
+        .says("bailiwick org list");
     let org = || place.list(&["org", "list"]).remove(0);
     assert_eq!(
         (&org()["slug"], &org()["name"], &org()["members"]),
