@@ -444,7 +444,7 @@ fn exposed_database_directory(subject: &Subject<'_>, found: &mut Found) {
 }
 
 fn database_without_tls(subject: &Subject<'_>, found: &mut Found) {
-    let is_away = |host: &&str| !config::is_loopback_host(host);
+    let is_away = |host: &String| !config::is_loopback_host(host);
     if let Some(host) = subject.settings.database.url.hosts().into_iter().find(is_away) {
         found.warning(
             "database.url",
@@ -642,6 +642,11 @@ mod tests {
                 "database.url = 'postgres://u:p@db/a'",
                 "warning DB-002 database.url",
                 "database.url = 'postgres://u:p@localhost/a'",
+            ),
+            (
+                "database.url = 'postgres:///a?host=10.0.0.5'",
+                "warning DB-002 database.url",
+                "database.url = 'postgres:///a?host=127.0.0.1'",
             ),
             (
                 "database.url = 'postgres://db/a?sslmode=prefer'",
