@@ -556,14 +556,65 @@ fn an_init_that_fails_leaves_nothing_behind() {
     assert!(!place.path("bailiwick.toml").exists() && !place.path("master.key").exists());
 }
 
+#[cfg(unix)]
+#[test]
+fn an_init_that_is_told_to_stop_leaves_nothing_behind() {
+    for signal in ["-TERM", "-INT"] {
+        let place = Place::new();
+        // A database that never answers: whoever asks it has written the settings and the key.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("postgres://ann@{}/app", silent.local_addr().unwrap());
+        let mut command = place.command();
+        command.args(["init", "--dir", "site", "--owner", "ann", "--email", "ann@example.com"]);
+        command.args(["--org", "acme", "--password-stdin"]).env("BAILIWICK_DATABASE__URL", url);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut running = Running(command.spawn().unwrap());
+        running.0.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
+        let _asked = silent.accept().unwrap();
+        assert!(place.path("site/bailiwick.toml").exists() && place.path("site/master.key").exists());
+        assert_eq!(running.stop(signal), 3);
+        let left: Vec<_> = fs::read_dir(place.0.path()).unwrap().collect();
+        assert!(left.is_empty(), "{signal}: {left:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_init_is_done_whole_or_not_at_all_whenever_it_is_told_to_stop() {
+    for delay in 0..30 {
+        let place = Place::new();
+        let mut command = place.command();
+        command.args(["init", "--dir", "site", "--owner", "ann", "--email", "ann@example.com"]);
+        command.args(["--org", "acme", "--password-stdin"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut running = Running(command.spawn().unwrap());
+        running.0.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(4 + delay * 2));
+        running.signal("-TERM");
+        let done = running.0.wait().unwrap().success();
+        let mut left: Vec<_> = fs::read_dir(place.path("site")).map_or_else(
+            |_| Vec::new(),
+            |entries| entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect(),
+        );
+        left.sort_unstable();
+        let all = ["bailiwick.db", "bailiwick.toml", "master.key"];
+        assert_eq!(left, if done { &all[..] } else { &[] }, "{delay}");
+    }
+}
+
 /// A server that is ended with the test.
 struct Running(std::process::Child);
 
 impl Running {
     #[cfg(unix)]
-    fn stop(mut self, signal: &str) -> i32 {
+    fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.0.id().to_string()]).status().unwrap();
         assert!(sent.success());
+    }
+
+    #[cfg(unix)]
+    fn stop(mut self, signal: &str) -> i32 {
+        self.signal(signal);
         self.0.wait().unwrap().code().expect("it ends by itself")
     }
 }
