@@ -186,10 +186,10 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_change_that_was_made_is_waited_for() {
-        fn waits(change: impl Change) -> bool {
-            pin!(in_force(&change)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+        fn waits(change: &impl Change) -> bool {
+            pin!(in_force(change)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
         }
-        assert!(waits(()) && waits(true));
-        assert!(!waits(false), "a token that was not there is not revoked");
+        assert!(waits(&()) && waits(&true));
+        assert!(!waits(&false), "a token that was not there is not revoked");
     }
 }
