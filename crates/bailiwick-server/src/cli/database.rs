@@ -69,6 +69,13 @@ impl Change for bool {
     }
 }
 
+/// What was changed, if anything was.
+impl<T> Change for Option<T> {
+    fn was_made(&self) -> bool {
+        self.is_some()
+    }
+}
+
 /// Waits until every server acts on a change, if it was made: each remembers for a moment whom a credential speaks for.
 async fn in_force(change: &impl Change) {
     if change.was_made() {

@@ -6,6 +6,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs::File,
     io::{self, Read},
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -371,6 +372,7 @@ impl<'a> Reader<'a> {
                     accepted: self.table.key(path).map(|key| key.accepts().into_owned()),
                     fix: format!("set {name} to UTF-8 text"),
                 }),
+                (None, Some(value)) if is_of_kubernetes(&name, value) => {}
                 (None, _) => self.faults.push(unknown_variable(self.table, &name)),
             }
         }
@@ -389,17 +391,27 @@ fn setting_variable(name: &OsStr) -> Option<Cow<'_, str>> {
 
 /// A variable that sets nothing, though its name says that it is for this server.
 fn unknown_variable(table: &Table, name: &str) -> Fault {
-    let source = Source::Variable(name.to_owned());
-    let mut fault = unknown("environment variable", name, source, table.nearest_variable(name));
-    // Kubernetes sets these for every pod beside a service that is called `bailiwick`.
-    let from_kubernetes = ["SERVICE_HOST", "SERVICE_PORT", "PORT"].iter().any(|link| {
-        let rest = name.strip_prefix(VARIABLE_PREFIX).and_then(|name| name.strip_prefix(link));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
-    });
-    if from_kubernetes {
-        fault.fix += "; if Kubernetes sets it, give the pod `enableServiceLinks: false`";
+    unknown("environment variable", name, Source::Variable(name.to_owned()), table.nearest_variable(name))
+}
+
+/// Whether Kubernetes sets the variable for every pod beside a service that is called `bailiwick`: known by what it holds
+/// as well as by its name, so that nobody's `BAILIWICK_PORT=8080` is taken for it.
+fn is_of_kubernetes(name: &str, value: &str) -> bool {
+    let Some(link) = name.strip_prefix(VARIABLE_PREFIX) else { return false };
+    let is_url = || ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    match link.split('_').collect::<Vec<_>>()[..] {
+        ["SERVICE", "HOST"] => value.parse::<IpAddr>().is_ok(),
+        ["SERVICE", "PORT", ..] => value.parse::<u16>().is_ok(),
+        ["PORT"] => is_url(),
+        ["PORT", port, "TCP" | "UDP" | "SCTP", ref what @ ..] if port.parse::<u16>().is_ok() => match what {
+            [] => is_url(),
+            ["ADDR"] => value.parse::<IpAddr>().is_ok(),
+            ["PORT"] => value.parse::<u16>().is_ok(),
+            ["PROTO"] => ["tcp", "udp", "sctp"].contains(&value),
+            _ => false,
+        },
+        _ => false,
     }
-    fault
 }
 
 /// A value that is not accepted.

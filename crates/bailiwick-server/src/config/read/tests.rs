@@ -196,10 +196,25 @@ fn every_unknown_variable_is_an_error_that_names_the_one_that_was_meant() {
 }
 
 #[test]
-fn a_variable_of_kubernetes_is_an_error_that_says_how_to_be_rid_of_it() {
-    for name in ["BAILIWICK_PORT", "BAILIWICK_PORT_8000_TCP_ADDR", "BAILIWICK_SERVICE_HOST"] {
-        let fault = only_fault("", &[(name, "10.0.0.1")]);
-        assert!(fault.fix.contains("enableServiceLinks: false"), "{fault}");
+fn what_kubernetes_sets_beside_a_service_of_that_name_is_no_setting_and_no_error() {
+    let links = [
+        ("BAILIWICK_SERVICE_HOST", "10.0.0.1"),
+        ("BAILIWICK_SERVICE_PORT", "80"),
+        ("BAILIWICK_SERVICE_PORT_HTTP", "80"),
+        ("BAILIWICK_PORT", "tcp://10.0.0.1:80"),
+        ("BAILIWICK_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("BAILIWICK_PORT_80_TCP_PROTO", "tcp"),
+        ("BAILIWICK_PORT_80_TCP_PORT", "80"),
+        ("BAILIWICK_PORT_80_TCP_ADDR", "10.0.0.1"),
+    ];
+    assert!(Loaded::test("", &links).is_ok());
+    for (name, value) in [
+        ("BAILIWICK_PORT", "8080"),
+        ("BAILIWICK_SERVICE_HOST", "example.com"),
+        ("BAILIWICK_PORT_80_TCP_ADDRESS", "10.0.0.1"),
+        ("BAILIWICK_PORT_TCP", "tcp://10.0.0.1:80"),
+    ] {
+        assert!(only_fault("", &[(name, value)]).subject.ends_with(name));
     }
 }
 
