@@ -49,6 +49,8 @@ pub struct PrincipalParts {
     pub created_at: Timestamp,
     /// By what the user proved who they are.
     pub credential: Credential,
+    /// What that may be used for.
+    pub scopes: Scopes,
     /// When that was used last, as far as it was noted; none if it never was.
     pub last_used_at: Option<Timestamp>,
     /// When that stops working by itself.
@@ -64,6 +66,54 @@ impl fmt::Debug for PrincipalParts {
             .field("is_staff", &self.is_staff)
             .field("credential", &self.credential)
             .finish_non_exhaustive()
+    }
+}
+
+/// What a credential may be used for: all that its owner may do, or only what it names. Cheap to clone.
+///
+/// A scope is `<resource>:read`, `<resource>:write`, or the name of something else, such as `account`. What may be done is
+/// what both the scopes and the owner's rights allow (TOK-27).
+///
+/// ```
+/// use bailiwick_core::identity::Scopes;
+///
+/// let scopes = Scopes::only(["tasks:read", "tasks:write"]);
+/// assert!(scopes.allow("tasks:read") && !scopes.allow("members:read"));
+/// assert!(Scopes::ALL.allow("members:read"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scopes(Option<Arc<str>>);
+
+impl Scopes {
+    /// All that the owner may do.
+    pub const ALL: Self = Self(None);
+
+    /// Only what is named. Nothing, if nothing is.
+    pub fn only<'n>(names: impl IntoIterator<Item = &'n str>) -> Self {
+        let mut names: Vec<_> = names.into_iter().collect();
+        names.sort_unstable();
+        names.dedup();
+        Self(Some(names.join(" ").into()))
+    }
+
+    /// As a store keeps them: the names with spaces between, or nothing for all.
+    pub fn from_stored(stored: Option<&str>) -> Self {
+        Self(stored.map(Into::into))
+    }
+
+    /// What a store keeps.
+    pub fn as_stored(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+
+    /// Whether what needs `scope` may be done.
+    pub fn allow(&self, scope: &str) -> bool {
+        self.0.as_deref().is_none_or(|names| names.split(' ').any(|name| name == scope))
+    }
+
+    /// The names, if not all is allowed.
+    pub fn names(&self) -> Option<impl Iterator<Item = &str>> {
+        self.0.as_deref().map(|names| names.split(' ').filter(|name| !name.is_empty()))
     }
 }
 

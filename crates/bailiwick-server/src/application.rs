@@ -4,11 +4,10 @@ use std::{future::Future, io, sync::Arc};
 use bailiwick::{
     app::{App, BuildError, Builder, Ready, serve::ServeOptions},
     authn::{Authn, SessionLimits, password::HashCost},
-    clock::{OsEntropy, SystemClock},
-    csrf::Csrf,
+    clock::SystemClock,
     hosts::{AllowedHosts, InvalidHost},
     limits::LimitsLayer,
-    origin::InvalidOrigin,
+    origin::{InvalidOrigin, Origin},
     query::{OverLimit, PageSettings},
     resource,
     store::Store,
@@ -69,7 +68,7 @@ pub fn assemble(
             absolute: settings.sessions.absolute.as_duration(),
         });
     let origins = settings.csrf.trusted_origins.iter().map(|origin| origin.as_str().parse());
-    let csrf = csrf(settings).trusted_origins(origins.collect::<Result<Vec<_>, _>>()?);
+    let origins: Vec<Origin> = origins.collect::<Result<_, _>>()?;
     let rates = &settings.throttle.rates;
     let builder = App::builder()
         .store(store)
@@ -85,20 +84,15 @@ pub fn assemble(
                 .throttle_anonymous(rates.anon)
                 .throttle_users(rates.user)
                 .throttle_scope("login", rates.login)
-                .csrf(csrf)
+                .csrf_trusted_origins(origins)
                 .resources(answers(settings));
+            let policies = match &settings.secrets.master_key {
+                Some(master_key) => policies.csrf_key(master_key.derive("csrf")),
+                None => policies,
+            };
             if settings.throttle.enabled { policies } else { policies.insecure_no_throttle() }
         });
     Ok(builder)
-}
-
-/// CSRF tokens under a key that all servers with one master key share. Without one, they are good for this process.
-fn csrf(settings: &Settings) -> Csrf {
-    let key = match &settings.secrets.master_key {
-        Some(master_key) => master_key.derive("csrf"),
-        None => config::MasterKey::generate(&OsEntropy).derive("csrf"),
-    };
-    Csrf::new(key, Arc::new(OsEntropy))
 }
 
 /// Opens the access log that the settings describe, to be written to `sink`.

@@ -96,6 +96,7 @@ const RULES: &[Rule] = &[
     Rule { code: "KEY-002", find: weak_keys },
     Rule { code: "KEY-003", find: exposed_secret_files },
     Rule { code: "KEY-004", find: exposed_settings_file },
+    Rule { code: "SET-003", find: writable_settings_file },
     Rule { code: "KEY-005", find: key_among_fallbacks },
     Rule { code: "HOST-001", find: no_hosts },
     Rule { code: "HOST-002", find: any_host },
@@ -208,7 +209,7 @@ fn exposed_secret_files(subject: &Subject<'_>, found: &mut Found) {
         {
             found.error_in_production(
                 effective.path.clone(),
-                format!("every user of this machine can read {}", path.display()),
+                format!("every user of this machine can read or change {}", path.display()),
                 format!("chmod o= {}", path.display()),
             );
         }
@@ -216,22 +217,29 @@ fn exposed_secret_files(subject: &Subject<'_>, found: &mut Found) {
 }
 
 fn exposed_settings_file(subject: &Subject<'_>, found: &mut Found) {
-    let Some(file) = subject.loaded.file.as_deref().filter(|file| others_may_read(file)) else { return };
-    let from_file = |path: &str| matches!(subject.loaded.source(path), Some(Source::File { .. }));
-    for key in Settings::table().keys().filter(|key| key.is_secret && from_file(&key.path)) {
-        // `memory` or the path of a SQLite file is no secret; a URL with a password is shown with a mark.
-        let shown = subject.loaded.effective.iter().find(|effective| effective.path == key.path);
-        if shown.is_some_and(|effective| effective.value.to_string().contains("[redacted]")) {
-            found.error_in_production(
-                key.path.clone(),
-                format!("every user of this machine can read this secret in {}", file.display()),
-                format!(
-                    "chmod o= {}, or move the secret to a file of its own with {}_file",
-                    file.display(),
-                    key.path
-                ),
-            );
-        }
+    let Some(file) = subject.loaded.file.as_deref().filter(|file| have(file, 0o004)) else { return };
+    let from_file = |source: &Source| matches!(source, Source::File { .. });
+    for secret in subject.loaded.effective.iter().filter(|e| e.holds_secret && from_file(&e.source)) {
+        found.error_in_production(
+            secret.path.clone(),
+            format!("every user of this machine can read this secret in {}", file.display()),
+            format!(
+                "chmod o= {}, or move the secret to a file of its own with {}_file",
+                file.display(),
+                secret.path
+            ),
+        );
+    }
+}
+
+fn writable_settings_file(subject: &Subject<'_>, found: &mut Found) {
+    if let Some(file) = subject.loaded.file.as_deref().filter(|file| have(file, 0o022)) {
+        // Of the group too: to read is the operator's choice, but whoever writes here can take off any protection.
+        found.error_in_production(
+            "settings file",
+            format!("others than its owner can change {}, and so every setting", file.display()),
+            format!("chmod go-w {}", file.display()),
+        );
     }
 }
 
@@ -423,7 +431,7 @@ fn exposed_database_directory(subject: &Subject<'_>, found: &mut Found) {
     let DatabaseUrl::Sqlite(path) = &subject.settings.database.url else { return };
     let directory = config::directory_of(path);
     // The sticky bit keeps others from replacing the file, not from making the log that SQLite would read.
-    if others_have(directory, 0o002) {
+    if have(directory, 0o002) {
         found.error_in_production(
             "database.url",
             format!(
@@ -436,7 +444,7 @@ fn exposed_database_directory(subject: &Subject<'_>, found: &mut Found) {
 }
 
 fn database_without_tls(subject: &Subject<'_>, found: &mut Found) {
-    let is_away = |host: &&str| !config::is_loopback_host(host);
+    let is_away = |host: &String| !config::is_loopback_host(host);
     if let Some(host) = subject.settings.database.url.hosts().into_iter().find(is_away) {
         found.warning(
             "database.url",
@@ -500,11 +508,11 @@ fn talkative_log(subject: &Subject<'_>, found: &mut Found) {
 
 /// Whether a user of this machine who is neither the owner nor in the group can read or write the file.
 fn others_may_read(path: &Path) -> bool {
-    others_have(path, 0o006)
+    have(path, 0o006)
 }
 
 /// Whether the mode of what is at `path` has one of these bits.
-fn others_have(path: &Path, bits: u32) -> bool {
+fn have(path: &Path, bits: u32) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -636,6 +644,11 @@ mod tests {
                 "database.url = 'postgres://u:p@localhost/a'",
             ),
             (
+                "database.url = 'postgres:///a?host=10.0.0.5'",
+                "warning DB-002 database.url",
+                "database.url = 'postgres:///a?host=127.0.0.1'",
+            ),
+            (
                 "database.url = 'postgres://db/a?sslmode=prefer'",
                 "warning DB-002 database.url",
                 "database.url = 'postgres:///a?host=/run/postgresql'",
@@ -721,6 +734,9 @@ mod tests {
         assert_eq!(codes([0o600, 0o644, 0o600]), ["error DB-001"]);
         assert_eq!(codes([0o600, 0o602, 0o600]), ["error DB-001"]);
         assert_eq!(codes([0o600, 0o600, 0o644]), ["error KEY-004"]);
+        assert_eq!(codes([0o600, 0o600, 0o602]), ["error SET-003"]);
+        assert_eq!(codes([0o600, 0o600, 0o660]), ["error SET-003"], "the group too");
+        assert_eq!(codes([0o600, 0o600, 0o646]), ["error KEY-004", "error SET-003"]);
         // What SQLite keeps beside it holds the same rows.
         let log = file("data.db-wal", "");
         for (mode, found) in [(0o644, &["error DB-001"][..]), (0o600, &[])] {
@@ -732,6 +748,31 @@ mod tests {
         {
             fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(codes([0o600, 0o600, 0o600]), found, "{mode:o}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_settings_file_is_exposed_by_the_secrets_in_it_however_they_are_shown() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("bailiwick.toml");
+        for (settings, is_exposed) in [
+            // Parameters are not shown at all.
+            ("database.url = 'postgres://ann@localhost/app?password=s3cret'", true),
+            ("database.url = 'postgres://ann:s3cret@localhost/app'", true),
+            ("database.url = 'postgres://ann@localhost/app'", false),
+            // A name is not a secret, whatever it is like.
+            ("database.url = 'sqlite://[redacted].db'", false),
+            ("secrets.master_key = ''", false),
+            ("secrets.master_key_fallbacks = []", false),
+        ] {
+            fs::write(&path, settings).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+            let inputs = config::Inputs { file: Some(path.clone()), variables: Vec::new() };
+            let report = check(&Loaded::load(&inputs).unwrap(), Strictness::AsConfigured);
+            let found = report.findings().iter().any(|finding| finding.code() == "KEY-004");
+            assert_eq!(found, is_exposed, "{settings}");
         }
     }
 

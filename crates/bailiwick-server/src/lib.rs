@@ -5,5 +5,6 @@ pub mod cli;
 pub mod config;
 mod handlers;
 mod resources;
+mod scopes;
 #[doc(hidden)]
 pub mod testing;

@@ -6,7 +6,7 @@ use bailiwick_core::{
     clock::{Clock, Entropy, OsEntropy, SystemClock, Timestamp},
     error::DecodeError,
     id::Id,
-    identity::{ApiTokenId, Credential, Membership, OrgId, Principal, PrincipalParts, Role, UserId},
+    identity::{ApiTokenId, Credential, Membership, OrgId, Principal, PrincipalParts, Role, Scopes, UserId},
     model::{
         Assignments, Column, ColumnDef, Direction, FieldType, FilterOps, InputValue, Model, Part, Ref,
         RowReader, ScopeKind, TableDef, Writable, json::Json, read_column,
@@ -174,6 +174,7 @@ impl Actor {
             is_staff: false,
             created_at: Timestamp::default(),
             credential: Credential::ApiToken(ApiTokenId::from_uuid(Uuid::nil())),
+            scopes: Scopes::ALL,
             last_used_at: None,
             expires_at: Timestamp::MAX,
         });

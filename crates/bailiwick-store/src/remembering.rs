@@ -28,7 +28,7 @@ use bailiwick_core::{
         Answer, CredentialDigest, Directory, DirectoryError, EachRow, FamilyStore, KeyPurpose, KeyRecord,
         KeyRingRecord, KeyStore, Login, NewFamily, NewOrg, NewSession, NewToken, NewUser, OrgRecord,
         PrincipalStore, Proof, Refresh, Refreshed, Right, RowStore, SessionRecord, SessionStore, Sessions,
-        TokenCreation, TokenRecord, TokenStore, UserRecord, Written,
+        TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord, Written,
     },
 };
 use moka::{Equivalent, sync::Cache};
@@ -161,12 +161,25 @@ impl<S: TokenStore + Sync> TokenStore for RememberingStore<S> {
         self.then(self.inner.create_token(token), move |changes| changes.of(user))
     }
 
-    fn revoke_token(&self, id: ApiTokenId, now: Timestamp) -> Answer<'_, bool> {
-        self.then(self.inner.revoke_token(id, now), move |changes| changes.of(id.as_uuid()))
+    fn rotate_token(
+        &self,
+        replaced: ApiTokenId,
+        token: NewToken,
+        old_expires_at: Timestamp,
+    ) -> Answer<'_, Option<TokenRecord>> {
+        let change = self.inner.rotate_token(replaced, token, old_expires_at);
+        self.then(change, move |changes| changes.of(replaced.as_uuid()))
     }
 
-    fn tokens_of<'a>(&'a self, name: &'a Username) -> Answer<'a, Option<Vec<TokenRecord>>> {
-        self.inner.tokens_of(name)
+    fn revoke_token(&self, which: TokenRef, now: Timestamp) -> Answer<'_, Option<UserId>> {
+        self.then(self.inner.revoke_token(which, now), move |changes| match which {
+            TokenRef::Id(id) | TokenRef::Of(_, id) => changes.of(id.as_uuid()),
+            TokenRef::Digest(_) => changes.of_all(),
+        })
+    }
+
+    fn tokens_of(&self, user: UserId) -> Answer<'_, Vec<TokenRecord>> {
+        self.inner.tokens_of(user)
     }
 }
 
@@ -253,6 +266,10 @@ impl<S: Directory + Sync> Directory for RememberingStore<S> {
 
     fn login<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Login>> {
         self.inner.login(name)
+    }
+
+    fn user_id<'a>(&'a self, name: &'a Username) -> Answer<'a, Option<UserId>> {
+        self.inner.user_id(name)
     }
 
     fn create_user(&self, user: NewUser) -> Answer<'_, (), DirectoryError> {
@@ -413,7 +430,7 @@ impl Changes {
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize};
 
-    use bailiwick_core::identity::OrgId;
+    use bailiwick_core::identity::{OrgId, Scopes};
     use bailiwick_testkit::{FakeClock, Fault, FaultyStore, Operation};
     use tempfile::TempDir;
 
@@ -495,6 +512,7 @@ mod tests {
             created_at: now(),
             expires_at: Timestamp::from_micros(now().as_micros() + 1_000_000),
             max_per_user: 20,
+            scopes: Scopes::ALL,
             password_hash: None,
         }
     }
@@ -530,7 +548,7 @@ mod tests {
     fn the_tables_of_which_an_answer_is_made_are_there() {
         let schema = concat!(
             include_str!("../migrations/V1__identity.sql"),
-            include_str!("../migrations/V2__sessions.sql"),
+            include_str!("../migrations/V2__credentials.sql"),
             include_str!("../migrations/V4__families.sql")
         );
         for table in IDENTITY_TABLES {
@@ -566,7 +584,7 @@ mod tests {
         world.store.set_right(&name(), Right::Staff, true).await.unwrap();
         let known = world.store.principal_of(world.token.proof(), now()).await.unwrap();
         assert!(known.unwrap().is_staff);
-        assert!(world.store.revoke_token(world.token.id, now()).await.unwrap());
+        assert!(world.store.revoke_token(TokenRef::Id(world.token.id), now()).await.unwrap().is_some());
         assert_eq!(world.role().await, None);
         assert!(world.store.principal_of(other.proof(), now()).await.unwrap().is_some());
         world.store.set_active(&name(), false, now()).await.unwrap();
@@ -588,7 +606,7 @@ mod tests {
         let when = world.store.when();
         let (principal, membership) =
             world.behind.principal_in(world.token.proof(), now(), "acme").await.unwrap().unwrap();
-        world.store.revoke_token(world.token.id, now()).await.unwrap();
+        world.store.revoke_token(TokenRef::Id(world.token.id), now()).await.unwrap();
         // The answer was slow on its way.
         world.store.remember(&asked, Found { principal, membership, asked: when });
         assert_eq!(world.role().await, None);
@@ -621,7 +639,7 @@ mod tests {
             while let_in.load(Ordering::SeqCst) < 20 {
                 tokio::task::yield_now().await;
             }
-            assert!(world.store.revoke_token(id, now()).await.unwrap());
+            assert!(world.store.revoke_token(TokenRef::Id(id), now()).await.unwrap().is_some());
             revoked.store(true, Ordering::SeqCst);
             for caller in callers {
                 caller.await.unwrap();

@@ -21,7 +21,7 @@ use bailiwick::{
 use bailiwick_core::{
     clock::{Clock, Entropy},
     id::Id,
-    identity::{OrgId, Role, Slug, UserId, Username},
+    identity::{OrgId, Role, Scopes, Slug, UserId, Username},
     secret::Secret,
     store::{CounterStore, Directory, NewOrg, NewToken, NewUser, Store, TokenCreation, TokenStore},
 };
@@ -510,6 +510,7 @@ impl TestApp {
             created_at: self.clock.now(),
             expires_at: self.clock.now().saturating_add(lifetime),
             max_per_user: u32::MAX,
+            scopes: Scopes::ALL,
             password_hash: None,
         };
         let made = self.store.create_token(token).await.expect("the store works");

@@ -32,7 +32,8 @@ use bailiwick_core::{
         Answer, Charge, CounterStore, CredentialDigest, Directory, DirectoryError, EachRow, FamilyStore,
         KeyPurpose, KeyRecord, KeyRingRecord, KeyStore, Login, NewFamily, NewOrg, NewSession, NewToken,
         NewUser, OrgRecord, PrincipalStore, Proof, Refresh, Refreshed, Right, RowStore, SessionRecord,
-        SessionStore, Sessions, Store, TokenCreation, TokenRecord, TokenStore, UserRecord, Verdict, Written,
+        SessionStore, Sessions, Store, TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord, Verdict,
+        Written,
     },
 };
 
@@ -48,6 +49,8 @@ pub enum Operation {
     Membership,
     /// [`Directory::login`].
     Login,
+    /// [`Directory::user_id`].
+    UserId,
     /// [`Directory::create_user`].
     CreateUser,
     /// [`Directory::users`].
@@ -78,6 +81,8 @@ pub enum Operation {
     SessionsOf,
     /// [`TokenStore::create_token`].
     CreateToken,
+    /// [`TokenStore::rotate_token`].
+    RotateToken,
     /// [`TokenStore::revoke_token`].
     RevokeToken,
     /// [`TokenStore::tokens_of`].
@@ -100,11 +105,12 @@ pub enum Operation {
 
 impl Operation {
     /// All of them, so that a test can let each fail in turn.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 30] = [
         Self::Read,
         Self::Write,
         Self::Membership,
         Self::Login,
+        Self::UserId,
         Self::CreateUser,
         Self::Users,
         Self::SetActive,
@@ -120,6 +126,7 @@ impl Operation {
         Self::EndSessions,
         Self::SessionsOf,
         Self::CreateToken,
+        Self::RotateToken,
         Self::RevokeToken,
         Self::TokensOf,
         Self::CreateFamily,
@@ -314,6 +321,10 @@ impl Directory for FaultyStore {
         self.run(Operation::Login, async move { self.inner.login(name).await })
     }
 
+    fn user_id<'a>(&'a self, name: &'a Username) -> Answer<'a, Option<UserId>> {
+        self.run(Operation::UserId, async move { self.inner.user_id(name).await })
+    }
+
     fn create_user(&self, user: NewUser) -> Answer<'_, (), DirectoryError> {
         self.run(Operation::CreateUser, async move { self.inner.create_user(user).await })
     }
@@ -450,11 +461,21 @@ impl TokenStore for FaultyStore {
         self.run(Operation::CreateToken, async move { self.inner.create_token(token).await })
     }
 
-    fn revoke_token(&self, id: ApiTokenId, now: Timestamp) -> Answer<'_, bool> {
-        self.run(Operation::RevokeToken, async move { self.inner.revoke_token(id, now).await })
+    fn rotate_token(
+        &self,
+        replaced: ApiTokenId,
+        token: NewToken,
+        old_expires_at: Timestamp,
+    ) -> Answer<'_, Option<TokenRecord>> {
+        let rotated = async move { self.inner.rotate_token(replaced, token, old_expires_at).await };
+        self.run(Operation::RotateToken, rotated)
     }
 
-    fn tokens_of<'a>(&'a self, name: &'a Username) -> Answer<'a, Option<Vec<TokenRecord>>> {
-        self.run(Operation::TokensOf, async move { self.inner.tokens_of(name).await })
+    fn revoke_token(&self, which: TokenRef, now: Timestamp) -> Answer<'_, Option<UserId>> {
+        self.run(Operation::RevokeToken, async move { self.inner.revoke_token(which, now).await })
+    }
+
+    fn tokens_of(&self, user: UserId) -> Answer<'_, Vec<TokenRecord>> {
+        self.run(Operation::TokensOf, async move { self.inner.tokens_of(user).await })
     }
 }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{
     operation::{Operation, OperationKind},
-    rules::{Expression, Rules},
+    rules::{Expression, RequiredScope, Rules},
 };
 use crate::{
     identity::{Membership, OrgId, Principal, Role},
@@ -49,6 +49,9 @@ pub enum Denied {
     /// The caller may not know that the scope exists (I8).
     #[error("the caller is no member")]
     Hidden,
+    /// The credential does not name the scope that this needs.
+    #[error("the credential does not name the scope {0}")]
+    OutOfScope(RequiredScope),
     /// The caller may know, but not do this.
     #[error("the caller's role does not allow this")]
     Forbidden,
@@ -60,7 +63,8 @@ pub enum Denied {
 /// now; none if the principal is no member or there is no such organisation, which is the same to them.
 ///
 /// # Errors
-/// [`Denied::Hidden`] where the caller may not even know; [`Denied::Forbidden`] where they may know but not do it.
+/// [`Denied::Hidden`] where the caller may not even know; [`Denied::OutOfScope`] where they, but not by this credential,
+/// and [`Denied::Forbidden`] where they may know but not do it.
 pub fn decide<R: Model, Op: Operation>(
     rules: &Rules<R>,
     principal: &Principal,
@@ -73,6 +77,9 @@ pub fn decide<R: Model, Op: Operation>(
         }
         ScopeKind::Caller => (principal.user_id().as_uuid(), None),
     };
+    if let Some(scope) = rules.scope_for(Op::KIND).filter(|scope| !scope.is_in(&principal.scopes)) {
+        return Err(Denied::OutOfScope(scope));
+    }
     let clause_for = |operation: OperationKind| {
         rules.expression(operation).map_or(Clause::None, |expression| resolve(expression, role))
     };

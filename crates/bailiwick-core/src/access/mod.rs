@@ -22,5 +22,5 @@ mod rules;
 pub use self::{
     decision::{Access, Clause, Denied, decide},
     operation::{Create, Delete, List, Operation, OperationKind, Permission, Retrieve, Update},
-    rules::{Rule, Rules, UserColumn, authenticated, is_me, own, role},
+    rules::{RequiredScope, Rule, Rules, UserColumn, authenticated, is_me, own, role},
 };

@@ -3,7 +3,7 @@ use std::marker::PhantomData;
 
 use super::operation::{Operation, OperationKind};
 use crate::{
-    identity::{Role, UserId},
+    identity::{Role, Scopes, UserId},
     model::{Column, FieldType, Model, Part},
 };
 
@@ -96,13 +96,40 @@ impl UserColumn for Option<UserId> {}
 #[derive(Debug)]
 pub struct Rules<R> {
     allowed: [Option<Expression>; 5],
+    scope: ScopeName,
     of: PhantomData<fn() -> R>,
+}
+
+/// What a credential that does not stand for all rights of its owner must name.
+#[derive(Clone, Copy, Debug)]
+enum ScopeName {
+    /// The table, to read or to write.
+    Table,
+    /// Something that is called so, to read or to write.
+    Named(&'static str),
+    /// Nothing.
+    Any,
 }
 
 impl<R> Rules<R> {
     /// Nobody may do anything.
     pub const fn deny_all() -> Self {
-        Self { allowed: [const { None }; 5], of: PhantomData }
+        Self { allowed: [const { None }; 5], scope: ScopeName::Table, of: PhantomData }
+    }
+
+    /// Lets credentials that are limited by scopes do what is allowed if they name `name:read` or `name:write`. By default
+    /// that is the name of the table.
+    #[must_use]
+    pub const fn scope(mut self, name: &'static str) -> Self {
+        self.scope = ScopeName::Named(name);
+        self
+    }
+
+    /// Lets credentials that are limited by scopes do what is allowed, whatever they name.
+    #[must_use]
+    pub const fn under_any_scope(mut self) -> Self {
+        self.scope = ScopeName::Any;
+        self
     }
 
     /// Allows `Op` where `rule` holds.
@@ -130,6 +157,43 @@ impl<R> Rules<R> {
 
     pub(super) const fn expression(&self, operation: OperationKind) -> Option<&Expression> {
         self.allowed[operation as usize].as_ref()
+    }
+}
+
+impl<R: Model> Rules<R> {
+    /// The scope that a credential which is limited by scopes must name to do this; none if it need name nothing.
+    pub fn scope_for(&self, operation: OperationKind) -> Option<RequiredScope> {
+        let resource = match self.scope {
+            ScopeName::Any => return None,
+            ScopeName::Table => R::TABLE.name,
+            ScopeName::Named(name) => name,
+        };
+        let access = match operation {
+            OperationKind::List | OperationKind::Retrieve => "read",
+            OperationKind::Create | OperationKind::Update | OperationKind::Delete => "write",
+        };
+        Some(RequiredScope { resource, access })
+    }
+}
+
+/// A scope that something needs. It prints as `tasks:write`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequiredScope {
+    resource: &'static str,
+    access: &'static str,
+}
+
+impl RequiredScope {
+    /// Whether a credential with these scopes may be used.
+    pub fn is_in(self, scopes: &Scopes) -> bool {
+        let names = |name: &str| name.split_once(':') == Some((self.resource, self.access));
+        scopes.names().is_none_or(|mut all| all.any(names))
+    }
+}
+
+impl std::fmt::Display for RequiredScope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.resource, self.access)
     }
 }
 

@@ -273,6 +273,33 @@ impl<T: InputValue> InputValue for Option<T> {
     }
 }
 
+/// How many words a list may have.
+const MAX_WORDS: usize = 100;
+
+/// A list of words, such as names of scopes; kept as one text with spaces between.
+impl InputValue for Vec<String> {
+    type Stored = String;
+
+    fn from_json(value: &Json<'_>) -> Result<Self, Mismatch> {
+        let Json::Array(words) = value else { return Err(Mismatch::wrong_type("a list of strings", value)) };
+        if words.len() > MAX_WORDS {
+            return Err(Mismatch::new("too-long", format!("at most {MAX_WORDS} entries")));
+        }
+        let word = |value| {
+            let word = String::from_json(value)?;
+            match word.is_empty() || word.contains(char::is_whitespace) {
+                true => Err(Mismatch::new("invalid-format", "must be words without white space")),
+                false => Ok(word),
+            }
+        };
+        words.iter().map(word).collect()
+    }
+
+    fn into_stored(self) -> String {
+        self.join(" ")
+    }
+}
+
 /// A row of `M` in the same scope, named by its key.
 ///
 /// It is resolved in the transaction that writes: another tenant's row is answered like one that does not exist

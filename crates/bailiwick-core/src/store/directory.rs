@@ -16,6 +16,9 @@ pub trait Directory {
     /// What a log-in needs to know of the user called `name`, without regard to case.
     fn login<'a>(&'a self, name: &'a str) -> Answer<'a, Option<Login>>;
 
+    /// The user called `name`, without regard to case.
+    fn user_id<'a>(&'a self, name: &'a Username) -> Answer<'a, Option<UserId>>;
+
     /// Adds a user.
     fn create_user(&self, user: NewUser) -> Answer<'_, (), DirectoryError>;
 

@@ -21,7 +21,7 @@ pub use self::{
     principals::{CredentialDigest, PrincipalStore, Proof},
     rows::{EachRow, RowStore, Written},
     sessions::{NewSession, SessionRecord, SessionStore, Sessions},
-    tokens::{NewToken, TokenCreation, TokenRecord, TokenStore},
+    tokens::{NewToken, TokenCreation, TokenRecord, TokenRef, TokenStore},
 };
 use crate::error::StoreError;
 

@@ -2,7 +2,7 @@
 use super::{Answer, CredentialDigest, Proof};
 use crate::{
     clock::Timestamp,
-    identity::{ApiTokenId, UserId, Username},
+    identity::{ApiTokenId, Scopes, UserId},
     secret::Secret,
 };
 
@@ -13,11 +13,33 @@ pub trait TokenStore {
     /// name is refused.
     fn create_token(&self, token: NewToken) -> Answer<'_, TokenCreation>;
 
-    /// Ends a token at once. Answers whether there was a live one.
-    fn revoke_token(&self, id: ApiTokenId, now: Timestamp) -> Answer<'_, bool>;
+    /// Puts a token in the place of the one that `replaced` names, whose name and scopes it takes over; the replaced one
+    /// works until `old_expires_at`, but no longer than it would have. All in one transaction, and beside the cap:
+    /// there is one token more only for the overlap. Answers what it took over: nothing if the owner of the new token has
+    /// no live token of that id with a name.
+    fn rotate_token(
+        &self,
+        replaced: ApiTokenId,
+        token: NewToken,
+        old_expires_at: Timestamp,
+    ) -> Answer<'_, Option<TokenRecord>>;
 
-    /// The tokens of the user called `name`, the newest first; none if there is no such user.
-    fn tokens_of<'a>(&'a self, name: &'a Username) -> Answer<'a, Option<Vec<TokenRecord>>>;
+    /// Ends a token at once. Answers whose it was, if there was a live one.
+    fn revoke_token(&self, which: TokenRef, now: Timestamp) -> Answer<'_, Option<UserId>>;
+
+    /// The tokens of a user, the newest first, also those that have ended.
+    fn tokens_of(&self, user: UserId) -> Answer<'_, Vec<TokenRecord>>;
+}
+
+/// A token that is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenRef {
+    /// The one with this id, whoever has it.
+    Id(ApiTokenId),
+    /// The one with this id, if this user has it.
+    Of(UserId, ApiTokenId),
+    /// The one whose text has this digest.
+    Digest(CredentialDigest),
 }
 
 /// A token to add.
@@ -33,6 +55,8 @@ pub struct NewToken {
     pub name: Option<String>,
     /// The part of its text that may be shown: prefix and last four characters (TOK-25).
     pub display: String,
+    /// What it may be used for.
+    pub scopes: Scopes,
     /// Now.
     pub created_at: Timestamp,
     /// When it stops working by itself.
@@ -73,6 +97,8 @@ pub struct TokenRecord {
     pub name: Option<String>,
     /// The part of its text that may be shown.
     pub display: String,
+    /// What it may be used for.
+    pub scopes: Scopes,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it stops working by itself.

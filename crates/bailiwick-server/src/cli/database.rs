@@ -37,17 +37,50 @@ pub(super) async fn open(loaded: &Loaded) -> Result<Arc<dyn Store>, Failure> {
     ))
 }
 
-/// Changes who may do what, and returns when every server acts on it: each remembers for a moment whom a credential
-/// speaks for.
-pub(super) fn change<T>(
+/// Changes who may do what, and returns when every server acts on it.
+pub(super) fn change<T: Change>(
     loaded: &Loaded,
-    change: impl AsyncFnOnce(Arc<dyn Store>) -> Result<T, Failure>,
+    work: impl AsyncFnOnce(Arc<dyn Store>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     block_on(async {
-        let changed = change(open(loaded).await?).await?;
-        tokio::time::sleep(IN_FORCE_AFTER).await;
-        Ok(changed)
+        let done = work(open(loaded).await?).await?;
+        in_force(&done).await;
+        Ok(done)
     })
+}
+
+/// What the work on a change answers.
+pub(super) trait Change {
+    /// Whether anything was changed.
+    fn was_made(&self) -> bool;
+}
+
+/// What fails where it changes nothing.
+impl Change for () {
+    fn was_made(&self) -> bool {
+        true
+    }
+}
+
+/// What says whether it changed anything.
+impl Change for bool {
+    fn was_made(&self) -> bool {
+        *self
+    }
+}
+
+/// What was changed, if anything was.
+impl<T> Change for Option<T> {
+    fn was_made(&self) -> bool {
+        self.is_some()
+    }
+}
+
+/// Waits until every server acts on a change, if it was made: each remembers for a moment whom a credential speaks for.
+async fn in_force(change: &impl Change) {
+    if change.was_made() {
+        tokio::time::sleep(IN_FORCE_AFTER).await;
+    }
 }
 
 /// What the database lacks, by name.
@@ -147,4 +180,23 @@ fn cannot_migrate(error: MigrateError) -> Failure {
 /// The tables of the resources.
 fn tables() -> Vec<&'static TableDef> {
     resources::all().tables().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Waker},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_a_change_that_was_made_is_waited_for() {
+        fn waits(change: &impl Change) -> bool {
+            pin!(in_force(change)).poll(&mut Context::from_waker(Waker::noop())).is_pending()
+        }
+        assert!(waits(&()) && waits(&true));
+        assert!(!waits(&false), "a token that was not there is not revoked");
+    }
 }

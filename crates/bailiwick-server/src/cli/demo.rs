@@ -15,7 +15,7 @@ use bailiwick::{
     authn::token::{TokenKind, TokenText},
     clock::{Clock, Entropy, OsEntropy, SystemClock},
     id::Id,
-    identity::{OrgId, Role, Slug, UserId, Username},
+    identity::{OrgId, Role, Scopes, Slug, UserId, Username},
     secret::Secret,
     store::{NewOrg, NewToken, NewUser, Store, TokenCreation},
 };
@@ -27,7 +27,7 @@ use super::{
     failure::{Failure, with_causes},
     output::print,
     password,
-    serve::{listen, on_all_cores, serve},
+    serve::{listen, on_all_cores, refuse_unsafe, serve},
 };
 use crate::config::{DEFAULT_FILE, DEVELOPMENT_KEY_FILE, Inputs, Loaded, create_private};
 
@@ -71,19 +71,21 @@ const PEOPLE: [Person; 4] = [
 const CALLER: &str = "mia";
 
 pub(super) fn run(args: Args) -> Outcome {
-    let home = Home::prepare(args.data)?;
     on_all_cores(async |stop| {
+        // The address first: whoever finds it taken finds an earlier demo as it was, and an empty directory empty.
         let listener = listen(args.bind, "--bind").await?;
+        let home = Home::prepare(args.data)?;
         let address = listener
             .local_addr()
             .map_err(|error| Failure::out_of_reach(format!("the listener has no address: {error}"), ""))?;
         let loaded = home.write_settings(address)?;
+        let report = refuse_unsafe(&loaded)?;
         database::migrate(&loaded).await?;
         let store = database::open(&loaded).await?;
         let demo = fill(&store, &loaded).await?;
         print(&describe(&demo, &home, &reachable(address)))?;
         // Standard output is a script that was printed; what happens from now on is for people.
-        serve(&loaded.settings, store, listener, io::stderr(), stop).await
+        serve(&loaded.settings, &report, store, listener, io::stderr(), stop).await
     })
 }
 
@@ -244,6 +246,7 @@ async fn fill(store: &Arc<dyn Store>, loaded: &Loaded) -> Result<Demo, Failure> 
             created_at: now,
             expires_at: now.saturating_add(Duration::from_secs(24 * 60 * 60)),
             max_per_user: loaded.settings.tokens.max_per_user.get(),
+            scopes: Scopes::ALL,
             password_hash: None,
         })
         .await?;

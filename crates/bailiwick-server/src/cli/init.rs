@@ -3,12 +3,14 @@ use std::{
     fs,
     io::{self, Write},
     path::{Path, PathBuf},
+    pin::pin,
 };
 
 use bailiwick::{
     clock::{Clock, OsEntropy, SystemClock},
     id::Id,
     identity::{Slug, UserId, Username},
+    secret::Secret,
     store::{NewOrg, NewUser},
 };
 use clap::Args as ClapArgs;
@@ -20,8 +22,9 @@ use super::{
     failure::Failure,
     output::{print, tell},
     password,
+    serve::StopSignal,
 };
-use crate::config::{DEFAULT_FILE, Inputs, Loaded, MasterKey, create_private};
+use crate::config::{DEFAULT_FILE, DatabaseUrl, Inputs, Loaded, MasterKey, create_private};
 
 /// Make settings with a fresh master key, a database, and the first owner with their organisation
 #[derive(ClapArgs, Debug)]
@@ -69,55 +72,34 @@ url = \"sqlite://bailiwick.db\"
 master_key_file = \"master.key\"
 ";
 
-pub(super) fn run(args: Args) -> Outcome {
+pub(super) fn run(args: &Args) -> Outcome {
     let settings_file = args.dir.join(DEFAULT_FILE);
-    let key_file = args.dir.join(KEY_FILE);
-    for file in [&settings_file, &key_file] {
+    for file in [&settings_file, &args.dir.join(KEY_FILE)] {
         refuse_existing(file)?;
     }
     let password = password::read(&args.password, &args.owner)?;
 
+    // It outlives the work, and so removes files that nobody holds open any more.
     let mut made = Made::default();
-    made.make_directory(&args.dir).map_err(|error| unwritable(&args.dir, &error))?;
-    MasterKey::generate(&OsEntropy).write_new(&key_file).map_err(|error| unwritable(&key_file, &error))?;
-    made.add(key_file);
-    let written = create_private(&settings_file).and_then(|mut file| {
-        made.add(settings_file.clone());
-        file.write_all(SETTINGS.as_bytes())?;
-        file.sync_all()
-    });
-    written.map_err(|error| unwritable(&settings_file, &error))?;
-
-    // The environment counts too: it can name another database, for one.
-    let loaded = Loaded::load(&Inputs::of_process(Some(settings_file.clone())))?;
-    let password = password::fit(password, &args.owner, &loaded.settings)?;
-    for file in loaded.settings.database.url.files() {
-        refuse_existing(&file)?;
-        made.add(file);
-    }
-
-    let username = args.owner.clone();
-    block_on(async {
-        database::migrate(&loaded).await?;
-        let store = database::open(&loaded).await?;
-        let password_hash = password::hash(password, &loaded.settings).await?;
-        let clock = SystemClock::new();
-        let (id, created_at): (UserId, _) = (Id::new(&clock, &OsEntropy), clock.now());
-        store
-            .create_user(NewUser {
-                id,
-                username,
-                email: args.email,
-                password_hash,
-                is_staff: false,
-                created_at,
-            })
-            .await?;
-        let name = args.org_name.unwrap_or_else(|| args.org.to_string());
-        let org =
-            NewOrg { id: Id::new(&clock, &OsEntropy), slug: args.org.clone(), name, owner: id, created_at };
-        Ok(store.create_org(org).await?)
+    let done = block_on(async {
+        // From here on, being told to stop no longer ends the process where it is.
+        let mut stop = StopSignal::register()?;
+        let loaded = make_files(&args.dir, &settings_file, &mut made)?;
+        let password = password::fit(password, &args.owner, &loaded.settings)?;
+        let mut work = pin!(make_owner(args, password, &loaded));
+        let done = stop.unless_told(work.as_mut()).await?;
+        if done.is_none() && matches!(loaded.settings.database.url, DatabaseUrl::Sqlite(_)) {
+            // The thread that makes the file goes on, and would leave a journal behind: it takes but a moment.
+            work.await?;
+        }
+        Ok(done)
     })?;
+    if done.is_none() {
+        return Err(Failure::out_of_reach(
+            "told to stop before everything was made; the files that were are removed again",
+            "run `bailiwick init` again",
+        ));
+    }
     made.keep();
 
     tell(&format!(
@@ -127,6 +109,42 @@ pub(super) fn run(args: Args) -> Outcome {
         settings_file.display()
     ));
     print(&format!("{}\n", settings_file.display()))
+}
+
+/// Writes the key and the settings, and reads these as every command will.
+fn make_files(directory: &Path, settings_file: &Path, made: &mut Made) -> Result<Loaded, Failure> {
+    made.make_directory(directory).map_err(|error| unwritable(directory, &error))?;
+    let key_file = directory.join(KEY_FILE);
+    MasterKey::generate(&OsEntropy).write_new(&key_file).map_err(|error| unwritable(&key_file, &error))?;
+    made.add(key_file);
+    let written = create_private(settings_file).and_then(|mut file| {
+        made.add(settings_file.to_owned());
+        file.write_all(SETTINGS.as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(|error| unwritable(settings_file, &error))?;
+
+    // The environment counts too: it can name another database, for one.
+    let loaded = Loaded::load(&Inputs::of_process(Some(settings_file.to_owned())))?;
+    for file in loaded.settings.database.url.files() {
+        refuse_existing(&file)?;
+        made.add(file);
+    }
+    Ok(loaded)
+}
+
+/// Makes the database, with the first owner and their organisation.
+async fn make_owner(args: &Args, password: Secret<String>, loaded: &Loaded) -> Outcome {
+    database::migrate(loaded).await?;
+    let store = database::open(loaded).await?;
+    let password_hash = password::hash(password, &loaded.settings).await?;
+    let clock = SystemClock::new();
+    let (id, created_at): (UserId, _) = (Id::new(&clock, &OsEntropy), clock.now());
+    let (username, email) = (args.owner.clone(), args.email.clone());
+    store.create_user(NewUser { id, username, email, password_hash, is_staff: false, created_at }).await?;
+    let name = args.org_name.clone().unwrap_or_else(|| args.org.to_string());
+    let org = NewOrg { id: Id::new(&clock, &OsEntropy), slug: args.org.clone(), name, owner: id, created_at };
+    Ok(store.create_org(org).await?)
 }
 
 fn refuse_existing(path: &Path) -> Outcome {

@@ -2,8 +2,8 @@
 use bailiwick::{
     clock::{Clock, OsEntropy, SystemClock},
     id::Id,
-    identity::{OrgId, Role, Slug, Username},
-    store::{DirectoryError, NewOrg},
+    identity::{OrgId, Role, Slug, UserId, Username},
+    store::{DirectoryError, NewOrg, Store},
 };
 use clap::Subcommand;
 use serde_json::json;
@@ -12,6 +12,7 @@ use super::{
     Context, Outcome,
     arguments::display_name,
     block_on, database,
+    failure::Failure,
     output::{Format, tell},
 };
 
@@ -59,18 +60,36 @@ pub(super) enum Command {
     },
 }
 
+/// The id of a user, looked up where no password hash comes along.
+async fn id_of(name: &Username, store: &dyn Store) -> Result<UserId, Failure> {
+    let users = store.users().await?;
+    // Names do not differ by case alone.
+    let found = users.into_iter().find(|user| user.username.eq_ignore_ascii_case(name.as_str()));
+    Ok(found.ok_or(DirectoryError::NoSuchUser)?.id)
+}
+
+/// Why there is no new organisation.
+fn not_created(error: DirectoryError, slug: &Slug) -> Failure {
+    match error {
+        DirectoryError::Taken => Failure::no(
+            format!("the short name {slug} is taken"),
+            "choose another one; `bailiwick org list` shows those in use",
+        ),
+        error => error.into(),
+    }
+}
+
 pub(super) fn run(context: &Context, command: Command) -> Outcome {
     let loaded = context.given_settings()?;
     match command {
         Command::Create { slug, name, owner, format } => {
             let id: OrgId = block_on(async {
                 let store = database::open(&loaded).await?;
-                let owner = store.login(owner.as_str()).await?.ok_or(DirectoryError::NoSuchUser)?.user_id;
+                let owner = id_of(&owner, &*store).await?;
                 let clock = SystemClock::new();
                 let id = Id::new(&clock, &OsEntropy);
-                store
-                    .create_org(NewOrg { id, slug: slug.clone(), name, owner, created_at: clock.now() })
-                    .await?;
+                let org = NewOrg { id, slug: slug.clone(), name, owner, created_at: clock.now() };
+                store.create_org(org).await.map_err(|error| not_created(error, &slug))?;
                 Ok(id)
             })?;
             tell(&format!("organisation {slug} created"));

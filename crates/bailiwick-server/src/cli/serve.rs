@@ -1,7 +1,12 @@
 //! `bailiwick serve`.
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use bailiwick::{check::Severity, clock::OsEntropy, store::Store, trace::Log};
+use bailiwick::{
+    check::{Report, Severity},
+    clock::OsEntropy,
+    store::Store,
+    trace::Log,
+};
 use clap::Args as ClapArgs;
 use tokio::{net::TcpListener, sync::oneshot};
 use tracing::{Event, Subscriber, level_filters::LevelFilter};
@@ -30,7 +35,7 @@ pub(super) struct Args {}
 
 pub(super) fn run(context: &Context) -> Outcome {
     let mut loaded = context.given_settings()?;
-    refuse_unsafe(&loaded)?;
+    let report = refuse_unsafe(&loaded)?;
     if loaded.ensure_master_key(&OsEntropy)? {
         tell(&format!("made a master key for development: {}", loaded.development_key_file().display()));
     }
@@ -41,7 +46,7 @@ pub(super) fn run(context: &Context) -> Outcome {
             tell("told to stop before the database was ready: nothing was served");
             return Ok(());
         };
-        serve(&loaded.settings, store, listener, io::stdout(), stop).await
+        serve(&loaded.settings, &report, store, listener, io::stdout(), stop).await
     })
 }
 
@@ -57,9 +62,10 @@ const FLUSH: Duration = Duration::from_secs(2);
 const TOLD_TWICE: &str = "told to stop twice: requests in flight were not finished";
 
 /// Serves until it is told to stop, then finishes the requests in flight; when it is told so once more, it ends at
-/// once. The log goes to `log_sink`.
+/// once. The log goes to `log_sink`, and begins with what `report` says was accepted.
 pub(super) async fn serve(
     settings: &Settings,
+    report: &Report,
     store: Arc<dyn Store>,
     listener: TcpListener,
     log_sink: impl io::Write + Send + 'static,
@@ -68,6 +74,7 @@ pub(super) async fn serve(
     let refused = |error: ApplicationError| Failure::refused(with_causes(&error), "correct the setting");
     let log = application::log(settings, log_sink).map_err(refused)?;
     write_events_to(&log, settings);
+    log_accepted(report);
     let app = application::build(settings, store, log.clone()).map_err(refused)?;
     if let Ok(address) = listener.local_addr() {
         tell(&format!("listening on http://{address} until Ctrl-C or SIGTERM"));
@@ -90,6 +97,19 @@ pub(super) async fn serve(
     };
     log.flush(FLUSH);
     outcome
+}
+
+/// Says in the log, where it outlasts the terminal of whoever starts the server, which findings were accepted.
+fn log_accepted(report: &Report) {
+    for finding in report.accepted() {
+        tracing::warn!(
+            code = finding.code(),
+            severity = %finding.severity(),
+            setting = finding.setting(),
+            reason = finding.reason(),
+            "a finding is accepted by check.allow"
+        );
+    }
 }
 
 /// Lets what the parts of the server have to say (`tracing` events) go the way of the access log.
@@ -147,18 +167,15 @@ impl StopSignal {
     }
 }
 
-/// Tells every finding, and fails if one of them is an error.
-pub(super) fn refuse_unsafe(loaded: &Loaded) -> Outcome {
+/// Tells every finding that nobody accepted, and fails if one of them is an error.
+pub(super) fn refuse_unsafe(loaded: &Loaded) -> Result<Report, Failure> {
     let report = check(loaded, Strictness::AsConfigured);
-    for finding in report.accepted() {
-        tell(&format!("accepted by check.allow: {finding}"));
-    }
     for finding in report.findings() {
         tell(&finding.to_string());
     }
     let errors = report.findings().iter().filter(|finding| finding.severity() == Severity::Error).count();
     match errors {
-        0 => Ok(()),
+        0 => Ok(report),
         1 => Err(Failure::refused(
             "the server does not start with an unsafe setting",
             "correct it as said above",

@@ -5,11 +5,13 @@ use bailiwick::{
     authn::token::{TokenKind, TokenText},
     clock::{Clock, OsEntropy, SystemClock, Timestamp},
     id::Id,
-    identity::{ApiTokenId, Username},
-    store::{DirectoryError, NewToken, TokenCreation, TokenRecord},
+    identity::{ApiTokenId, Scopes, Username},
+    store::{DirectoryError, NewToken, TokenCreation, TokenRecord, TokenRef},
 };
 use clap::Subcommand;
 use serde_json::{Value, json};
+
+use crate::scopes::{self, UnknownScope};
 
 use super::{
     Context, Outcome,
@@ -33,9 +35,10 @@ pub(super) enum Command {
         /// How long it works [default: the setting tokens.default_lifetime]
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
         expires_in_days: Option<u32>,
-        /// Only here so that somebody who asks for less than all rights does not get all of them.
-        #[arg(long, hide = true)]
-        scopes: Option<String>,
+        /// What it may be used for, with commas between: tasks:read, tasks:write, …, account [default: all that the user
+        /// may do]
+        #[arg(long, value_name = "SCOPES", value_parser = scopes)]
+        scopes: Option<Scopes>,
         #[command(flatten)]
         format: Format,
     },
@@ -58,11 +61,7 @@ pub(super) enum Command {
 pub(super) fn run(context: &Context, command: Command) -> Outcome {
     let loaded = context.given_settings()?;
     match command {
-        Command::Create { scopes: Some(_), .. } => Err(Failure::refused(
-            "tokens with scopes are not available in this version",
-            "leave --scopes out; the token then has all rights of its user",
-        )),
-        Command::Create { user, name, expires_in_days, scopes: None, format } => {
+        Command::Create { user, name, expires_in_days, scopes, format } => {
             let lifetime = match expires_in_days {
                 Some(days) => Duration::from_secs(u64::from(days) * 24 * 60 * 60),
                 None => loaded.settings.tokens.default_lifetime.as_duration(),
@@ -80,11 +79,12 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
                 created_at: now,
                 expires_at: now.saturating_add(lifetime),
                 max_per_user,
+                scopes: scopes.unwrap_or(Scopes::ALL),
                 password_hash: None,
             };
             let (id, expires_at) = block_on(async {
                 let store = database::open(&loaded).await?;
-                let owner = store.login(user.as_str()).await?.ok_or(DirectoryError::NoSuchUser)?.user_id;
+                let owner = store.user_id(&user).await?.ok_or(DirectoryError::NoSuchUser)?;
                 let token = token(owner);
                 let created = (token.id, token.expires_at);
                 match store.create_token(token).await? {
@@ -106,8 +106,9 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
         }
         Command::List { user, format } => {
             let tokens = block_on(async {
-                let tokens = database::open(&loaded).await?.tokens_of(&user).await?;
-                Ok(tokens.ok_or(DirectoryError::NoSuchUser)?)
+                let store = database::open(&loaded).await?;
+                let owner = store.user_id(&user).await?.ok_or(DirectoryError::NoSuchUser)?;
+                Ok(store.tokens_of(owner).await?)
             })?;
             let now = SystemClock::new().now();
             let rows = tokens.into_iter().map(|token| {
@@ -116,15 +117,22 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
                     state(&token, now).into(),
                     token.name.map_or(Value::Null, Value::from),
                     token.display.into(),
+                    token.scopes.as_stored().map_or(Value::Null, Value::from),
                     token.created_at.to_string().into(),
                     token.expires_at.to_string().into(),
+                    token.last_used_at.map_or(Value::Null, |at| at.to_string().into()),
                 ]
             });
-            format.print_table(&["id", "state", "name", "token", "created_at", "expires_at"], rows.collect())
+            format.print_table(
+                &["id", "state", "name", "token", "scopes", "created_at", "expires_at", "last_used_at"],
+                rows.collect(),
+            )
         }
         Command::Revoke { id } => {
             let now = SystemClock::new().now();
-            if database::change(&loaded, async |store| Ok(store.revoke_token(id, now).await?))? {
+            if database::change(&loaded, async |store| Ok(store.revoke_token(TokenRef::Id(id), now).await?))?
+                .is_some()
+            {
                 tell(&format!("token {id} revoked"));
                 Ok(())
             } else {
@@ -135,6 +143,10 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
             }
         }
     }
+}
+
+fn scopes(text: &str) -> Result<Scopes, UnknownScope> {
+    scopes::parse(text.split(',').map(str::trim))
 }
 
 fn state(token: &TokenRecord, now: Timestamp) -> &'static str {

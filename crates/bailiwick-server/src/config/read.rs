@@ -1,10 +1,12 @@
 //! Where values come from, and in which order: defaults, the settings file, environment variables, secret
 //! files.
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     fs::File,
     io::{self, Read},
+    net::IpAddr,
     path::{Path, PathBuf},
 };
 
@@ -15,7 +17,7 @@ use super::{
     fault::{Fault, Faults, Source, quote},
     key::MasterKey,
     settings::Settings,
-    table::{Key, Section, Table, VARIABLE_PREFIX, Visit, nearest, variable, walk},
+    table::{Key, Section, Table, VARIABLE_PREFIX, Visit, variable, walk},
     types::Environment,
     value::{REDACTED, Setting, as_given, from_base},
 };
@@ -28,6 +30,9 @@ pub const DEVELOPMENT_KEY_FILE: &str = "bailiwick.key";
 
 /// The variable that names the settings file.
 pub const CONFIG_VARIABLE: &str = "BAILIWICK_CONFIG";
+
+/// What the names of variables begin with that tell the tests of the server what they may use.
+const TEST_PREFIX: &str = "BAILIWICK_TEST_";
 
 /// What settings are made from.
 #[derive(Clone, Debug, Default)]
@@ -45,15 +50,12 @@ impl Inputs {
         Self { file, variables: std::env::vars_os().collect() }
     }
 
-    /// Whether anybody gave any setting: a file, or a variable that can be one.
+    /// Whether anybody gave any setting: a file, or a variable that is meant as one.
     #[must_use]
     pub fn are_given(&self) -> bool {
-        let named = |name: &OsString| {
-            name.to_str().is_some_and(|name| name.starts_with(VARIABLE_PREFIX) && name.contains("__"))
-        };
         self.file.is_some()
             || Path::new(DEFAULT_FILE).exists()
-            || self.variables.iter().any(|(name, _)| named(name))
+            || self.variables.iter().any(|(name, _)| setting_variable(name).is_some())
     }
 }
 
@@ -80,6 +82,8 @@ pub struct Effective {
     pub value: Value,
     /// Where it comes from.
     pub source: Source,
+    /// Whether it is a secret, or has one in it.
+    pub holds_secret: bool,
 }
 
 impl Loaded {
@@ -160,6 +164,7 @@ impl Loaded {
         {
             effective.value = REDACTED.into();
             effective.source = Source::SecretFile(path);
+            effective.holds_secret = true;
         }
     }
 
@@ -228,7 +233,12 @@ impl<'a> Reader<'a> {
         let key = self.table.key(path).expect("what a section reads it has described");
         match self.find::<T>(key) {
             Ok((value, source)) => {
-                self.effective.push(Effective { path: key.path.clone(), value: value.show(), source });
+                self.effective.push(Effective {
+                    path: key.path.clone(),
+                    value: value.show(),
+                    source,
+                    holds_secret: value.holds_secret(),
+                });
                 Some(value)
             }
             Err(faults) => {
@@ -349,47 +359,58 @@ impl<'a> Reader<'a> {
         let known: BTreeMap<String, String> =
             self.table.paths().map(|path| (variable(&path), path.into_owned())).collect();
         for (name, value) in variables {
-            let Some(name) =
-                name.to_str().filter(|name| name.starts_with(VARIABLE_PREFIX) && *name != CONFIG_VARIABLE)
-            else {
-                continue;
-            };
-            let meant = |name: &str| known.keys().find(|known| known.replace("__", "_") == name).cloned();
-            match (known.get(name), value.to_str()) {
+            let Some(name) = setting_variable(name) else { continue };
+            match (known.get(&*name), value.to_str()) {
                 (Some(path), Some(value)) => {
                     self.variables.insert(path.clone(), value.to_owned());
                 }
                 (Some(path), None) => self.faults.push(Fault {
                     subject: path.clone(),
-                    source: Some(Source::Variable(name.to_owned())),
+                    source: Some(Source::Variable(name.to_string())),
                     why: "the value is not UTF-8".to_owned(),
                     given: None,
                     accepted: self.table.key(path).map(|key| key.accepts().into_owned()),
                     fix: format!("set {name} to UTF-8 text"),
                 }),
-                (None, _) if name.contains("__") => {
-                    let near = nearest(&name.to_ascii_uppercase(), known.keys().map(Into::into));
-                    self.faults.push(unknown(
-                        "environment variable",
-                        name,
-                        Source::Variable(name.to_owned()),
-                        near,
-                    ));
-                }
-                // Other programs set such names too: Kubernetes, for a service named bailiwick,
-                // BAILIWICK_PORT.
-                (None, _) => {
-                    if let Some(near) = meant(name) {
-                        self.faults.push(unknown(
-                            "environment variable",
-                            name,
-                            Source::Variable(name.to_owned()),
-                            Some(near),
-                        ));
-                    }
-                }
+                (None, Some(value)) if is_of_kubernetes(&name, value) => {}
+                (None, _) => self.faults.push(unknown_variable(self.table, &name)),
             }
         }
+    }
+}
+
+/// The name of a variable that can only be meant as a setting: whoever misspells a limit must not go without it.
+///
+/// Not meant are the name of the settings file, and what the tests of the server are told.
+fn setting_variable(name: &OsStr) -> Option<Cow<'_, str>> {
+    let is_setting = name.as_encoded_bytes().starts_with(VARIABLE_PREFIX.as_bytes())
+        && !name.as_encoded_bytes().starts_with(TEST_PREFIX.as_bytes())
+        && name != CONFIG_VARIABLE;
+    is_setting.then(|| name.to_string_lossy())
+}
+
+/// A variable that sets nothing, though its name says that it is for this server.
+fn unknown_variable(table: &Table, name: &str) -> Fault {
+    unknown("environment variable", name, Source::Variable(name.to_owned()), table.nearest_variable(name))
+}
+
+/// Whether Kubernetes sets the variable for every pod beside a service that is called `bailiwick`: known by what it holds
+/// as well as by its name, so that nobody's `BAILIWICK_PORT=8080` is taken for it.
+fn is_of_kubernetes(name: &str, value: &str) -> bool {
+    let Some(link) = name.strip_prefix(VARIABLE_PREFIX) else { return false };
+    let is_url = || ["tcp://", "udp://", "sctp://"].iter().any(|scheme| value.starts_with(scheme));
+    match link.split('_').collect::<Vec<_>>()[..] {
+        ["SERVICE", "HOST"] => value.parse::<IpAddr>().is_ok(),
+        ["SERVICE", "PORT", ..] => value.parse::<u16>().is_ok(),
+        ["PORT"] => is_url(),
+        ["PORT", port, "TCP" | "UDP" | "SCTP", ref what @ ..] if port.parse::<u16>().is_ok() => match what {
+            [] => is_url(),
+            ["ADDR"] => value.parse::<IpAddr>().is_ok(),
+            ["PORT"] => value.parse::<u16>().is_ok(),
+            ["PROTO"] => ["tcp", "udp", "sctp"].contains(&value),
+            _ => false,
+        },
+        _ => false,
     }
 }
 

@@ -255,10 +255,37 @@ impl Table {
         }
     }
 
+    /// The variable that `name` was probably meant to be: the same letters, the key alone or behind a part of its
+    /// section (`BAILIWICK_DB_URL`), or the nearest spelling.
+    pub(super) fn nearest_variable(&self, name: &str) -> Option<String> {
+        let given = letters(name.strip_prefix(VARIABLE_PREFIX).unwrap_or(name));
+        let same = self.paths().find(|path| letters(path) == given);
+        let path = same.or_else(|| self.paths().find(|path| abbreviates(&given, path)));
+        match path {
+            Some(path) => Some(variable(&path)),
+            None => nearest(&name.to_ascii_uppercase(), self.paths().map(|path| variable(&path).into())),
+        }
+    }
+
     /// The section that `path` was probably meant to be.
     pub(super) fn nearest_section(&self, path: &str) -> Option<String> {
         nearest(path, self.sections().map(|section| Cow::from(&section.path)))
     }
+}
+
+/// The letters and digits of a name, all in lower case.
+fn letters(name: &str) -> String {
+    name.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// Whether `given` ends with the key of `path`, and what stands before it abbreviates the section: some of its letters,
+/// in their order.
+fn abbreviates(given: &str, path: &str) -> bool {
+    let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
+    given.strip_suffix(&letters(key)).is_some_and(|short| {
+        let mut rest = section.chars();
+        short.chars().all(|wanted| rest.any(|found| found == wanted))
+    })
 }
 
 /// The candidate that is spelt most like `word`, if any is like it at all.

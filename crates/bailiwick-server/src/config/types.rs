@@ -8,6 +8,7 @@ use std::{
 
 use http::{HeaderName, Method, Uri};
 use ipnet::IpNet;
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use bailiwick::secret::Secret;
@@ -549,14 +550,24 @@ impl DatabaseUrl {
             .any(|mode| url.expose().contains(&format!("sslmode={mode}")))
     }
 
-    /// The host names in a PostgreSQL URL; none for SQLite.
+    /// The hosts that a PostgreSQL URL leads to, also those in its parameters; none for SQLite, and none for a Unix
+    /// socket.
     #[must_use]
-    pub fn hosts(&self) -> Vec<&str> {
+    pub fn hosts(&self) -> Vec<String> {
         let Self::Postgres(url) = self else { return Vec::new() };
-        let hosts = authority(url.expose())
-            .rsplit_once('@')
-            .map_or_else(|| authority(url.expose()), |(_, hosts)| hosts);
-        hosts.split(',').map(without_port).filter(|host| !host.is_empty()).collect()
+        let url = url.expose();
+        let parameters = |name: &str| {
+            let given = parameters(url).into_iter().filter(|(key, _)| key == name);
+            given.map(|(_, value)| value).collect::<Vec<_>>()
+        };
+        // Where there are addresses, the driver connects to them, and the hosts are mere names.
+        let mut hosts = parameters("hostaddr");
+        if hosts.is_empty() {
+            hosts.extend(authority(url).split(',').map(|host| decode(without_port(host))));
+            hosts.extend(parameters("host"));
+        }
+        let single = hosts.iter().flat_map(|list| list.split(','));
+        single.filter(|host| !host.is_empty() && !host.starts_with('/')).map(str::to_owned).collect()
     }
 }
 
@@ -565,10 +576,24 @@ pub(crate) fn directory_of(file: &Path) -> &Path {
     file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// What stands between `://` and the path.
+/// The hosts of a PostgreSQL URL with their ports: what stands before the path, and behind the user. As for the driver,
+/// the first `@` ends the user, also where a password has a `/` or a `?` in it.
 fn authority(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())]
+    let rest = rest.split_once('@').map_or(rest, |(_, rest)| rest);
+    &rest[..rest.find(['/', '?']).unwrap_or(rest.len())]
+}
+
+/// The parameters of a PostgreSQL URL.
+fn parameters(url: &str) -> Vec<(String, String)> {
+    let rest = url.split_once('@').map_or(url, |(_, rest)| rest);
+    let Some((_, parameters)) = rest.split_once('?') else { return Vec::new() };
+    let pairs = parameters.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(key, value)| (decode(key), decode(value))).collect()
+}
+
+fn decode(text: &str) -> String {
+    percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// Whether a PostgreSQL URL has a path, or a parameter in place of one.
@@ -582,6 +607,13 @@ fn without_port(host: &str) -> &str {
         Some(end) => &host[..=end],
         None => host.split_once(':').map_or(host, |(host, _)| host),
     }
+}
+
+/// Whether a URL has a password in it: behind the user, or as a parameter. If in doubt, it has.
+fn has_password(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let behind_user = rest.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
+    behind_user || decode(rest).contains("password=")
 }
 
 /// A URL with what may be secret in it taken out: the password, and the parameters, which can carry one too.
@@ -646,6 +678,10 @@ impl Setting for DatabaseUrl {
             Self::Postgres(url) => without_password(url.expose()).into(),
         }
     }
+
+    fn holds_secret(&self) -> bool {
+        matches!(self, Self::Postgres(url) if has_password(url.expose()))
+    }
 }
 
 /// Where throttle counters, revocation notices and caches are kept.
@@ -683,6 +719,10 @@ impl Setting for SharedUrl {
             Self::Database => "database".into(),
             Self::Redis(url) => without_password(url.expose()).into(),
         }
+    }
+
+    fn holds_secret(&self) -> bool {
+        matches!(self, Self::Redis(url) if has_password(url.expose()))
     }
 }
 
@@ -725,6 +765,10 @@ impl Setting for MailTransport {
             Self::Files(directory) => format!("file:{}", directory.display()).into(),
             Self::Smtp(url) => without_password(url.expose()).into(),
         }
+    }
+
+    fn holds_secret(&self) -> bool {
+        matches!(self, Self::Smtp(url) if has_password(url.expose()))
     }
 }
 
@@ -908,11 +952,39 @@ mod tests {
     }
 
     #[test]
+    fn a_url_holds_a_secret_if_it_has_a_password_in_it() {
+        let holds = |url: &str| DatabaseUrl::from_text(url, Path::new("")).unwrap().holds_secret();
+        for url in [
+            "postgres://ann:s3cret@db/app",
+            "postgres://ann:s3?cret@db/app",
+            "postgres://ann@db/app?password=s3cret",
+            "postgres://ann@db/app?p%61ssword=s3cret",
+        ] {
+            assert!(holds(url), "{url}");
+        }
+        for url in ["sqlite://a:b@c", "postgres://ann@db:5432/app", "postgres:///app?host=/run/postgresql"] {
+            assert!(!holds(url), "{url}");
+        }
+        let redis = |url| SharedUrl::from_text(url, Path::new("")).unwrap().holds_secret();
+        assert!(redis("redis://:s3cret@h:6379") && !redis("redis://h:6379") && !redis("memory"));
+        let mail = |url| MailTransport::from_text(url, Path::new("")).unwrap().holds_secret();
+        assert!(mail("smtp://u:s3cret@h") && !mail("smtp://h:587") && !mail("console"));
+    }
+
+    #[test]
     fn the_hosts_of_a_database_url_are_found() {
         let hosts = |url: &str| DatabaseUrl::from_text(url, Path::new("")).unwrap().hosts().join(" ");
         assert_eq!(hosts("postgres://u:p@one:5432,two/app"), "one two");
         assert_eq!(hosts("postgres://[::1]:5432/app"), "[::1]");
-        assert_eq!(hosts("postgres:///app?host=/run/postgresql"), "");
+        assert_eq!(hosts("postgres://u:p/w@one/app"), "one", "as the driver reads it");
+        for socket in ["postgres:///app?host=/run/postgresql", "postgres://%2Frun%2Fpostgresql/app"] {
+            assert_eq!(hosts(socket), "", "{socket}");
+        }
+        assert_eq!(hosts("postgres:///app?host=10.0.0.5"), "10.0.0.5");
+        assert_eq!(hosts("postgres://u@localhost/app?sslmode=prefer&host=10.0.0.5"), "localhost 10.0.0.5");
+        assert_eq!(hosts("postgres://?dbname=app&h%6Fst=one%2Ctwo"), "one two");
+        assert_eq!(hosts("postgres://db.example/app?hostaddr=::1"), "::1", "a tunnel");
+        assert_eq!(hosts("postgres://localhost/app?hostaddr=10.0.0.5"), "10.0.0.5");
         assert_eq!(hosts("sqlite://x"), "");
     }
 

@@ -43,6 +43,11 @@ pub trait Setting: Sized {
 
     /// The value as `config show` prints it; a secret as `[redacted]`, an optional one that is unset as null.
     fn show(&self) -> Value;
+
+    /// Whether this very value is a secret, or has one in it: of a type that can hold secrets, not every value does.
+    fn holds_secret(&self) -> bool {
+        Self::SECRET
+    }
 }
 
 /// What stands in place of a secret.
@@ -98,6 +103,10 @@ impl<T: Setting> Setting for Option<T> {
     fn show(&self) -> Value {
         self.as_ref().map_or(Value::Null, T::show)
     }
+
+    fn holds_secret(&self) -> bool {
+        self.as_ref().is_some_and(T::holds_secret)
+    }
 }
 
 /// A list: a TOML array, or text with commas between the entries, or text that is an array. An entry that stands there
@@ -132,6 +141,10 @@ impl<T: Setting + PartialEq> Setting for Vec<T> {
 
     fn show(&self) -> Value {
         self.iter().map(T::show).collect()
+    }
+
+    fn holds_secret(&self) -> bool {
+        self.iter().any(T::holds_secret)
     }
 }
 

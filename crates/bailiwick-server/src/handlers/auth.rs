@@ -4,7 +4,7 @@ use bailiwick::{
     Input,
     authn::LogIn,
     clock::Timestamp,
-    gate::{Anyone, Authenticated},
+    gate::{AnyCredential, Anyone},
     identity::Credential,
     problem::Problem,
     resource::JsonBody,
@@ -39,7 +39,7 @@ pub(super) async fn obtain_token(
 
 /// `DELETE /auth/token/`: ends the token that the request was made with.
 pub(super) async fn revoke_token(
-    Authenticated(principal): Authenticated,
+    AnyCredential(principal): AnyCredential,
     State(log_in): State<LogIn>,
 ) -> Result<StatusCode, Problem> {
     match principal.credential {

@@ -1,17 +1,16 @@
 //! Who the caller is.
 use axum::{Json, extract::State};
 use bailiwick::{
-    access::List,
+    Model, View,
+    access::{List, Rules, authenticated},
     clock::Timestamp,
     db::Db,
-    gate::Access,
-    identity::{Principal, Role, UserId},
+    gate::{Access, Guarded},
+    identity::{OrgId, Principal, Role, UserId},
     problem::Problem,
     query::ListQuery,
 };
 use serde::Serialize;
-
-use crate::resources::MyOrg;
 
 /// A user, as only they see themselves.
 #[derive(Serialize)]
@@ -28,28 +27,47 @@ pub(super) struct User {
 pub(super) struct Me {
     #[serde(flatten)]
     user: User,
-    orgs: Vec<MyPlace>,
+    orgs: Vec<MyPlaceView>,
 }
 
-#[derive(Serialize)]
-struct MyPlace {
+/// Where the caller is a member: what any credential of theirs may tell them, whatever it is for.
+#[derive(Model)]
+#[model(table = "my_orgs", scope = Caller)]
+pub(super) struct MyPlace {
+    #[model(tenant)]
+    user_id: UserId,
+    #[model(id)]
+    id: OrgId,
+    #[model(managed, order(default = asc))]
+    slug: String,
+    #[model(managed)]
+    name: String,
+    #[model(managed)]
+    role: Role,
+}
+
+#[derive(View)]
+#[view(of = MyPlace)]
+struct MyPlaceView {
     slug: String,
     name: String,
     role: Role,
 }
 
+impl Guarded for MyPlace {
+    fn rules() -> Rules<Self> {
+        Rules::deny_all().under_any_scope().allow::<List>(authenticated())
+    }
+}
+
 /// `GET /me/`
-pub(super) async fn show(access: Access<MyOrg, List>, State(db): State<Db>) -> Result<Json<Me>, Problem> {
+pub(super) async fn show(access: Access<MyPlace, List>, State(db): State<Db>) -> Result<Json<Me>, Problem> {
     let mut orgs = Vec::new();
     let mut query = ListQuery::first_page(100);
     loop {
         let page = db.list(&access, &query).await?;
         let more = page.has_next();
-        orgs.extend(page.rows.into_iter().map(|org| MyPlace {
-            slug: org.slug,
-            name: org.name,
-            role: org.role,
-        }));
+        orgs.extend(page.rows.into_iter().map(MyPlaceView::from));
         if !more {
             break;
         }

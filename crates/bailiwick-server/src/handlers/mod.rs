@@ -3,6 +3,7 @@ mod auth;
 mod me;
 mod orgs;
 mod sessions;
+mod tokens;
 
 use bailiwick::{routes::Routes, throttle::By};
 
@@ -13,6 +14,12 @@ pub(crate) fn routes() -> Routes {
         .throttled("login", By::Address)
         .credential_in_body()
         .delete("/auth/token/", auth::revoke_token)
+        .get("/auth/tokens/", tokens::list)
+        .post("/auth/tokens/", tokens::create)
+        .delete("/auth/tokens/{id}/", tokens::end)
+        .post("/auth/tokens/{id}/rotate/", tokens::rotate)
+        .post("/auth/tokens/report-leak/", tokens::report_leak)
+        .credential_in_body()
         .get("/auth/csrf/", sessions::csrf_token)
         .post("/auth/session/", sessions::begin)
         .throttled("login", By::Address)

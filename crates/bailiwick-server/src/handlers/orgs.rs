@@ -2,9 +2,9 @@
 use axum::{extract::State, response::Response};
 use bailiwick::{
     Input,
-    access::Retrieve,
+    access::{Create, Retrieve},
     db::Db,
-    gate::{Access, Authenticated},
+    gate::{Access, InScope},
     identity::{InvalidSlug, Slug},
     problem::{FieldError, Problem},
     resource::{CanonicalUrl, ETag, JsonBody, answer},
@@ -13,7 +13,7 @@ use bailiwick::{
 };
 use http::HeaderMap;
 
-use crate::resources::{Organisation, OrganisationView};
+use crate::resources::{MyOrg, Organisation, OrganisationView};
 
 /// An organisation to found.
 #[derive(Input)]
@@ -25,7 +25,7 @@ pub(super) struct NewOrganisation {
 
 /// `POST /orgs/`: the maker becomes the owner.
 pub(super) async fn create(
-    Authenticated(principal): Authenticated,
+    InScope { principal, .. }: InScope<MyOrg, Create>,
     State(founding): State<Founding>,
     url: CanonicalUrl,
     JsonBody(new): JsonBody<NewOrganisation>,

@@ -39,6 +39,6 @@ impl Resource for MyOrg {
     type View = MyOrgView;
 
     fn rules() -> Rules<Self> {
-        Rules::deny_all().allow::<List>(authenticated())
+        Rules::deny_all().scope("orgs").allow::<List>(authenticated())
     }
 }

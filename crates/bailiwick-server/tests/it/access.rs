@@ -13,6 +13,11 @@ const EXPECTED: &[(&str, &str, [u16; 6])] = &[
     //                                                      anonymous viewer member admin owner other tenant
     ("POST",   "/api/v1/auth/token/",                      [200,      200,   200,   200,  200,  200]),
     ("DELETE", "/api/v1/auth/token/",                      [401,      204,   204,   204,  204,  204]),
+    ("GET",    "/api/v1/auth/tokens/",                     [401,      200,   200,   200,  200,  200]),
+    ("POST",   "/api/v1/auth/tokens/",                     [401,      201,   201,   201,  201,  201]),
+    ("DELETE", "/api/v1/auth/tokens/{id}/",                [401,      404,   404,   404,  404,  404]),
+    ("POST",   "/api/v1/auth/tokens/{id}/rotate/",         [401,      404,   404,   404,  404,  404]),
+    ("POST",   "/api/v1/auth/tokens/report-leak/",         [202,      202,   202,   202,  202,  202]),
     ("GET",    "/api/v1/auth/csrf/",                       [200,      200,   200,   200,  200,  200]),
     // Without a browser that proves where it comes from there is no log-in, and with a token there is no session.
     ("POST",   "/api/v1/auth/session/",                    [403,      403,   403,   403,  403,  403]),
@@ -40,6 +45,9 @@ const EXPECTED: &[(&str, &str, [u16; 6])] = &[
 fn body(method: &str, path: &str, person: &Person) -> Option<Value> {
     match (method, path) {
         ("POST", "/api/v1/auth/token/") => Some(json!({"username": "admin", "password": TestApp::PASSWORD})),
+        ("POST", "/api/v1/auth/tokens/") => Some(json!({"name": "new"})),
+        ("POST", "/api/v1/auth/tokens/report-leak/") => Some(json!({"token": "bw_pat_x"})),
+        ("POST", _) if path.ends_with("/rotate/") => Some(json!({})),
         ("POST", "/api/v1/orgs/") => Some(json!({"slug": format!("of-{}", person.name()), "name": "New"})),
         ("POST" | "PUT" | "PATCH", _) => Some(json!({"title": "changed"})),
         _ => None,

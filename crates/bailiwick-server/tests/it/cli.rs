@@ -29,8 +29,10 @@ impl Place {
     }
 
     fn write(&self, name: &str, text: &str) -> PathBuf {
-        fs::write(self.path(name), text).unwrap();
-        self.path(name)
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        hide(&path);
+        path
     }
 
     fn command(&self) -> Command {
@@ -103,11 +105,11 @@ const PASSWORD: &str = "a-plain-but-long-phrase";
 fn safe_place() -> Place {
     let place = Place::new();
     place.write("bailiwick.toml", SAFE);
-    let key = place.write("master.key", KEY);
-    hide(&key);
+    place.write("master.key", KEY);
     place
 }
 
+/// Keeps others out of a file, whatever the mask of who runs the tests lets them do.
 fn hide(path: &Path) {
     #[cfg(unix)]
     fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -146,7 +148,10 @@ fn names_and_addresses_are_checked_before_anything_is_done() {
         (&["user", "create", "ann", "--email", "ann@\u{2066}b.c"], "name@example.com"),
         (&["org", "add-member", "acme", "ann", "--role", "boss"], "viewer, member, admin, owner"),
         (&["token", "create", "ann", "--name", "x", "--expires-in-days", "0"], "1..=3650"),
-        (&["token", "create", "ann", "--name", "x", "--scopes", "tasks:read"], "scopes are not available"),
+        (
+            &["token", "create", "ann", "--name", "x", "--scopes", "tasks:read,all"],
+            "there is no scope \"all\"",
+        ),
         (&["token", "revoke", "7"], "an id is a UUID"),
         (&["user", "grant", "ann", "root"], "staff, author, editor"),
         (&["demo", "--bind", "localhost"], "invalid socket address"),
@@ -374,7 +379,6 @@ fn a_database_out_of_reach_exits_with_3_and_says_what_to_do() {
         "bailiwick.db",
         "this is a letter, not a database, and it is long enough to be looked at as one",
     );
-    hide(&place.path("bailiwick.db"));
     place.run(&["user", "list"]).expect(3).says("no SQLite database");
     place.run(&["migrate"]).expect(3).says("no SQLite database");
     let elsewhere = [("BAILIWICK_DATABASE__URL", "sqlite://no/such/directory/app.db")];
@@ -436,8 +440,12 @@ fn organisations_have_an_owner_from_the_start_and_never_none() {
     place.create_user("bob");
     let create = ["org", "create", "acme", "--name", "Acme Inc.", "--owner"];
     place.run(&[&create[..], &["nobody"]].concat()).expect(1).says("no such user");
-    place.run(&[&create[..], &["ann"]].concat()).expect(0);
-    place.run(&[&create[..], &["bob"]].concat()).expect(1).says("taken");
+    place.run(&[&create[..], &["Ann"]].concat()).expect(0);
+    place
+        .run(&[&create[..], &["bob"]].concat())
+        .expect(1)
+        .says("the short name acme is taken")
+        .says("bailiwick org list");
     let org = || place.list(&["org", "list"]).remove(0);
     assert_eq!(
         (&org()["slug"], &org()["name"], &org()["members"]),
@@ -551,14 +559,65 @@ fn an_init_that_fails_leaves_nothing_behind() {
     assert!(!place.path("bailiwick.toml").exists() && !place.path("master.key").exists());
 }
 
+#[cfg(unix)]
+#[test]
+fn an_init_that_is_told_to_stop_leaves_nothing_behind() {
+    for signal in ["-TERM", "-INT"] {
+        let place = Place::new();
+        // A database that never answers: whoever asks it has written the settings and the key.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("postgres://ann@{}/app", silent.local_addr().unwrap());
+        let mut command = place.command();
+        command.args(["init", "--dir", "site", "--owner", "ann", "--email", "ann@example.com"]);
+        command.args(["--org", "acme", "--password-stdin"]).env("BAILIWICK_DATABASE__URL", url);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut running = Running(command.spawn().unwrap());
+        running.0.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
+        let _asked = silent.accept().unwrap();
+        assert!(place.path("site/bailiwick.toml").exists() && place.path("site/master.key").exists());
+        assert_eq!(running.stop(signal), 3);
+        let left: Vec<_> = fs::read_dir(place.0.path()).unwrap().collect();
+        assert!(left.is_empty(), "{signal}: {left:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn an_init_is_done_whole_or_not_at_all_whenever_it_is_told_to_stop() {
+    for delay in 0..30 {
+        let place = Place::new();
+        let mut command = place.command();
+        command.args(["init", "--dir", "site", "--owner", "ann", "--email", "ann@example.com"]);
+        command.args(["--org", "acme", "--password-stdin"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut running = Running(command.spawn().unwrap());
+        running.0.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(4 + delay * 2));
+        running.signal("-TERM");
+        let done = running.0.wait().unwrap().success();
+        let mut left: Vec<_> = fs::read_dir(place.path("site")).map_or_else(
+            |_| Vec::new(),
+            |entries| entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect(),
+        );
+        left.sort_unstable();
+        let all = ["bailiwick.db", "bailiwick.toml", "master.key"];
+        assert_eq!(left, if done { &all[..] } else { &[] }, "{delay}");
+    }
+}
+
 /// A server that is ended with the test.
 struct Running(std::process::Child);
 
 impl Running {
     #[cfg(unix)]
-    fn stop(mut self, signal: &str) -> i32 {
+    fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.0.id().to_string()]).status().unwrap();
         assert!(sent.success());
+    }
+
+    #[cfg(unix)]
+    fn stop(mut self, signal: &str) -> i32 {
+        self.signal(signal);
         self.0.wait().unwrap().code().expect("it ends by itself")
     }
 }
@@ -658,6 +717,8 @@ fn every_curl_line_of_the_demo_does_what_it_says() {
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
     place.run(&["demo", "--bind", &bind]).expect(3).says("choose another port with --bind");
+    place.run(&["demo", "--bind", &bind, "--data", "new"]).expect(3).says("choose another port with --bind");
+    assert!(!place.path("new").exists(), "nothing is made for a demo that cannot listen");
     place.run(&["demo", "--bind", "127.0.0.1:0", "--data", "data"]).expect(2).says("a demo runs in");
     assert_eq!(running.stop("-INT"), 0);
 }

@@ -8,7 +8,8 @@ use crate::support::{self, TASKS, Tasks, log_in};
 /// Every operation of the application that needs the store, as `person` asks for it.
 fn operations(app: &TestApp, person: &Person, task: &str) -> Vec<Call> {
     let id = task.trim_start_matches(TASKS).trim_end_matches('/');
-    let needs_none = ["/problems/{code}/", "/healthz/"];
+    // A log-in of a browser proves first where it comes from, and with a token there is no session.
+    let needs_none = ["/problems/{code}/", "/healthz/", "/api/v1/auth/session/"];
     let routes = app.routes().iter().filter(|route| !needs_none.contains(&route.path.as_str()));
     let calls: Vec<_> = routes
         .map(|route| {
@@ -18,6 +19,9 @@ fn operations(app: &TestApp, person: &Person, task: &str) -> Vec<Call> {
                 ("/api/v1/auth/token/", &Method::POST) => {
                     call.json(&json!({"username": "owner", "password": TestApp::PASSWORD}))
                 }
+                ("/api/v1/auth/tokens/", &Method::POST) => call.json(&json!({"name": "new"})),
+                ("/api/v1/auth/tokens/report-leak/", _) => call.json(&json!({"token": person.token()})),
+                ("/api/v1/auth/tokens/{id}/rotate/", _) => call.json(&json!({})),
                 ("/api/v1/orgs/", &Method::POST) => call.json(&json!({"slug": "new", "name": "New"})),
                 (_, &Method::POST | &Method::PUT | &Method::PATCH) => call.json(&json!({"title": "changed"})),
                 _ => call,
@@ -84,7 +88,10 @@ async fn whichever_part_of_the_store_fails_no_one_gets_through() {
                 let reads = asked.contains("GET");
                 let stopped = match operation {
                     Operation::PrincipalOf => !(asked.contains("POST") && asked.contains("auth/token")),
-                    Operation::Read => reads,
+                    // The lists of tokens and sessions are no rows of a resource.
+                    Operation::Read => reads && !asked.contains("/auth/"),
+                    Operation::TokensOf => reads && asked.contains("/auth/tokens/"),
+                    Operation::SessionsOf => reads && asked.contains("/auth/sessions/"),
                     _ => false,
                 };
                 if !reads && !stopped {

@@ -20,3 +20,4 @@ mod site;
 mod support;
 mod tasks;
 mod throttle;
+mod tokens;

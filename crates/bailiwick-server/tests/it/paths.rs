@@ -33,6 +33,7 @@ async fn a_path_without_its_last_slash_answers_the_same_for_every_method() {
                     "/api/v1/auth/token/" => {
                         call.json(&json!({"username": "owner", "password": TestApp::PASSWORD}))
                     }
+                    "/api/v1/auth/tokens/" => call.json(&json!({"name": "x"})),
                     "/api/v1/orgs/" => call.json(&json!({"slug": "new", "name": "New"})),
                     _ => call.json(&json!({"title": "y"})),
                 };
@@ -91,7 +92,8 @@ async fn head_answers_as_get_without_the_body() {
             assert_eq!(head.bytes(), b"", "{path}");
             let fields = |reply: &bailiwick_testkit::Reply| {
                 let mut fields = reply.bare().headers;
-                fields.retain(|(name, _)| name != "content-length");
+                // A cookie without a session is another one each time.
+                fields.retain(|(name, _)| name != "content-length" && name != "set-cookie");
                 fields
             };
             assert_eq!((head.status(), fields(&head)), (get.status(), fields(&get)), "{path}");

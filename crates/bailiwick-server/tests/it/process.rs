@@ -110,6 +110,37 @@ fn the_access_log_has_a_line_a_request_with_exactly_the_members_of_the_contract_
     }
 }
 
+// Contract §6: `check.allow`, each logged at start.
+#[test]
+fn what_check_allow_accepts_is_in_the_log_of_every_start() {
+    let mut site = Site::new();
+    site.set("BAILIWICK_THROTTLE__ENABLED", "false");
+    site.set("BAILIWICK_CHECK__ALLOW", "RATE-001");
+    for _ in 0..2 {
+        let output = site.serve().stop();
+        assert!(!output.err.contains("RATE-001"), "{}", output.err);
+        let lines: Vec<Value> = output.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let accepted: Vec<_> = lines.iter().filter(|line| line["code"] == "RATE-001").collect();
+        let [line] = accepted[..] else { panic!("{}", output.out) };
+        assert_eq!((&line["level"], &line["event"]), (&json!("warn"), &json!("diagnostic")));
+        assert_eq!((&line["severity"], &line["setting"]), (&json!("error"), &json!("throttle.enabled")));
+        assert!(line["reason"].is_string() && line["message"].as_str().unwrap().contains("check.allow"));
+    }
+}
+
+#[test]
+fn a_demo_that_other_machines_reach_warns_of_it_as_a_server_does() {
+    let site = Site::bare();
+    let demo = |bind: &str| {
+        let mut command = site.command(None);
+        command.args(["demo", "--bind", bind]);
+        Server::start(command).stop().err
+    };
+    let told = demo("0.0.0.0:0");
+    assert!(told.contains("warning BIND-001 server.bind: 0.0.0.0:"), "{told}");
+    assert!(!demo("127.0.0.1:0").contains("BIND-001"));
+}
+
 // TOK-24, PWD-04: who reads the database file can use nothing that is in it.
 #[test]
 fn no_token_and_no_password_is_in_the_database_file() {

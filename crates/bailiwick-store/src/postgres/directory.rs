@@ -110,6 +110,14 @@ impl Directory for PostgresStore {
         })
     }
 
+    fn user_id<'a>(&'a self, name: &'a Username) -> Answer<'a, Option<UserId>> {
+        Box::pin(async move {
+            let name = lower(name);
+            let [rows] = self.pool.read(Lane::Short, [Ask::new(FIND_USER, &[name.as_str().into()])]).await?;
+            rows.first().map(|row| Ok(Id::from_uuid(row.uuid(0)?))).transpose()
+        })
+    }
+
     fn create_user(&self, user: NewUser) -> Answer<'_, (), DirectoryError> {
         Box::pin(async move {
             let binds = [

@@ -5,7 +5,7 @@ use bailiwick_core::{
     clock::Timestamp,
     error::StoreError,
     id::Id,
-    identity::{Credential, Membership, Principal, PrincipalParts},
+    identity::{Credential, Membership, Principal, PrincipalParts, Scopes},
     query::Lane,
     store::{Answer, PrincipalStore, Proof},
 };
@@ -27,11 +27,12 @@ struct LookUps {
 }
 
 macro_rules! look_up {
-    ($table:literal, $key:literal, $last_used_at:literal, $live:literal, $columns:literal, $joins:literal) => {
+    ($table:literal, $key:literal, $last_used_at:literal, $live:literal, $scopes:literal, $columns:literal, $joins:literal) => {
         concat!(
             "SELECT u.id, u.username, u.email, u.is_staff, u.created_at, found.id, found.",
             $last_used_at,
-            ", found.expires_at",
+            ", found.expires_at, ",
+            $scopes,
             $columns,
             " FROM ",
             $table,
@@ -46,14 +47,15 @@ macro_rules! look_up {
 }
 
 macro_rules! look_ups {
-    ($table:literal, $key:literal, $last_used_at:literal, $live:literal, $credential:expr) => {
+    ($table:literal, $key:literal, $last_used_at:literal, $live:literal, $scopes:literal, $credential:expr) => {
         LookUps {
-            of: look_up!($table, $key, $last_used_at, $live, "", ""),
+            of: look_up!($table, $key, $last_used_at, $live, $scopes, "", ""),
             within: look_up!(
                 $table,
                 $key,
                 $last_used_at,
                 $live,
+                $scopes,
                 ", m.org_id, m.role",
                 " LEFT JOIN orgs o ON o.slug = $3 \
                  LEFT JOIN memberships m ON m.org_id = o.id AND m.user_id = u.id"
@@ -63,14 +65,20 @@ macro_rules! look_ups {
     };
 }
 
-const API_TOKENS: LookUps =
-    look_ups!("api_tokens", "digest", "last_used_at", " AND found.revoked_at IS NULL", |id| {
-        Credential::ApiToken(Id::from_uuid(id))
-    });
+const API_TOKENS: LookUps = look_ups!(
+    "api_tokens",
+    "digest",
+    "last_used_at",
+    " AND found.revoked_at IS NULL",
+    "found.scopes",
+    |id| { Credential::ApiToken(Id::from_uuid(id)) }
+);
 const SESSIONS: LookUps =
-    look_ups!("sessions", "digest", "last_seen_at", "", |id| Credential::Session(Id::from_uuid(id)));
+    look_ups!("sessions", "digest", "last_seen_at", "", "NULL::text", |id| Credential::Session(
+        Id::from_uuid(id)
+    ));
 const FAMILIES: LookUps =
-    look_ups!("jwt_families", "id", "last_used_at", " AND found.revoked_at IS NULL", |id| {
+    look_ups!("jwt_families", "id", "last_used_at", " AND found.revoked_at IS NULL", "NULL::text", |id| {
         Credential::Family(Id::from_uuid(id))
     });
 
@@ -106,9 +114,9 @@ impl PrincipalStore for PostgresStore {
             let binds = [key, now.into(), slug.into()];
             let [rows] = self.pool.read(Lane::Short, [Ask::new(look_ups.within, &binds)]).await?;
             let Some(row) = rows.first() else { return Ok(None) };
-            let membership = match row.is_null(8) {
+            let membership = match row.is_null(9) {
                 true => None,
-                false => Some(Membership::from_store(Id::from_uuid(row.uuid(8)?), role(row, 9)?)),
+                false => Some(Membership::from_store(Id::from_uuid(row.uuid(9)?), role(row, 10)?)),
             };
             Ok(Some((look_ups.principal(row)?, membership)))
         })
@@ -151,6 +159,7 @@ impl LookUps {
             credential: (self.credential)(row.uuid(5)?),
             last_used_at: row.optional_time(6)?,
             expires_at: row.time(7)?,
+            scopes: Scopes::from_stored(row.optional_text(8)?),
         }))
     }
 }

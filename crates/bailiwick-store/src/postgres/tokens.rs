@@ -1,16 +1,18 @@
 //! API tokens.
 use bailiwick_core::{
     clock::Timestamp,
-    error::StoreError,
+    error::DecodeError,
     id::Id,
-    identity::{ApiTokenId, Username},
+    identity::{ApiTokenId, Scopes, UserId},
     query::Lane,
-    store::{Answer, NewToken, TokenCreation, TokenRecord, TokenStore},
+    store::{Answer, NewToken, TokenCreation, TokenRecord, TokenRef, TokenStore},
 };
+
+use tokio_postgres::Row;
 
 use super::{
     PostgresStore,
-    pool::{Ask, Lease, Trying, retrying},
+    pool::{Ask, Lease, Trying},
     value::{Bind, Columns},
 };
 
@@ -20,56 +22,64 @@ pub(super) const LOCK_OWNER: &str = "SELECT is_active AND password_hash = coales
 const REMOVE_EXPIRED: &str = "DELETE FROM api_tokens WHERE user_id = $1 AND expires_at <= $2";
 const NAMED: &str = "SELECT COUNT(*) FROM api_tokens \
      WHERE user_id = $1 AND name IS NOT NULL AND revoked_at IS NULL AND expires_at > $2";
-const ADD: &str = "INSERT INTO api_tokens (id, digest, user_id, name, display, created_at, expires_at) \
-     VALUES ($1, $2, $3, $4, $5, $6, $7)";
+const ADD: &str = "INSERT INTO api_tokens (id, digest, user_id, name, display, scopes, created_at, expires_at) \
+     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 /// The new one stays, also if the clock went back (RST-08).
 const REVOKE_OLDEST: &str = "UPDATE api_tokens SET revoked_at = $3 WHERE id IN (\
      SELECT id FROM api_tokens WHERE user_id = $1 AND name IS NULL AND revoked_at IS NULL \
      ORDER BY id = $2 DESC, created_at DESC, id DESC OFFSET $4)";
 
 const REVOKE: &str = "UPDATE api_tokens SET revoked_at = $2 \
-     WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING id";
+     WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING user_id";
+const REVOKE_OF: &str = "UPDATE api_tokens SET revoked_at = $2 \
+     WHERE id = $1 AND user_id = $3 AND revoked_at IS NULL AND expires_at > $2 RETURNING user_id";
+const REVOKE_DIGEST: &str = "UPDATE api_tokens SET revoked_at = $2 \
+     WHERE digest = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING user_id";
 
-const TOKENS_OF: &str = "SELECT t.id, t.name, t.display, t.created_at, t.expires_at, t.last_used_at, t.revoked_at \
-     FROM users u LEFT JOIN api_tokens t ON t.user_id = u.id WHERE lower(u.username) = $1 \
-     ORDER BY t.created_at DESC, t.id DESC";
+/// Locks the token: whoever rotates it at the same time finds it replaced.
+const REPLACED: &str = "SELECT id, name, display, scopes, created_at, expires_at, last_used_at, revoked_at \
+     FROM api_tokens \
+     WHERE id = $1 AND user_id = $2 AND name IS NOT NULL AND revoked_at IS NULL AND expires_at > $3 FOR UPDATE";
+const END_REPLACED: &str = "UPDATE api_tokens SET expires_at = least(expires_at, $2) WHERE id = $1";
+
+const TOKENS_OF: &str = "SELECT id, name, display, scopes, created_at, expires_at, last_used_at, revoked_at \
+     FROM api_tokens WHERE user_id = $1 ORDER BY created_at DESC, id DESC";
 
 impl TokenStore for PostgresStore {
     fn create_token(&self, token: NewToken) -> Answer<'_, TokenCreation> {
         Box::pin(async move { Ok(self.pool.to_the_end(token, create_token).await?) })
     }
 
-    fn revoke_token(&self, id: ApiTokenId, now: Timestamp) -> Answer<'_, bool> {
+    fn rotate_token(
+        &self,
+        replaced: ApiTokenId,
+        token: NewToken,
+        old_expires_at: Timestamp,
+    ) -> Answer<'_, Option<TokenRecord>> {
+        Box::pin(
+            async move { Ok(self.pool.to_the_end((replaced, token, old_expires_at), rotate_token).await?) },
+        )
+    }
+
+    fn revoke_token(&self, which: TokenRef, now: Timestamp) -> Answer<'_, Option<UserId>> {
         Box::pin(async move {
-            let binds = [id.as_uuid().into(), now.into()];
-            let rows = retrying(|| async {
-                self.pool.lease(Lane::Short).await?.run(&Ask::new(REVOKE, &binds)).await
-            })
-            .await?;
-            Ok(!rows.is_empty())
+            let now = now.into();
+            let rows = match &which {
+                TokenRef::Id(id) => self.change(REVOKE, &[id.as_uuid().into(), now]).await?,
+                TokenRef::Of(owner, id) => {
+                    self.change(REVOKE_OF, &[id.as_uuid().into(), now, owner.as_uuid().into()]).await?
+                }
+                TokenRef::Digest(digest) => self.change(REVOKE_DIGEST, &[Bind::Bytes(digest), now]).await?,
+            };
+            rows.first().map(|row| Ok(Id::from_uuid(row.uuid(0)?))).transpose()
         })
     }
 
-    fn tokens_of<'a>(&'a self, name: &'a Username) -> Answer<'a, Option<Vec<TokenRecord>>> {
+    fn tokens_of(&self, user: UserId) -> Answer<'_, Vec<TokenRecord>> {
         Box::pin(async move {
-            let name = name.as_str().to_ascii_lowercase();
-            let binds = [name.as_str().into()];
+            let binds = [user.as_uuid().into()];
             let [rows] = self.pool.read(Lane::Short, [Ask::new(TOKENS_OF, &binds)]).await?;
-            if rows.is_empty() {
-                return Ok(None);
-            }
-            let tokens = rows.iter().filter(|row| !row.is_null(0)).map(|row| {
-                Ok(TokenRecord {
-                    id: Id::from_uuid(row.uuid(0)?),
-                    name: row.optional_text(1)?.map(str::to_owned),
-                    display: row.text(2)?.to_owned(),
-                    created_at: row.time(3)?,
-                    expires_at: row.time(4)?,
-                    last_used_at: row.optional_time(5)?,
-                    revoked_at: row.optional_time(6)?,
-                })
-            });
-            tokens.collect::<Result<Vec<_>, StoreError>>().map(Some)
+            Ok(rows.iter().map(record).collect::<Result<_, _>>()?)
         })
     }
 }
@@ -87,15 +97,7 @@ fn create_token<'a>(lease: &'a mut Lease, token: &'a NewToken) -> Trying<'a, Tok
         if !may_have_it {
             return Ok(TokenCreation::Refused);
         }
-        let added = [
-            id,
-            Bind::Bytes(&token.digest),
-            user,
-            token.name.as_deref().into(),
-            token.display.as_str().into(),
-            now,
-            token.expires_at.into(),
-        ];
+        let added = added(token, token.name.as_deref(), &token.scopes);
         let expired = [user, now];
         if token.name.is_some() {
             let named = lease.go_on(&[Ask::new(NAMED, &expired)]).await?;
@@ -110,5 +112,50 @@ fn create_token<'a>(lease: &'a mut Lease, token: &'a NewToken) -> Trying<'a, Tok
         lease.go_on(&asks[..if by_log_in { 3 } else { 2 }]).await?;
         lease.commit().await?;
         Ok(TokenCreation::Created)
+    })
+}
+
+/// The binds of [`ADD`].
+fn added<'a>(token: &'a NewToken, name: Option<&'a str>, scopes: &'a Scopes) -> [Bind<'a>; 8] {
+    [
+        token.id.as_uuid().into(),
+        Bind::Bytes(&token.digest),
+        token.user_id.as_uuid().into(),
+        name.into(),
+        token.display.as_str().into(),
+        scopes.as_stored().into(),
+        token.created_at.into(),
+        token.expires_at.into(),
+    ]
+}
+
+fn rotate_token<'a>(
+    lease: &'a mut Lease,
+    (replaced, token, old_expires_at): &'a (ApiTokenId, NewToken, Timestamp),
+) -> Trying<'a, Option<TokenRecord>> {
+    Box::pin(async move {
+        let id: Bind<'_> = replaced.as_uuid().into();
+        let which = [id, token.user_id.as_uuid().into(), token.created_at.into()];
+        let found = lease.begin(&[Ask::new(REPLACED, &which)]).await?;
+        let Some(found) = found[0].first() else { return Ok(None) };
+        let found = record(found)?;
+        let added = added(token, found.name.as_deref(), &found.scopes);
+        let ended = [id, (*old_expires_at).into()];
+        lease.go_on(&[Ask::new(END_REPLACED, &ended), Ask::new(ADD, &added)]).await?;
+        lease.commit().await?;
+        Ok(Some(found))
+    })
+}
+
+fn record(row: &Row) -> Result<TokenRecord, DecodeError> {
+    Ok(TokenRecord {
+        id: Id::from_uuid(row.uuid(0)?),
+        name: row.optional_text(1)?.map(str::to_owned),
+        display: row.text(2)?.to_owned(),
+        scopes: Scopes::from_stored(row.optional_text(3)?),
+        created_at: row.time(4)?,
+        expires_at: row.time(5)?,
+        last_used_at: row.optional_time(6)?,
+        revoked_at: row.optional_time(7)?,
     })
 }

@@ -36,6 +36,17 @@ impl Directory for SqliteStore {
         })
     }
 
+    fn user_id<'a>(&'a self, name: &'a Username) -> Answer<'a, Option<UserId>> {
+        Box::pin(async move {
+            let reader = self.readers.get()?;
+            match user_of(&reader, &lower(name)) {
+                Ok(user) => Ok(Some(user)),
+                Err(DirectoryError::Store(error)) => Err(error),
+                Err(_) => Ok(None),
+            }
+        })
+    }
+
     fn create_user(&self, user: NewUser) -> Answer<'_, (), DirectoryError> {
         Box::pin(self.writer.run(move |connection| create_user(connection, &user)))
     }

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use bailiwick_core::{
     clock::Timestamp,
-    identity::{Credential, Membership, Principal, PrincipalParts},
+    identity::{Credential, Membership, Principal, PrincipalParts, Scopes},
     store::{Answer, PrincipalStore, Proof},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -51,11 +51,12 @@ struct LookUps {
 }
 
 macro_rules! look_up {
-    ($table:literal, $key:literal, $last_used_at:literal, $live:literal, $columns:literal, $joins:literal) => {
+    ($table:literal, $key:literal, $last_used_at:literal, $live:literal, $scopes:literal, $columns:literal, $joins:literal) => {
         concat!(
             "SELECT users.id, users.username, users.email, users.is_staff, users.created_at, found.id, found.",
             $last_used_at,
-            ", found.expires_at",
+            ", found.expires_at, ",
+            $scopes,
             $columns,
             " FROM ",
             $table,
@@ -70,14 +71,15 @@ macro_rules! look_up {
 }
 
 macro_rules! look_ups {
-    ($table:literal, $key:literal, $last_used_at:literal, $live:literal, $credential:expr) => {
+    ($table:literal, $key:literal, $last_used_at:literal, $live:literal, $scopes:literal, $credential:expr) => {
         LookUps {
-            of: look_up!($table, $key, $last_used_at, $live, "", ""),
+            of: look_up!($table, $key, $last_used_at, $live, $scopes, "", ""),
             within: look_up!(
                 $table,
                 $key,
                 $last_used_at,
                 $live,
+                $scopes,
                 ", memberships.org_id, memberships.role",
                 " LEFT JOIN orgs ON orgs.slug = ?3 \
                  LEFT JOIN memberships ON memberships.org_id = orgs.id AND memberships.user_id = users.id"
@@ -87,19 +89,20 @@ macro_rules! look_ups {
     };
 }
 
-const API_TOKENS: LookUps =
-    look_ups!("api_tokens", "digest", "last_used_at", " AND found.revoked_at IS NULL", |id| {
-        Credential::ApiToken(id.id())
-    });
-const SESSIONS: LookUps =
-    look_ups!("sessions", "digest", "last_seen_at", "", |id| Credential::Session(id.id()));
-const FAMILIES: LookUps = look_ups!(
-    "jwt_families",
-    "id",
+const API_TOKENS: LookUps = look_ups!(
+    "api_tokens",
+    "digest",
     "last_used_at",
     " AND found.revoked_at IS NULL",
-    |id| Credential::Family(id.id())
+    "found.scopes",
+    |id| { Credential::ApiToken(id.id()) }
 );
+const SESSIONS: LookUps =
+    look_ups!("sessions", "digest", "last_seen_at", "", "NULL", |id| Credential::Session(id.id()));
+const FAMILIES: LookUps =
+    look_ups!("jwt_families", "id", "last_used_at", " AND found.revoked_at IS NULL", "NULL", |id| {
+        Credential::Family(id.id())
+    });
 
 impl LookUps {
     /// With what the record is found by.
@@ -121,6 +124,7 @@ impl LookUps {
             credential: (self.credential)(&row.get(5)?),
             last_used_at: row.get::<_, Option<Moment>>(6)?.map(|at| at.0),
             expires_at: row.get::<_, Moment>(7)?.0,
+            scopes: Scopes::from_stored(row.get_ref(8)?.as_str_or_null()?),
         }))
     }
 }
@@ -140,8 +144,8 @@ fn principal_in(
     let (look_ups, key) = LookUps::by(proof);
     let mut find = connection.prepare_cached(look_ups.within)?;
     find.query_row(params![key.as_slice(), Moment(now), slug], |row| {
-        let membership = match row.get::<_, Option<Key>>(8)? {
-            Some(org) => Some(Membership::from_store(org.id(), role(row, 9)?)),
+        let membership = match row.get::<_, Option<Key>>(9)? {
+            Some(org) => Some(Membership::from_store(org.id(), role(row, 10)?)),
             None => None,
         };
         Ok((look_ups.principal(row)?, membership))

@@ -1,12 +1,11 @@
 //! API tokens on SQLite.
 use bailiwick_core::{
     clock::Timestamp,
-    error::StoreError,
-    identity::{ApiTokenId, Username},
+    identity::{ApiTokenId, Scopes, UserId},
     secret::Secret,
-    store::{Answer, NewToken, TokenCreation, TokenRecord, TokenStore},
+    store::{Answer, NewToken, TokenCreation, TokenRecord, TokenRef, TokenStore},
 };
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     SqliteStore,
@@ -19,27 +18,31 @@ impl TokenStore for SqliteStore {
         Box::pin(self.writer.run(move |connection| create(connection, &token).map_err(store_error)))
     }
 
-    fn revoke_token(&self, id: ApiTokenId, now: Timestamp) -> Answer<'_, bool> {
-        Box::pin(self.writer.run(move |connection| -> Result<bool, StoreError> {
-            let mut revoke = connection
-                .prepare_cached(
-                    "UPDATE api_tokens SET revoked_at = ?2
-                     WHERE id = ?1 AND revoked_at IS NULL AND expires_at > ?2",
-                )
-                .map_err(store_error)?;
-            Ok(revoke.execute(params![Key::from(id), Moment(now)]).map_err(store_error)? > 0)
-        }))
+    fn rotate_token(
+        &self,
+        replaced: ApiTokenId,
+        token: NewToken,
+        old_expires_at: Timestamp,
+    ) -> Answer<'_, Option<TokenRecord>> {
+        Box::pin(
+            self.writer.run(move |connection| {
+                rotate(connection, replaced, &token, old_expires_at).map_err(store_error)
+            }),
+        )
     }
 
-    fn tokens_of<'a>(&'a self, name: &'a Username) -> Answer<'a, Option<Vec<TokenRecord>>> {
-        let name = name.as_str().to_ascii_lowercase();
-        Box::pin(self.scans.run(move |connection| tokens_of(connection, &name).map_err(store_error)))
+    fn revoke_token(&self, which: TokenRef, now: Timestamp) -> Answer<'_, Option<UserId>> {
+        Box::pin(self.writer.run(move |connection| revoke(connection, which, now).map_err(store_error)))
+    }
+
+    fn tokens_of(&self, user: UserId) -> Answer<'_, Vec<TokenRecord>> {
+        Box::pin(self.scans.run(move |connection| tokens_of(connection, user).map_err(store_error)))
     }
 }
 
 fn create(connection: &Connection, token: &NewToken) -> rusqlite::Result<TokenCreation> {
     let (id, owner) = (Key::from(token.id), Key::from(token.user_id));
-    let (now, expires) = (Moment(token.created_at), Moment(token.expires_at));
+    let now = Moment(token.created_at);
     if !may_log_in(connection, &owner, token.password_hash.as_ref())? {
         return Ok(TokenCreation::Refused);
     }
@@ -49,12 +52,7 @@ fn create(connection: &Connection, token: &NewToken) -> rusqlite::Result<TokenCr
     if token.name.is_some() && named(connection, &owner)? >= token.max_per_user {
         return Ok(TokenCreation::TooMany);
     }
-    connection
-        .prepare_cached(
-            "INSERT INTO api_tokens (id, digest, user_id, name, display, created_at, expires_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        )?
-        .execute(params![id, token.digest.as_slice(), owner, token.name, token.display, now, expires])?;
+    insert(connection, token, token.name.as_deref(), &token.scopes)?;
     if token.name.is_none() {
         // The new one stays, however the clock stood when the others were made.
         let others = i64::from(token.max_per_user.saturating_sub(1));
@@ -93,26 +91,95 @@ fn named(connection: &Connection, owner: &Key) -> rusqlite::Result<u32> {
         .query_row([owner], |row| row.get(0))
 }
 
-fn tokens_of(connection: &Connection, name: &str) -> rusqlite::Result<Option<Vec<TokenRecord>>> {
-    let owner: Option<Key> = connection
-        .prepare_cached("SELECT id FROM users WHERE lower(username) = ?1")?
-        .query_row([name], |row| row.get(0))
+fn insert(
+    connection: &Connection,
+    token: &NewToken,
+    name: Option<&str>,
+    scopes: &Scopes,
+) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached(
+            "INSERT INTO api_tokens (id, digest, user_id, name, display, scopes, created_at, expires_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            Key::from(token.id),
+            token.digest.as_slice(),
+            Key::from(token.user_id),
+            name,
+            token.display,
+            scopes.as_stored(),
+            Moment(token.created_at),
+            Moment(token.expires_at)
+        ])
+}
+
+fn rotate(
+    connection: &Connection,
+    replaced: ApiTokenId,
+    token: &NewToken,
+    old_expires_at: Timestamp,
+) -> rusqlite::Result<Option<TokenRecord>> {
+    let now = Moment(token.created_at);
+    let found = connection
+        .prepare_cached(
+            "SELECT id, name, display, scopes, created_at, expires_at, last_used_at, revoked_at FROM api_tokens
+             WHERE id = ?1 AND user_id = ?2 AND name IS NOT NULL AND revoked_at IS NULL AND expires_at > ?3",
+        )?
+        .query_row(params![Key::from(replaced), Key::from(token.user_id), now], record)
         .optional()?;
-    let Some(owner) = owner else { return Ok(None) };
-    let mut find = connection.prepare_cached(
-        "SELECT id, name, display, created_at, expires_at, last_used_at, revoked_at FROM api_tokens
-         WHERE user_id = ?1 ORDER BY created_at DESC, id DESC",
-    )?;
-    let tokens = find.query_map([owner], |row| {
-        Ok(TokenRecord {
-            id: row.get::<_, Key>(0)?.id(),
-            name: row.get(1)?,
-            display: row.get(2)?,
-            created_at: row.get::<_, Moment>(3)?.0,
-            expires_at: row.get::<_, Moment>(4)?.0,
-            last_used_at: row.get::<_, Option<Moment>>(5)?.map(|at| at.0),
-            revoked_at: row.get::<_, Option<Moment>>(6)?.map(|at| at.0),
-        })
-    })?;
-    tokens.collect::<Result<_, _>>().map(Some)
+    let Some(found) = found else { return Ok(None) };
+    connection
+        .prepare_cached("UPDATE api_tokens SET expires_at = min(expires_at, ?2) WHERE id = ?1")?
+        .execute(params![Key::from(replaced), Moment(old_expires_at)])?;
+    insert(connection, token, found.name.as_deref(), &found.scopes)?;
+    Ok(Some(found))
+}
+
+fn revoke(connection: &Connection, which: TokenRef, now: Timestamp) -> rusqlite::Result<Option<UserId>> {
+    let user = |row: &Row<'_>| row.get::<_, Key>(0);
+    let revoked = match which {
+        TokenRef::Id(id) => connection
+            .prepare_cached(
+                "UPDATE api_tokens SET revoked_at = ?2
+                 WHERE id = ?1 AND revoked_at IS NULL AND expires_at > ?2 RETURNING user_id",
+            )?
+            .query_row(params![Key::from(id), Moment(now)], user),
+        TokenRef::Of(owner, id) => connection
+            .prepare_cached(
+                "UPDATE api_tokens SET revoked_at = ?2
+                 WHERE id = ?1 AND user_id = ?3 AND revoked_at IS NULL AND expires_at > ?2 RETURNING user_id",
+            )?
+            .query_row(params![Key::from(id), Moment(now), Key::from(owner)], user),
+        TokenRef::Digest(digest) => connection
+            .prepare_cached(
+                "UPDATE api_tokens SET revoked_at = ?2
+                 WHERE digest = ?1 AND revoked_at IS NULL AND expires_at > ?2 RETURNING user_id",
+            )?
+            .query_row(params![digest.as_slice(), Moment(now)], user),
+    };
+    Ok(revoked.optional()?.map(|user| user.id()))
+}
+
+fn tokens_of(connection: &Connection, user: UserId) -> rusqlite::Result<Vec<TokenRecord>> {
+    connection
+        .prepare_cached(
+            "SELECT id, name, display, scopes, created_at, expires_at, last_used_at, revoked_at FROM api_tokens
+             WHERE user_id = ?1 ORDER BY created_at DESC, id DESC",
+        )?
+        .query_map([Key::from(user)], record)?
+        .collect()
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<TokenRecord> {
+    Ok(TokenRecord {
+        id: row.get::<_, Key>(0)?.id(),
+        name: row.get(1)?,
+        display: row.get(2)?,
+        scopes: Scopes::from_stored(row.get_ref(3)?.as_str_or_null()?),
+        created_at: row.get::<_, Moment>(4)?.0,
+        expires_at: row.get::<_, Moment>(5)?.0,
+        last_used_at: row.get::<_, Option<Moment>>(6)?.map(|at| at.0),
+        revoked_at: row.get::<_, Option<Moment>>(7)?.map(|at| at.0),
+    })
 }

@@ -10,6 +10,7 @@ use std::{
 use bailiwick_core::{
     clock::{Clock, Entropy},
     id::Id,
+    identity::Scopes,
     secret::Secret,
     store::{Directory, NewToken, TokenStore},
 };
@@ -55,6 +56,7 @@ async fn drop_one(world: &World, kind: usize, polls: usize, id: Id<crate::suppor
                 created_at: now,
                 expires_at: now.saturating_add(Duration::from_secs(60)),
                 max_per_user: 3,
+                scopes: Scopes::ALL,
                 password_hash: None,
             };
             dropped_after(polls, world.store.create_token(token)).await;

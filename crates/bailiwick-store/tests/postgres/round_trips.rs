@@ -8,6 +8,7 @@ use std::time::Duration;
 use bailiwick_core::{
     clock::{Clock, Entropy},
     id::Id,
+    identity::Scopes,
     store::{Directory, NewToken, PrincipalStore, TokenCreation, TokenStore},
 };
 use bailiwick_store::{OpenOptions, migrate};
@@ -106,6 +107,7 @@ async fn what_can_be_known_together_costs_one_round_trip() {
             created_at: now,
             expires_at: now.saturating_add(Duration::from_secs(60)),
             max_per_user: 3,
+            scopes: Scopes::ALL,
             password_hash: None,
         }
     };

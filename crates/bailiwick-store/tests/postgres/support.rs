@@ -7,7 +7,7 @@ use bailiwick_core::{
     db::{Db, DbError},
     error::{DecodeError, StoreError},
     id::Id,
-    identity::{Credential, Membership, OrgId, Principal, PrincipalParts, Role, UserId},
+    identity::{Credential, Membership, OrgId, Principal, PrincipalParts, Role, Scopes, UserId},
     model::{
         Assignments, Column, ColumnDef, Direction, FieldType, FilterOps, InputValue, Model, Part, Ref,
         RowReader, ScopeKind, TableDef, Writable, json::Json, read_column,
@@ -210,6 +210,7 @@ impl World {
             is_staff: false,
             created_at: clock.now(),
             credential: Credential::ApiToken(Id::new(&clock, &entropy)),
+            scopes: Scopes::ALL,
             last_used_at: None,
             expires_at: Timestamp::MAX,
         });

@@ -5,7 +5,7 @@ use bailiwick_core::{
     clock::{Clock, Timestamp},
     identity::{Credential, Role, SessionId, UserId},
     secret::Secret,
-    store::{NewSession, Proof, Sessions},
+    store::{NewSession, Proof, Sessions, TokenRef},
 };
 use tokio::task::JoinSet;
 
@@ -219,7 +219,7 @@ pub async fn the_last_use_of_a_token_is_noted(subject: Subject) {
     let alice = world.user("alice").await;
     let (store, token) = (&world.store, world.token(alice));
     world.add(token.clone()).await;
-    let last_used_at = async || store.tokens_of(&username("alice")).await.unwrap().unwrap()[0].last_used_at;
+    let last_used_at = async || store.tokens_of(alice).await.unwrap()[0].last_used_at;
     assert_eq!(last_used_at().await, None);
     world.clock.advance(MICROSECOND);
     let now = world.clock.now();
@@ -231,7 +231,7 @@ pub async fn the_last_use_of_a_token_is_noted(subject: Subject) {
         (Some(now), token.expires_at),
         "it lives no longer"
     );
-    store.revoke_token(token.id, now).await.unwrap();
+    store.revoke_token(TokenRef::Id(token.id), now).await.unwrap();
     world.clock.advance(MICROSECOND);
     assert!(!store.note_use(Credential::ApiToken(token.id), world.clock.now(), IDLE).await.unwrap());
     assert_eq!(last_used_at().await, Some(now));

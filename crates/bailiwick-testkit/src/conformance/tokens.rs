@@ -3,9 +3,9 @@ use std::time::Duration;
 
 use bailiwick_core::{
     clock::{Clock, Timestamp},
-    identity::{ApiTokenId, Credential, Role, UserId},
+    identity::{ApiTokenId, Credential, Role, Scopes, UserId},
     secret::Secret,
-    store::{NewToken, Proof, TokenCreation, TokenRecord},
+    store::{NewToken, Proof, TokenCreation, TokenRecord, TokenRef},
 };
 use tokio::task::JoinSet;
 
@@ -18,7 +18,8 @@ const MICROSECOND: Duration = Duration::from_micros(1);
 
 /// The tokens of `name` that are not revoked, the newest first.
 async fn live(world: &World, name: &str) -> Vec<ApiTokenId> {
-    let tokens = world.store.tokens_of(&username(name)).await.unwrap().expect("the user is there");
+    let user = world.store.user_id(&username(name)).await.unwrap().expect("the user is there");
+    let tokens = world.store.tokens_of(user).await.unwrap();
     tokens.iter().filter(|token| token.revoked_at.is_none()).map(|token| token.id).collect()
 }
 
@@ -48,12 +49,23 @@ pub async fn a_token_speaks_for_its_owner_until_it_ends(subject: Subject) {
     let last = Timestamp::from_micros(expires_at.as_micros() - 1);
     assert!(store.principal_of(short.proof(), last).await.unwrap().is_some());
     assert!(store.principal_of(short.proof(), expires_at).await.unwrap().is_none());
-    assert!(!store.revoke_token(short.id, expires_at).await.unwrap(), "what has expired is not live");
+    assert_eq!(
+        store.revoke_token(TokenRef::Id(short.id), expires_at).await.unwrap(),
+        None,
+        "what has expired is not live"
+    );
 
-    assert!(store.revoke_token(long.id, made_at).await.unwrap());
+    assert!(store.revoke_token(TokenRef::Id(long.id), made_at).await.unwrap().is_some());
     assert!(store.principal_of(long.proof(), made_at).await.unwrap().is_none());
-    assert!(!store.revoke_token(long.id, made_at).await.unwrap(), "it was revoked already");
-    assert!(!store.revoke_token(ApiTokenId::from_uuid(world.random()), made_at).await.unwrap());
+    assert_eq!(
+        store.revoke_token(TokenRef::Id(long.id), made_at).await.unwrap(),
+        None,
+        "it was revoked already"
+    );
+    assert_eq!(
+        store.revoke_token(TokenRef::Id(ApiTokenId::from_uuid(world.random())), made_at).await.unwrap(),
+        None
+    );
     assert!(store.principal_of(his.proof(), made_at).await.unwrap().is_some(), "others live on");
 }
 
@@ -69,7 +81,7 @@ pub async fn a_token_is_looked_up_together_with_a_place_in_an_organisation(subje
     for token in [&hers, &his, &revoked] {
         world.add(token.clone()).await;
     }
-    store.revoke_token(revoked.id, now).await.unwrap();
+    store.revoke_token(TokenRef::Id(revoked.id), now).await.unwrap();
     for token in [&hers, &his, &revoked] {
         for slug in ["acme", "other", "none", "", "ACME", "acme\0", "%"] {
             for at in [now, token.expires_at] {
@@ -150,31 +162,41 @@ pub async fn nobody_gets_a_token_who_is_not_there_or_disabled(subject: Subject) 
     assert_eq!(store.create_token(hers.clone()).await.unwrap(), TokenCreation::Refused);
     store.set_active(&username("alice"), true, now).await.unwrap();
     assert!(store.principal_of(hers.proof(), now).await.unwrap().is_none(), "it was not only kept back");
-    assert_eq!(store.tokens_of(&username("alice")).await.unwrap(), Some(Vec::new()));
+    assert_eq!(store.tokens_of(alice).await.unwrap(), Vec::new());
 }
 
 pub async fn tokens_are_listed_newest_first(subject: Subject) {
     let world = World::new(subject).await;
     let (alice, bob) = (world.user("Alice").await, world.user("bob").await);
     let store = &world.store;
-    assert_eq!(store.tokens_of(&username("nobody")).await.unwrap(), None);
-    assert_eq!(store.tokens_of(&username("alice")).await.unwrap(), Some(Vec::new()));
+    assert_eq!(store.user_id(&username("nobody")).await.unwrap(), None);
+    assert_eq!(store.user_id(&username("aLICE")).await.unwrap(), Some(alice));
+    assert_eq!(store.tokens_of(alice).await.unwrap(), Vec::new());
     world.add(world.token(bob)).await;
     let mut expected = Vec::new();
     for name in [Some("laptop"), None, Some("")] {
         world.clock.advance(MICROSECOND);
         let token = NewToken { name: name.map(str::to_owned), ..world.token(alice) };
         world.add(token.clone()).await;
-        let NewToken { id, name, display, created_at, expires_at, .. } = token;
+        let NewToken { id, name, display, scopes, created_at, expires_at, .. } = token;
         expected.insert(
             0,
-            TokenRecord { id, name, display, created_at, expires_at, last_used_at: None, revoked_at: None },
+            TokenRecord {
+                id,
+                name,
+                display,
+                scopes,
+                created_at,
+                expires_at,
+                last_used_at: None,
+                revoked_at: None,
+            },
         );
     }
     world.clock.advance(MICROSECOND);
-    store.revoke_token(expected[1].id, world.clock.now()).await.unwrap();
+    store.revoke_token(TokenRef::Id(expected[1].id), world.clock.now()).await.unwrap();
     expected[1].revoked_at = Some(world.clock.now());
-    assert_eq!(store.tokens_of(&username("aLICE")).await.unwrap(), Some(expected));
+    assert_eq!(store.tokens_of(alice).await.unwrap(), expected);
 }
 
 // TOK-26
@@ -250,10 +272,101 @@ pub async fn a_named_token_beyond_the_cap_is_refused(subject: Subject) {
     world.add(NewToken { max_per_user: 1, ..world.token(alice) }).await;
     world.add(named(bob)).await;
     assert_eq!(world.store.create_token(named(alice)).await.unwrap(), TokenCreation::TooMany);
-    world.store.revoke_token(made[0], world.clock.now()).await.unwrap();
+    world.store.revoke_token(TokenRef::Id(made[0]), world.clock.now()).await.unwrap();
     world.add(named(alice)).await;
     world.clock.set(world.token(alice).expires_at);
     world.add(named(alice)).await;
+}
+
+// TOK-28
+pub async fn a_token_is_put_in_the_place_of_another(subject: Subject) {
+    let world = World::new(subject).await;
+    let (alice, bob) = (world.user("alice").await, world.user("bob").await);
+    let (store, now) = (&world.store, world.clock.now());
+    let scopes = Scopes::only(["tasks:read", "account"]);
+    let named = |name: &str| NewToken {
+        name: Some(name.to_owned()),
+        scopes: scopes.clone(),
+        max_per_user: 1,
+        ..world.token(alice)
+    };
+    let old = named("ci");
+    world.add(old.clone()).await;
+    let later = now.saturating_add(Duration::from_secs(60));
+    // The cap does not hinder it, and what it says of name and scopes counts for nothing.
+    let new = NewToken { name: None, scopes: Scopes::ALL, ..named("") };
+    let taken = store.rotate_token(old.id, new.clone(), later).await.unwrap().expect("it is live");
+    assert_eq!((taken.id, taken.name.as_deref(), &taken.scopes), (old.id, Some("ci"), &scopes));
+    let tokens = store.tokens_of(alice).await.unwrap();
+    let found = tokens.iter().find(|token| token.id == new.id).expect("it is there");
+    assert_eq!((found.name.as_deref(), &found.scopes), (Some("ci"), &scopes));
+    let principal = store.principal_of(new.proof(), now).await.unwrap().expect("it is live");
+    assert_eq!((principal.user_id(), &principal.scopes), (alice, &scopes));
+    // The overlap ends on time.
+    assert!(store.principal_of(old.proof(), now).await.unwrap().is_some());
+    assert!(store.principal_of(old.proof(), later).await.unwrap().is_none());
+    assert!(store.principal_of(new.proof(), later).await.unwrap().is_some());
+    // Without one, the old one ends at once; with a long one, no later than it would have.
+    let third = named("x");
+    assert!(store.rotate_token(new.id, third.clone(), now).await.unwrap().is_some());
+    assert!(store.principal_of(new.proof(), now).await.unwrap().is_none());
+    let fourth = named("x");
+    let far = third.expires_at.saturating_add(Duration::from_secs(60));
+    assert!(store.rotate_token(third.id, fourth.clone(), far).await.unwrap().is_some());
+    assert!(store.principal_of(third.proof(), third.expires_at).await.unwrap().is_none());
+    // What has ended, is another's, or was made by a log-in has no successor.
+    let login = world.token(alice);
+    world.add(login.clone()).await;
+    let his = NewToken { user_id: bob, ..named("x") };
+    for (replaced, token) in [
+        (new.id, named("x")),
+        (fourth.id, his),
+        (login.id, named("x")),
+        (old.id, NewToken { created_at: later, ..named("x") }),
+    ] {
+        assert_eq!(store.rotate_token(replaced, token.clone(), now).await.unwrap(), None);
+        assert!(store.principal_of(token.proof(), now).await.unwrap().is_none());
+    }
+}
+
+// TOK-28: of many who rotate one token at once, one does.
+pub async fn a_token_is_replaced_once(subject: Subject) {
+    let world = World::new(subject).await;
+    let alice = world.user("alice").await;
+    let named = || NewToken { name: Some("ci".to_owned()), ..world.token(alice) };
+    let (old, now) = (named(), world.clock.now());
+    world.add(old.clone()).await;
+    let mut tasks = JoinSet::new();
+    for _ in 0..20 {
+        let (store, token) = (world.store.clone(), named());
+        tasks.spawn(async move { store.rotate_token(old.id, token, now).await.unwrap().is_some() });
+    }
+    let done = tasks.join_all().await;
+    assert_eq!(done.into_iter().filter(|done| *done).count(), 1);
+    let live = world.store.tokens_of(alice).await.unwrap();
+    assert_eq!(live.iter().filter(|token| token.expires_at > now && token.revoked_at.is_none()).count(), 1);
+}
+
+// TOK-28, JWT-61
+pub async fn a_token_is_ended_by_id_by_its_owner_or_by_its_text(subject: Subject) {
+    let world = World::new(subject).await;
+    let (alice, bob) = (world.user("alice").await, world.user("bob").await);
+    let (store, now) = (&world.store, world.clock.now());
+    let tokens = [world.token(alice), world.token(alice), world.token(alice)];
+    for token in &tokens {
+        world.add(token.clone()).await;
+    }
+    let which =
+        [TokenRef::Id(tokens[0].id), TokenRef::Of(alice, tokens[1].id), TokenRef::Digest(tokens[2].digest)];
+    for none in [TokenRef::Of(bob, tokens[0].id), TokenRef::Digest([7; 32])] {
+        assert_eq!(store.revoke_token(none, now).await.unwrap(), None);
+    }
+    for (which, token) in which.into_iter().zip(&tokens) {
+        assert!(store.principal_of(token.proof(), now).await.unwrap().is_some());
+        assert_eq!(store.revoke_token(which, now).await.unwrap(), Some(alice));
+        assert!(store.principal_of(token.proof(), now).await.unwrap().is_none());
+        assert_eq!(store.revoke_token(which, now).await.unwrap(), None);
+    }
 }
 
 pub async fn expired_tokens_are_removed_when_one_is_made(subject: Subject) {

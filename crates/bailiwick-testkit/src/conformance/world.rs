@@ -7,7 +7,8 @@ use bailiwick_core::{
     db::{Db, DbError},
     id::Id,
     identity::{
-        ApiTokenId, Credential, Membership, OrgId, Principal, PrincipalParts, Role, Slug, UserId, Username,
+        ApiTokenId, Credential, Membership, OrgId, Principal, PrincipalParts, Role, Scopes, Slug, UserId,
+        Username,
     },
     model::{Assignments, InputValue, Model, Ref, json::Json},
     query::{ListQuery, OverLimit, Page, PageSettings, Precondition},
@@ -141,6 +142,7 @@ impl World {
             is_staff: false,
             created_at: self.clock.now(),
             credential: Credential::ApiToken(ApiTokenId::from_uuid(Uuid::nil())),
+            scopes: Scopes::ALL,
             last_used_at: None,
             expires_at: Timestamp::MAX,
         });
@@ -192,6 +194,7 @@ impl World {
             created_at: now,
             expires_at: now.saturating_add(std::time::Duration::from_secs(3600)),
             max_per_user: 20,
+            scopes: Scopes::ALL,
             password_hash: None,
         }
     }

@@ -14,6 +14,7 @@ use bailiwick_core::{
     clock::{Clock, Entropy, OsEntropy, SystemClock},
     db::Db,
     model::TableDef,
+    secret::Secret,
     store::{CounterStore, Store},
     units::Rate,
 };
@@ -35,6 +36,7 @@ use crate::{
     health,
     hosts::AllowedHosts,
     limits::LimitsLayer,
+    origin::Origin,
     problem::{self, Problem},
     resource::{self, PathRoutes, Resource},
     routes::{Route, Routes, with_method_not_allowed},
@@ -133,7 +135,8 @@ pub struct Policies {
     scopes: HashMap<&'static str, Rate>,
     throttled: bool,
     counters: Option<Arc<dyn CounterStore>>,
-    csrf: Option<Csrf>,
+    csrf_key: Option<Secret<[u8; 32]>>,
+    csrf_trusted_origins: Vec<Origin>,
     resources: resource::Settings,
 }
 
@@ -148,7 +151,8 @@ impl Policies {
             scopes: HashMap::from([("login", Rate::per_minute(5))]),
             throttled: true,
             counters: None,
-            csrf: None,
+            csrf_key: None,
+            csrf_trusted_origins: Vec::new(),
             resources: resource::Settings::default(),
         }
     }
@@ -206,11 +210,21 @@ impl Policies {
         self
     }
 
-    /// How requests that a browser sends with a cookie prove where they come from. The default is a key of this process
-    /// and no other origin: several servers of one site need one key.
+    /// The key of the CSRF tokens, which all servers of one site share and which is used for nothing else (KEY-07). The
+    /// default is one of this process: the tokens of another, or from before a restart, are refused.
     #[must_use]
-    pub fn csrf(mut self, csrf: Csrf) -> Self {
-        self.csrf = Some(csrf);
+    pub fn csrf_key(mut self, key: Secret<[u8; 32]>) -> Self {
+        self.csrf_key = Some(key);
+        self
+    }
+
+    /// Other origins whose pages may send requests with a cookie. None by default.
+    ///
+    /// # Security
+    /// See [`Csrf::trusted_origins`].
+    #[must_use]
+    pub fn csrf_trusted_origins(mut self, origins: impl IntoIterator<Item = Origin>) -> Self {
+        self.csrf_trusted_origins = origins.into_iter().collect();
         self
     }
 
@@ -350,7 +364,7 @@ impl Builder<Ready> {
         let browser_log_ins = marked(&routes, |route| route.logs_in_browsers);
         let (api, mut listed) = join(resources.paths.iter().flat_map(|paths| paths()), routes, &mut mistakes);
 
-        let (Some(log), Some((log_in, sessions))) = (log, log_in) else {
+        let (Some(log), Some((log_in, tokens, sessions))) = (log, log_in) else {
             return Err(BuildError { mistakes });
         };
         if !mistakes.is_empty() {
@@ -362,7 +376,8 @@ impl Builder<Ready> {
                 policies.counters.unwrap_or_else(|| Arc::new(MemoryCounters::new(Arc::clone(&clock))));
             (Throttle::new(policies.anon, policies.user).scopes(scopes), counters)
         });
-        let csrf = policies.csrf.unwrap_or_else(|| Csrf::of_this_process(&entropy));
+        let csrf_key = policies.csrf_key.unwrap_or_else(|| Csrf::random_key(&*entropy));
+        let csrf = Csrf::new(csrf_key, Arc::clone(&entropy)).trusted_origins(policies.csrf_trusted_origins);
         let layers = Layers {
             entropy: Arc::clone(&entropy),
             log,
@@ -376,8 +391,18 @@ impl Builder<Ready> {
         };
         let founding = Founding::new(store, Arc::clone(&clock), Arc::clone(&entropy));
         let settings = policies.resources;
-        let state =
-            State::new(Parts { clock, entropy, db, gates, settings, log_in, sessions, csrf, founding });
+        let state = State::new(Parts {
+            clock,
+            entropy,
+            db,
+            gates,
+            settings,
+            log_in,
+            tokens,
+            sessions,
+            csrf,
+            founding,
+        });
         let router = layers.around_routes(api.merge(problem::router()).fallback(no_route).with_state(state));
         let router = router.merge(health::router());
         listed.extend([problem::PATH, health::PATH].map(|path| RouteInfo::new(Method::GET, path)));

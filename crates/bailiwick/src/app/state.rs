@@ -8,7 +8,7 @@ use bailiwick_core::{
 };
 
 use crate::{
-    authn::{LogIn, Sessions},
+    authn::{ApiTokens, LogIn, Sessions},
     csrf::Csrf,
     gate, resource,
     tenancy::Founding,
@@ -25,6 +25,7 @@ pub(super) struct Parts {
     pub(super) gates: gate::Context,
     pub(super) settings: resource::Settings,
     pub(super) log_in: LogIn,
+    pub(super) tokens: ApiTokens,
     pub(super) sessions: Sessions,
     pub(super) csrf: Csrf,
     pub(super) founding: Founding,
@@ -57,6 +58,7 @@ from_state! {
     gates: gate::Context,
     settings: resource::Settings,
     log_in: LogIn,
+    tokens: ApiTokens,
     sessions: Sessions,
     csrf: Csrf,
     founding: Founding,

@@ -5,9 +5,9 @@ use bailiwick_core::{
     clock::{Clock, Entropy, Timestamp},
     error::StoreError,
     id::Id,
-    identity::{ApiTokenId, Username},
+    identity::{ApiTokenId, Scopes, Username},
     secret::Secret,
-    store::{Login, NewToken, Store, TokenCreation},
+    store::{Login, NewToken, Store, TokenCreation, TokenRef},
 };
 
 use super::{
@@ -114,7 +114,7 @@ impl LogIn {
     /// # Errors
     /// 503 if the store is out of reach.
     pub async fn log_out(&self, token: ApiTokenId) -> Result<(), Problem> {
-        self.store.revoke_token(token, self.issue.clock.now()).await.map_err(unavailable)?;
+        self.store.revoke_token(TokenRef::Id(token), self.issue.clock.now()).await.map_err(unavailable)?;
         Ok(())
     }
 }
@@ -133,6 +133,7 @@ impl Issue {
             created_at: now,
             expires_at,
             max_per_user: self.max_per_user,
+            scopes: Scopes::ALL,
             password_hash: Some(login.password_hash),
         };
         (token, IssuedToken { text, expires_at })

@@ -7,7 +7,7 @@ use bailiwick_core::{
 };
 
 use super::{
-    LogIn, SessionLimits, Sessions,
+    ApiTokens, LogIn, SessionLimits, Sessions,
     password::{HashCost, HasherError, PasswordHasher},
 };
 
@@ -39,14 +39,15 @@ impl Authn {
         self
     }
 
-    /// How long a token from a log-in lives.
+    /// How long a token lives where its maker does not say.
     #[must_use]
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.token_lifetime = lifetime;
         self
     }
 
-    /// How many live tokens from log-ins a user may have: one more ends the oldest.
+    /// How many live tokens a user may have: one more log-in ends the oldest from a log-in, and one more by name is
+    /// refused.
     #[must_use]
     pub fn max_tokens_per_user(mut self, most: u32) -> Self {
         self.max_tokens_per_user = most.max(1);
@@ -70,7 +71,7 @@ impl Authn {
         store: &Arc<dyn Store>,
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
-    ) -> Result<(LogIn, Sessions), HasherError> {
+    ) -> Result<(LogIn, ApiTokens, Sessions), HasherError> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let hasher = PasswordHasher::new(self.hash_cost, threads, Arc::clone(entropy))?;
         let log_in = LogIn::new(
@@ -88,7 +89,14 @@ impl Authn {
             Arc::clone(entropy),
             self.sessions,
         );
-        Ok((log_in, sessions))
+        let tokens = ApiTokens::new(
+            Arc::clone(store),
+            Arc::clone(clock),
+            Arc::clone(entropy),
+            self.token_lifetime,
+            self.max_tokens_per_user,
+        );
+        Ok((log_in, tokens, sessions))
     }
 }
 

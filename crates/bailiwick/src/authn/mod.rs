@@ -17,6 +17,7 @@
 //! # Security
 //! A bad `Authorization` never falls back to the cookie (CSRF-05). One text for all failures (TOK-03). A token with a wrong checksum is refused without a look-up (TOK-22). If the
 //! store cannot say whether a token is good, the request is answered 503, not let through (I9).
+mod api_tokens;
 pub mod jwt;
 pub mod keys;
 mod layer;
@@ -30,6 +31,7 @@ mod tests;
 pub mod token;
 
 pub use self::{
+    api_tokens::{ApiTokens, NamedToken},
     layer::{AuthnLayer, RefuseLayer},
     login::{IssuedToken, LogIn},
     methods::Authn,

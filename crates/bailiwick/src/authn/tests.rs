@@ -8,7 +8,7 @@ use axum::{Extension, Router, body::Body, routing::any};
 use bailiwick_core::{
     clock::{Clock, Entropy},
     id::Id,
-    identity::{FoundMembership, Principal, Role, UserId},
+    identity::{FoundMembership, Principal, Role, Scopes, UserId},
     secret::Secret,
     store::{Directory, NewOrg, NewToken, NewUser, PrincipalStore, Proof, Store, TokenCreation, TokenStore},
 };
@@ -75,6 +75,7 @@ impl World {
             created_at: clock.now(),
             expires_at: clock.now().saturating_add(Duration::from_secs(60)),
             max_per_user: 20,
+            scopes: Scopes::ALL,
             password_hash: None,
         };
         assert_eq!(store.create_token(new).await.unwrap(), TokenCreation::Created);

@@ -3,7 +3,7 @@ use std::{convert::Infallible, sync::Arc};
 use axum::body::Body;
 use bailiwick_core::{
     clock::{OsEntropy, Timestamp},
-    identity::{ApiTokenId, Credential, Principal, PrincipalParts, SessionId, UserId},
+    identity::{ApiTokenId, Credential, Principal, PrincipalParts, Scopes, SessionId, UserId},
     secret::Secret,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -72,6 +72,7 @@ async fn status(method: Method, credential: Option<Credential>, token: Option<&s
             is_staff: false,
             created_at: Timestamp::from_micros(0),
             credential,
+            scopes: Scopes::ALL,
             last_used_at: None,
             expires_at: Timestamp::MAX,
         }));

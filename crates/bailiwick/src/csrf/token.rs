@@ -34,11 +34,10 @@ impl Csrf {
         Self { inner: Arc::new(Inner { key, entropy, trusted: HashSet::new() }) }
     }
 
-    /// Tokens under a key of this process: those of another one, or from before a restart, are refused.
-    pub(crate) fn of_this_process(entropy: &Arc<dyn Entropy>) -> Self {
+    pub(crate) fn random_key(entropy: &dyn Entropy) -> Secret<[u8; 32]> {
         let mut key = [0; 32];
         entropy.fill(&mut key);
-        Self::new(Secret::new(key), Arc::clone(entropy))
+        Secret::new(key)
     }
 
     /// Other origins whose pages may send requests with a cookie. None by default.

@@ -1,4 +1,6 @@
 //! The gate that proves an authorisation.
+use std::marker::PhantomData;
+
 use axum::extract::{FromRef, FromRequestParts};
 use bailiwick_core::{
     access::{self, Operation, Permission, Rules},
@@ -8,7 +10,7 @@ use bailiwick_core::{
 };
 use http::request::Parts;
 
-use super::{Context, membership, principal, refusal};
+use super::{Context, membership, out_of_scope, principal, refusal};
 use crate::problem::Problem;
 
 /// A model whose rules say who may do what. Every [`Resource`](crate::resource::Resource) is one.
@@ -54,6 +56,31 @@ where
             }
             refusal(denied)
         })
+    }
+}
+
+/// Whoever has a credential whose scopes cover `Op` on `R`, without an organisation: for handlers that do more than rows
+/// are changed by, such as to found an organisation.
+#[derive(Debug)]
+pub struct InScope<R, Op> {
+    /// Who asks.
+    pub principal: Principal,
+    of: PhantomData<fn() -> (R, Op)>,
+}
+
+impl<R: Guarded, Op: Operation, S: Send + Sync> FromRequestParts<S> for InScope<R, Op>
+where
+    Context: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let principal = principal(parts)?;
+        let needed = Context::from_ref(state).with_rules(|rules: &Rules<R>| rules.scope_for(Op::KIND));
+        match needed.filter(|scope| !scope.is_in(&principal.scopes)) {
+            Some(scope) => Err(out_of_scope(parts, &scope.to_string())),
+            None => Ok(Self { principal, of: PhantomData }),
+        }
     }
 }
 

@@ -6,7 +6,9 @@
 //! |---|---|---|
 //! | [`Access<R, Op>`] | whoever the rules of `R` let do `Op` in the scope that the path names | 401, 404, 403 |
 //! | [`TenantMember`] | whoever is a member of the organisation that the path names | 401, 404 |
-//! | [`Authenticated`] | whoever has a valid credential | 401 |
+//! | [`InScope<R, Op>`] | whoever has a credential whose scopes cover `Op` on `R`, in whatever organisation | 401, 403 |
+//! | [`Authenticated`] | whoever has a credential for their whole account: without scopes, or with the scope `account` | 401, 403 |
+//! | [`AnyCredential`] | whoever has a valid credential, whatever its scopes | 401 |
 //! | [`Anyone`] | everyone | |
 //!
 //! A gate reads the [`Principal`] that some layer found, however it came, and no byte of the body: nobody uploads to
@@ -26,12 +28,12 @@ use bailiwick_core::{
     access::{Denied, Operation},
     identity::{Membership, Principal},
     model::ScopeKind,
-    request::{EndedSession, TENANT_PARAMETER, path_parameter},
+    request::{EndedSession, Facts, TENANT_PARAMETER, path_parameter},
 };
-use http::request::Parts;
+use http::{HeaderValue, header, request::Parts};
 
 pub use self::{
-    access::{Access, Guarded, TenantMember},
+    access::{Access, Guarded, InScope, TenantMember},
     context::Context,
 };
 use crate::problem::Problem;
@@ -62,6 +64,18 @@ impl Gate for TenantMember {
     const TENANT: bool = true;
 }
 
+impl<R: Guarded, Op: Operation> Gate for InScope<R, Op> {
+    const TENANT: bool = false;
+
+    fn prepare(context: &mut Context) {
+        context.guard::<R>();
+    }
+}
+
+impl Gate for AnyCredential {
+    const TENANT: bool = false;
+}
+
 impl Gate for Authenticated {
     const TENANT: bool = false;
 }
@@ -75,19 +89,40 @@ mod sealed {
     pub trait Sealed {}
     impl<R, Op> Sealed for super::Access<R, Op> {}
     impl Sealed for super::TenantMember {}
+    impl<R, Op> Sealed for super::InScope<R, Op> {}
+    impl Sealed for super::AnyCredential {}
     impl Sealed for super::Authenticated {}
     impl Sealed for super::Anyone {}
 }
 
-/// Whoever has a valid credential.
+/// Whoever has a valid credential, whatever its scopes.
+///
+/// # Security
+/// A token that was made for one purpose passes too: this gate is for what any credential may do, such as to end itself.
+#[derive(Clone, Debug)]
+pub struct AnyCredential(pub Principal);
+
+impl<S: Send + Sync> FromRequestParts<S> for AnyCredential {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        principal(parts).map(Self)
+    }
+}
+
+/// Whoever has a credential that stands for their whole account: without scopes, or with the scope [`ACCOUNT`].
 #[derive(Clone, Debug)]
 pub struct Authenticated(pub Principal);
+
+/// The scope of what belongs to a user alone: their tokens, sessions and password.
+pub const ACCOUNT: &str = "account";
 
 impl<S: Send + Sync> FromRequestParts<S> for Authenticated {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        principal(parts).map(Self)
+        let principal = principal(parts)?;
+        if principal.scopes.allow(ACCOUNT) { Ok(Self(principal)) } else { Err(out_of_scope(parts, ACCOUNT)) }
     }
 }
 
@@ -118,11 +153,27 @@ async fn membership(parts: &Parts, context: &Context, principal: &Principal) -> 
     context.membership(principal, slug, parts).await
 }
 
+fn out_of_scope(parts: &Parts, scope: &str) -> Problem {
+    if let Some(facts) = parts.extensions.get::<Facts>() {
+        facts.set_denied_by("scope");
+    }
+    insufficient_scope(scope)
+}
+
+/// RFC 6750 §3.1.
+fn insufficient_scope(scope: &str) -> Problem {
+    let challenge = format!("Bearer realm=\"api\", error=\"insufficient_scope\", scope=\"{scope}\"");
+    let challenge = HeaderValue::try_from(challenge).expect("names of scopes are plain ASCII");
+    let detail = format!("the credential does not have the scope {scope}");
+    Problem::forbidden().with_detail(detail).with_header(header::WWW_AUTHENTICATE, challenge)
+}
+
 /// What whoever stands before a shut gate is told.
 fn refusal(denied: Denied) -> Problem {
     match denied {
         // The same answer as for what does not exist: a guesser must not learn that it does (I8).
         Denied::Hidden => Problem::not_found(),
         Denied::Forbidden => Problem::forbidden(),
+        Denied::OutOfScope(scope) => insufficient_scope(&scope.to_string()),
     }
 }

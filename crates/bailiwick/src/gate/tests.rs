@@ -9,7 +9,9 @@ use bailiwick_core::{
     access::{List, Retrieve, Rules, Update, own, role},
     clock::{Clock, Timestamp},
     id::Id,
-    identity::{Credential, FoundMembership, Membership, OrgId, Principal, PrincipalParts, Role, UserId},
+    identity::{
+        Credential, FoundMembership, Membership, OrgId, Principal, PrincipalParts, Role, Scopes, UserId,
+    },
     request::Facts,
     secret::Secret,
     store::{Directory, NewOrg, NewUser, Store},
@@ -90,6 +92,7 @@ impl World {
             is_staff: false,
             created_at: clock.now(),
             credential: Credential::ApiToken(Id::new(&clock, &entropy)),
+            scopes: Scopes::ALL,
             last_used_at: None,
             expires_at: Timestamp::MAX,
         });

@@ -11,7 +11,7 @@ use axum::{Router, body::Body, routing::any};
 use bailiwick_core::{
     clock::Timestamp,
     id::Id,
-    identity::{Credential, Principal, PrincipalParts},
+    identity::{Credential, Principal, PrincipalParts, Scopes},
     request::{Facts, PeerAddr},
     units::Rate,
 };
@@ -86,6 +86,7 @@ fn somebody(seed: u64) -> Principal {
         is_staff: false,
         created_at: Timestamp::from_micros(0),
         credential: Credential::ApiToken(Id::new(&clock, &entropy)),
+        scopes: Scopes::ALL,
         last_used_at: None,
         expires_at: Timestamp::MAX,
     })

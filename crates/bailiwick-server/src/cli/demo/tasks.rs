@@ -7,7 +7,7 @@ use bailiwick::{
     db::{Db, DbError},
     error::StoreError,
     id::Id,
-    identity::{ApiToken, Credential, Principal, PrincipalParts},
+    identity::{ApiToken, Credential, Principal, PrincipalParts, Scopes},
     model::Assignments,
     resource::Resource,
     store::Store,
@@ -69,6 +69,7 @@ pub(super) async fn fill(store: &Arc<dyn Store>) -> Result<String, FillError> {
             is_staff: false,
             created_at: now,
             credential: Credential::ApiToken(Id::<ApiToken>::new(&SystemClock::new(), &OsEntropy)),
+            scopes: Scopes::ALL,
             last_used_at: None,
             expires_at: Timestamp::MAX,
         });

@@ -167,20 +167,70 @@ fn an_unknown_name_is_an_error_that_knows_what_was_meant() {
 }
 
 #[test]
-fn unknown_variables_are_errors_but_what_other_programs_set_is_not() {
-    let fault = only_fault("", &[("BAILIWICK_SERVER__BIDN", "127.0.0.1:1")]);
-    assert!(fault.why.contains("`BAILIWICK_SERVER__BIND`"), "{fault}");
-    let fault = only_fault("", &[("BAILIWICK_server__bind", "127.0.0.1:1")]);
-    assert!(fault.why.contains("`BAILIWICK_SERVER__BIND`"), "{fault}");
-    let fault = only_fault("", &[("BAILIWICK_SERVER_BIND", "127.0.0.1:1")]);
-    assert!(fault.why.contains("`BAILIWICK_SERVER__BIND`"), "{fault}");
+fn every_unknown_variable_is_an_error_that_names_the_one_that_was_meant() {
+    for (given, meant) in [
+        ("BAILIWICK_SERVER__BIDN", "SERVER__BIND"),
+        ("BAILIWICK_server__bind", "SERVER__BIND"),
+        ("BAILIWICK_SERVER_BIND", "SERVER__BIND"),
+        ("BAILIWICK_SERVERBIND", "SERVER__BIND"),
+        ("BAILIWICK_BIND", "SERVER__BIND"),
+        ("BAILIWICK_MASTER_KEY", "SECRETS__MASTER_KEY"),
+        ("BAILIWICK_MASTER_KEY_FILE", "SECRETS__MASTER_KEY_FILE"),
+        ("BAILIWICK_DB_URL", "DATABASE__URL"),
+        ("BAILIWICK_DATABASE_ULR", "DATABASE__URL"),
+        ("BAILIWICK_WRITES_REQUIREIFMATCH", "WRITES__REQUIRE_IF_MATCH"),
+        ("BAILIWICK_RATES__LOGIN", "THROTTLE__RATES__LOGIN"),
+        ("BAILIWICK_TEST", ""),
+        ("BAILIWICK_NONSENSE", ""),
+        ("BAILIWICK_", ""),
+    ] {
+        let fault = only_fault("", &[(given, "x")]);
+        assert!(fault.subject.ends_with(given), "{fault}");
+        if meant.is_empty() {
+            assert!(!fault.why.contains("did you mean") && fault.fix.contains("config reference"), "{fault}");
+        } else {
+            let words = format!("did you mean `BAILIWICK_{meant}`?");
+            assert!(fault.why.contains(&words) && !fault.fix.contains("Kubernetes"), "{given}: {fault}");
+        }
+    }
+}
+
+#[test]
+fn what_kubernetes_sets_beside_a_service_of_that_name_is_no_setting_and_no_error() {
+    let links = [
+        ("BAILIWICK_SERVICE_HOST", "10.0.0.1"),
+        ("BAILIWICK_SERVICE_PORT", "80"),
+        ("BAILIWICK_SERVICE_PORT_HTTP", "80"),
+        ("BAILIWICK_PORT", "tcp://10.0.0.1:80"),
+        ("BAILIWICK_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("BAILIWICK_PORT_80_TCP_PROTO", "tcp"),
+        ("BAILIWICK_PORT_80_TCP_PORT", "80"),
+        ("BAILIWICK_PORT_80_TCP_ADDR", "10.0.0.1"),
+    ];
+    assert!(Loaded::test("", &links).is_ok());
+    for (name, value) in [
+        ("BAILIWICK_PORT", "8080"),
+        ("BAILIWICK_SERVICE_HOST", "example.com"),
+        ("BAILIWICK_PORT_80_TCP_ADDRESS", "10.0.0.1"),
+        ("BAILIWICK_PORT_TCP", "tcp://10.0.0.1:80"),
+    ] {
+        assert!(only_fault("", &[(name, value)]).subject.ends_with(name));
+    }
+}
+
+#[test]
+fn variables_that_are_no_settings_are_left_alone() {
     let others = [
         ("BAILIWICK_CONFIG", "x"),
-        ("BAILIWICK_PORT_8000_TCP_ADDR", "10.0.0.1"),
-        ("BAILIWICK_SERVICE_HOST", "10.0.0.1"),
+        ("BAILIWICK_TEST_POSTGRES_URL", "postgres://localhost/postgres"),
+        ("BAILIWICKS", "1"),
         ("OTHER__THING", "1"),
     ];
     assert!(Loaded::test("", &others).is_ok());
+    let given = |name: &str| Inputs { file: None, variables: vec![(name.into(), "x".into())] }.are_given();
+    assert!(!given("BAILIWICK_CONFIG") && !given("BAILIWICK_TEST_ALL") && !given("PATH"));
+    // What is misspelt is told by the settings, not taken for none at all.
+    assert!(given("BAILIWICK_BIND") && given("BAILIWICK_SERVER__BIND"));
 }
 
 #[cfg(unix)]
@@ -191,6 +241,8 @@ fn a_variable_that_is_not_utf_8_is_an_error_only_if_it_is_ours() {
     let load = |name: OsString| Loaded::from_text(None, "", &[(name, bad())]);
     assert!(load("BAILIWICK_LOG__LEVEL".into()).unwrap_err().to_string().contains("not UTF-8"));
     assert!(load("PATH".into()).is_ok());
+    let misspelt = OsString::from_vec(b"BAILIWICK_SERVER__BIN\xff".to_vec());
+    assert!(load(misspelt).unwrap_err().to_string().contains("`BAILIWICK_SERVER__BIND`"));
     assert!(load(bad()).is_ok());
 }
 

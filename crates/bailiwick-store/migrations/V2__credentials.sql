@@ -1,4 +1,4 @@
--- Sessions of browsers. A session that was ended is no row.
+-- Sessions of browsers, and what is known of API tokens besides. A session that was ended is no row.
 CREATE TABLE sessions (
     id           uuid        NOT NULL PRIMARY KEY,
     digest       bytea       NOT NULL UNIQUE,
@@ -16,3 +16,5 @@ CREATE INDEX sessions_user ON sessions (user_id, last_seen_at);
 
 -- To a minute or so.
 ALTER TABLE api_tokens ADD COLUMN last_used_at timestamptz;
+-- What it may be used for, by name, with spaces between; null for all that its owner may do.
+ALTER TABLE api_tokens ADD COLUMN scopes text;

@@ -1,0 +1,188 @@
+//! The caller's API tokens (contract §2).
+use std::time::Duration;
+
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
+use bailiwick::{
+    Input,
+    authn::{ApiTokens, NamedToken},
+    clock::Timestamp,
+    gate::{Anyone, Authenticated},
+    identity::{ApiTokenId, Scopes},
+    problem::{FieldError, Problem},
+    resource::{CanonicalUrl, JsonBody, Pages, answer},
+    store::TokenRecord,
+};
+use http::StatusCode;
+use serde::Serialize;
+
+use crate::scopes;
+
+/// A token to make.
+#[derive(Input)]
+pub(super) struct NewToken {
+    #[input(chars(1..=100))]
+    name: String,
+    scopes: Option<Vec<String>>,
+    expires_in_days: Option<i64>,
+}
+
+/// How a token is put in the place of another.
+#[derive(Input)]
+pub(super) struct Rotation {
+    overlap_seconds: Option<i64>,
+}
+
+/// A text that somebody found where no token should be.
+#[derive(Input)]
+pub(super) struct Leak {
+    token: String,
+}
+
+/// A token, as its owner sees it.
+#[derive(Serialize)]
+struct TokenView {
+    id: ApiTokenId,
+    /// None for a token that a log-in made.
+    name: Option<String>,
+    /// None for all that the owner may do.
+    scopes: Option<Vec<String>>,
+    display: String,
+    created_at: Timestamp,
+    expires_at: Timestamp,
+    last_used_at: Option<Timestamp>,
+}
+
+/// A token that was just made: the one time that its text is seen.
+#[derive(Serialize)]
+struct NamedTokenView<'t> {
+    token: &'t str,
+    #[serde(flatten)]
+    view: TokenView,
+}
+
+/// The longest life of a token, in days.
+const MAX_DAYS: i64 = 3650;
+/// The longest overlap: a week.
+const MAX_OVERLAP_SECONDS: i64 = 7 * 24 * 60 * 60;
+
+/// `GET /auth/tokens/`
+pub(super) async fn list(
+    Authenticated(caller): Authenticated,
+    State(tokens): State<ApiTokens>,
+    pages: Pages,
+) -> Result<Response, Problem> {
+    pages.answer(tokens.of(caller.user_id()).await?.into_iter().map(TokenView::from).collect())
+}
+
+/// `POST /auth/tokens/`
+pub(super) async fn create(
+    Authenticated(caller): Authenticated,
+    State(tokens): State<ApiTokens>,
+    url: CanonicalUrl,
+    JsonBody(new): JsonBody<NewToken>,
+) -> Result<Response, Problem> {
+    let mut errors = Vec::new();
+    let scopes = match new.scopes.as_deref() {
+        None => Scopes::ALL,
+        Some([]) => {
+            let detail = "names at least one scope; leave it out for all of your rights";
+            errors.push(FieldError::body("#/scopes", "too-short", detail));
+            Scopes::only([])
+        }
+        Some(names) => scopes::parse(names.iter().map(String::as_str)).unwrap_or_else(|error| {
+            errors.push(FieldError::body("#/scopes", "invalid-choice", error.to_string()));
+            Scopes::only([])
+        }),
+    };
+    let days = new.expires_in_days.map(|days| (days, 1..=MAX_DAYS));
+    let lifetime =
+        bounded("#/expires_in_days", days, &mut errors).map(|days| days.saturating_mul(24 * 60 * 60));
+    if !errors.is_empty() {
+        return Err(Problem::validation(errors));
+    }
+    let made = tokens.create(&caller, new.name, scopes, lifetime.map(Duration::from_secs)).await?;
+    created(&url.child(&made.record.id.to_string()), made)
+}
+
+/// `DELETE /auth/tokens/{id}/`
+pub(super) async fn end(
+    Authenticated(caller): Authenticated,
+    State(tokens): State<ApiTokens>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    if tokens.end(caller.user_id(), token_id(&id)?).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Problem::not_found())
+    }
+}
+
+/// `POST /auth/tokens/{id}/rotate/`
+pub(super) async fn rotate(
+    Authenticated(caller): Authenticated,
+    State(tokens): State<ApiTokens>,
+    url: CanonicalUrl,
+    Path(id): Path<String>,
+    JsonBody(rotation): JsonBody<Rotation>,
+) -> Result<Response, Problem> {
+    let mut errors = Vec::new();
+    let seconds = rotation.overlap_seconds.map(|seconds| (seconds, 0..=MAX_OVERLAP_SECONDS));
+    let overlap = bounded("#/overlap_seconds", seconds, &mut errors).unwrap_or(0);
+    if !errors.is_empty() {
+        return Err(Problem::validation(errors));
+    }
+    let made = tokens.rotate(&caller, token_id(&id)?, Duration::from_secs(overlap)).await?;
+    let all = url.as_str().trim_end_matches("rotate/").trim_end_matches(&format!("{id}/")).to_owned();
+    created(&format!("{all}{}/", made.record.id), made)
+}
+
+/// `POST /auth/tokens/report-leak/`: the answer is the same whatever was sent.
+pub(super) async fn report_leak(
+    _: Anyone,
+    State(tokens): State<ApiTokens>,
+    JsonBody(leak): JsonBody<Leak>,
+) -> Result<StatusCode, Problem> {
+    tokens.report_leak(&leak.token).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+fn created(location: &str, made: NamedToken) -> Result<Response, Problem> {
+    let NamedToken { text, record } = made;
+    answer::created(location, None, &NamedTokenView { token: text.expose(), view: TokenView::from(record) })
+}
+
+/// What is no id is the id of nothing.
+fn token_id(text: &str) -> Result<ApiTokenId, Problem> {
+    text.parse().map_err(|_| Problem::not_found())
+}
+
+/// A whole number within its bounds, if one was sent.
+fn bounded(
+    pointer: &str,
+    sent: Option<(i64, std::ops::RangeInclusive<i64>)>,
+    errors: &mut Vec<FieldError>,
+) -> Option<u64> {
+    let (number, bounds) = sent?;
+    if !bounds.contains(&number) {
+        let detail = format!("must be between {} and {}", bounds.start(), bounds.end());
+        errors.push(FieldError::body(pointer, "out-of-range", detail));
+    }
+    u64::try_from(number).ok()
+}
+
+impl From<TokenRecord> for TokenView {
+    fn from(record: TokenRecord) -> Self {
+        Self {
+            id: record.id,
+            name: record.name,
+            scopes: record.scopes.names().map(|names| names.map(str::to_owned).collect()),
+            display: record.display,
+            created_at: record.created_at,
+            expires_at: record.expires_at,
+            last_used_at: record.last_used_at,
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! API tokens that their owners make by name: what they are good for, and when they end.
+use std::time::Duration;
+
+use bailiwick_testkit::{Call, Person, Reply, TestApp};
+use http::Method;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::support::{self, NOBODY, TASKS, Tasks};
+
+const TOKENS: &str = "/auth/tokens/";
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A token of `person` with these members of the body.
+async fn made(person: &Person, body: Value) -> (String, String) {
+    let reply = person.post(TOKENS, body).await.expect(201).json();
+    (reply["id"].as_str().unwrap().to_owned(), reply["token"].as_str().unwrap().to_owned())
+}
+
+fn with(app: &TestApp, token: &str, method: Method, path: &str) -> Call {
+    app.anonymous().request(method, path).authorization(format!("Token {token}"))
+}
+
+async fn works(app: &TestApp, token: &str) -> bool {
+    match with(app, token, Method::GET, "/me/").await.status().as_u16() {
+        200 => true,
+        401 => false,
+        other => panic!("{other}"),
+    }
+}
+
+// Contract §2, TOK-25
+#[tokio::test]
+async fn a_token_is_made_listed_and_ended() {
+    let app = support::start().await;
+    let member = app.member();
+    let reply = member.post(TOKENS, json!({"name": "laptop", "expires_in_days": 7})).await.expect(201);
+    let body = reply.json();
+    let token = body["token"].as_str().unwrap().to_owned();
+    let id = body["id"].as_str().unwrap().to_owned();
+    assert!(token.starts_with("bw_pat_"), "{token}");
+    assert_eq!(reply.header("location"), Some(&*format!("http://localhost/api/v1/auth/tokens/{id}/")));
+    assert_eq!(
+        (&body["name"], &body["scopes"], &body["last_used_at"]),
+        (&json!("laptop"), &json!(null), &json!(null))
+    );
+    assert!(works(&app, &token).await);
+
+    let list = member.get(TOKENS).await.expect(200);
+    assert!(!list.text().contains(&token), "a token is shown once");
+    let listed = list.json();
+    let found =
+        listed["results"].as_array().unwrap().iter().find(|token| token["id"] == json!(id)).unwrap().clone();
+    let mut names: Vec<_> = found.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["created_at", "display", "expires_at", "id", "last_used_at", "name", "scopes"]);
+    assert_eq!(found["display"], json!(format!("bw_pat_…{}", &token[token.len() - 4..])));
+    assert!(found["last_used_at"].is_string(), "{found}");
+
+    // Another user neither sees nor ends it.
+    let others = app.admin().get(TOKENS).await.json();
+    assert!(!others.to_string().contains(&id));
+    let path = format!("{TOKENS}{id}/");
+    app.admin().delete(&path).await.expect_problem(404, "not-found");
+    app.admin().post(&format!("{path}rotate/"), json!({})).await.expect_problem(404, "not-found");
+    assert!(works(&app, &token).await);
+    member.delete(&path).await.expect(204);
+    assert!(!works(&app, &token).await);
+    member.delete(&path).await.expect_problem(404, "not-found");
+    for none in [NOBODY, "x"] {
+        member.delete(&format!("{TOKENS}{none}/")).await.expect_problem(404, "not-found");
+    }
+    // It ends by itself on its day.
+    let (_, token) = made(&member, json!({"name": "short", "expires_in_days": 1})).await;
+    app.clock().advance(DAY - Duration::from_millis(1));
+    assert!(works(&app, &token).await);
+    app.clock().advance(Duration::from_millis(1));
+    assert!(!works(&app, &token).await);
+}
+
+// Contract §1: bad input is named, and makes nothing.
+#[tokio::test]
+async fn what_is_no_token_is_not_made() {
+    let app = support::start().await;
+    let count = async || app.member().get(TOKENS).await.json()["count"].clone();
+    let before = count().await;
+    for (body, pointer) in [
+        (json!({}), "#/name"),
+        (json!({"name": ""}), "#/name"),
+        (json!({"name": "x".repeat(101)}), "#/name"),
+        (json!({"name": "a\nb"}), "#/name"),
+        (json!({"name": "x", "expires_in_days": 0}), "#/expires_in_days"),
+        (json!({"name": "x", "expires_in_days": -1}), "#/expires_in_days"),
+        (json!({"name": "x", "expires_in_days": 3651}), "#/expires_in_days"),
+        (json!({"name": "x", "expires_in_days": 1.5}), "#/expires_in_days"),
+        (json!({"name": "x", "expires_in_days": "7"}), "#/expires_in_days"),
+        (json!({"name": "x", "scopes": []}), "#/scopes"),
+        (json!({"name": "x", "scopes": "tasks:read"}), "#/scopes"),
+        (json!({"name": "x", "scopes": ["tasks"]}), "#/scopes"),
+        (json!({"name": "x", "scopes": ["tasks:read", "everything"]}), "#/scopes"),
+        (json!({"name": "x", "scopes": ["tasks:read tasks:write"]}), "#/scopes"),
+        (json!({"name": "x", "scopes": [1]}), "#/scopes"),
+        (json!({"name": "x", "scopes": vec!["tasks:read"; 101]}), "#/scopes"),
+        (json!({"name": "x", "user_id": app.admin().id()}), "#/user_id"),
+        (json!({"name": "x", "token": "bw_pat_x"}), "#/token"),
+    ] {
+        let reply = app.member().post(TOKENS, body.clone()).await.expect_problem(422, "validation-failed");
+        assert_eq!(reply.errors()[0].0, pointer, "{body}");
+    }
+    assert_eq!(count().await, before);
+}
+
+/// Whether a reply is one of a gate that the scopes keep shut.
+fn is_out_of_scope(reply: &Reply, scope: &str) -> bool {
+    reply.status() == 403
+        && reply.headers().get_all("www-authenticate").iter().any(|challenge| {
+            let text = challenge.to_str().unwrap();
+            text.contains("insufficient_scope") && text.contains(&format!("scope=\"{scope}\""))
+        })
+}
+
+// TOK-27: what may be done is what scopes and rights allow, of each operation.
+#[tokio::test]
+async fn a_token_does_what_its_scopes_and_its_owner_may_and_no_more() {
+    let app = support::start().await;
+    let task = app.owner().task(json!({"title": "x"})).await;
+    let operations: &[(Method, &str, &str, Option<Value>)] = &[
+        (Method::GET, TASKS, "tasks:read", None),
+        (Method::GET, &task, "tasks:read", None),
+        (Method::POST, TASKS, "tasks:write", Some(json!({"title": "y"}))),
+        (Method::PATCH, &task, "tasks:write", Some(json!({"title": "z"}))),
+        (Method::GET, "/orgs/", "orgs:read", None),
+        (Method::GET, "/orgs/acme/", "orgs:read", None),
+        (Method::POST, "/orgs/", "orgs:write", Some(json!({"slug": "new", "name": "New"}))),
+        (Method::GET, "/orgs/acme/members/", "members:read", None),
+        (Method::GET, "/auth/tokens/", "account", None),
+        (Method::POST, "/auth/tokens/", "account", Some(json!({"name": "x", "scopes": ["account"]}))),
+        (Method::GET, "/auth/sessions/", "account", None),
+        (Method::DELETE, "/auth/sessions/", "account", None),
+    ];
+    let scopes = [
+        "tasks:read",
+        "tasks:write",
+        "orgs:read",
+        "orgs:write",
+        "members:read",
+        "members:write",
+        "audit:read",
+        "articles:write",
+        "account",
+    ];
+    for scope in scopes {
+        let (_, token) = made(&app.owner(), json!({"name": scope, "scopes": [scope]})).await;
+        for (method, path, needed, body) in operations {
+            let mut call = with(&app, &token, method.clone(), path);
+            if let Some(body) = body {
+                call = call.json(body);
+            }
+            let reply = call.await;
+            if *needed == scope {
+                assert!(reply.status().is_success(), "{scope}: {method} {path}: {}", reply.text());
+            } else {
+                assert!(is_out_of_scope(&reply, needed), "{scope}: {method} {path}: {}", reply.text());
+            }
+        }
+        // Whatever it is for, it says whose it is, and can end itself; and it is no key to what is hidden.
+        with(&app, &token, Method::GET, "/me/").await.expect(200);
+        with(&app, &token, Method::GET, "/orgs/other/tasks/").await.expect_problem(404, "not-found");
+        with(&app, &token, Method::DELETE, "/auth/token/").await.expect(204);
+        assert!(!works(&app, &token).await);
+    }
+    // The rights of the owner are not widened.
+    let (_, token) = made(&app.viewer(), json!({"name": "x", "scopes": ["tasks:read", "tasks:write"]})).await;
+    let reply = with(&app, &token, Method::POST, TASKS).json(&json!({"title": "x"})).await.expect(403);
+    assert!(!is_out_of_scope(&reply, "tasks:write"));
+}
+
+// A credential makes nothing that is stronger than itself.
+#[tokio::test]
+async fn a_token_with_scopes_makes_and_rotates_none_beyond_them() {
+    let app = support::start().await;
+    let (strong, _) = made(&app.member(), json!({"name": "strong"})).await;
+    let (_, token) = made(&app.member(), json!({"name": "x", "scopes": ["account", "tasks:read"]})).await;
+    let make = |body: Value| with(&app, &token, Method::POST, TOKENS).json(&body);
+    make(json!({"name": "y"})).await.expect_problem(403, "forbidden");
+    make(json!({"name": "y", "scopes": ["tasks:read", "tasks:write"]}))
+        .await
+        .expect_problem(403, "forbidden");
+    make(json!({"name": "y", "scopes": ["tasks:read"]})).await.expect(201);
+    let path = format!("{TOKENS}{strong}/rotate/");
+    with(&app, &token, Method::POST, &path).json(&json!({})).await.expect_problem(403, "forbidden");
+}
+
+// TOK-28
+#[tokio::test]
+async fn a_token_is_rotated_with_an_overlap() {
+    let app = support::start().await;
+    let member = app.member();
+    let (id, old) =
+        made(&member, json!({"name": "ci", "scopes": ["tasks:read"], "expires_in_days": 9})).await;
+    app.clock().advance(DAY);
+    let rotate = |id: &str, body: Value| member.post(&format!("{TOKENS}{id}/rotate/"), body);
+    let reply = rotate(&id, json!({"overlap_seconds": 60})).await.expect(201);
+    let body = reply.json();
+    let (next, new) = (body["id"].as_str().unwrap(), body["token"].as_str().unwrap());
+    assert_eq!(reply.header("location"), Some(&*format!("http://localhost/api/v1/auth/tokens/{next}/")));
+    assert_eq!((&body["name"], &body["scopes"]), (&json!("ci"), &json!(["tasks:read"])));
+    assert!(works(&app, &old).await && works(&app, new).await);
+    app.clock().advance(Duration::from_secs(60));
+    assert!(!works(&app, &old).await && works(&app, new).await);
+    // It lives as long as the one before did.
+    app.clock().advance(9 * DAY - Duration::from_secs(61));
+    assert!(works(&app, new).await);
+    // Without an overlap the old one ends at once.
+    let (id, old) = made(&member, json!({"name": "x"})).await;
+    let new = rotate(&id, json!({})).await.expect(201).json()["token"].as_str().unwrap().to_owned();
+    assert!(!works(&app, &old).await && works(&app, &new).await);
+    rotate(&id, json!({})).await.expect_problem(404, "not-found");
+    for wrong in [json!(-1), json!(604_801), json!("1")] {
+        let reply =
+            rotate(&id, json!({"overlap_seconds": wrong})).await.expect_problem(422, "validation-failed");
+        assert_eq!(reply.errors()[0].0, "#/overlap_seconds");
+    }
+    // A token that a log-in made has no name to be known by.
+    let credentials = json!({"username": "member", "password": TestApp::PASSWORD});
+    app.anonymous().post("/auth/token/", credentials).await.expect(200);
+    let list = member.get(TOKENS).await.json();
+    let by_log_in = list["results"].as_array().unwrap().iter().find(|token| token["name"].is_null()).unwrap();
+    rotate(by_log_in["id"].as_str().unwrap(), json!({})).await.expect_problem(404, "not-found");
+}
+
+// TOK-26
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_token_too_many_is_a_conflict_also_for_many_at_once() {
+    let app = support::with(&[("tokens.max_per_user", "4")]).await;
+    let mut callers = JoinSet::new();
+    for _ in 0..20 {
+        let member = app.member();
+        callers.spawn(async move { member.post(TOKENS, json!({"name": "x"})).await.status().as_u16() });
+    }
+    let mut statuses = callers.join_all().await;
+    statuses.sort_unstable();
+    // The person of the test has one with a name already.
+    assert_eq!(statuses, [vec![201; 3], vec![409; 17]].concat());
+    app.member().post(TOKENS, json!({"name": "x"})).await.expect_problem(409, "conflict");
+    let list = app.member().get(TOKENS).await.json();
+    assert_eq!(list["count"], 4);
+    let id = list["results"][0]["id"].as_str().unwrap();
+    app.member().delete(&format!("{TOKENS}{id}/")).await.expect(204);
+    app.member().post(TOKENS, json!({"name": "x"})).await.expect(201);
+}
+
+// TOK-28, JWT-61
+#[tokio::test]
+async fn whoever_finds_a_token_may_have_it_ended_and_learns_nothing() {
+    let app = support::start().await;
+    let (_, token) = made(&app.member(), json!({"name": "leaked"})).await;
+    let report = |text: &str| app.anonymous().post("/auth/tokens/report-leak/", json!({"token": text}));
+    let mut answers = Vec::new();
+    let unknown = bailiwick::authn::token::TokenText::generate(
+        bailiwick::authn::token::TokenKind::Personal,
+        &bailiwick_testkit::SeededEntropy::new(99),
+    );
+    for text in [
+        &*token,
+        &*token,
+        unknown.expose(),
+        "",
+        "bw_pat_x",
+        "'; DROP TABLE api_tokens; --",
+        &"x".repeat(9000),
+    ] {
+        let reply = report(text).await.expect(202);
+        answers.push((reply.status(), reply.bytes().to_vec()));
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "the answer is the same whatever was sent");
+    assert!(!works(&app, &token).await);
+    app.member().get("/me/").await.expect(200);
+    // A stale header does not hinder who reports.
+    report(&token).header("authorization", "Token x").await.expect(202);
+    app.anonymous()
+        .post("/auth/tokens/report-leak/", json!({}))
+        .await
+        .expect_problem(422, "validation-failed");
+}
