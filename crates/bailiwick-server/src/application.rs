@@ -1,9 +1,14 @@
 //! The application that the settings describe.
-use std::{future::Future, io, sync::Arc};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
 use bailiwick::{
     app::{App, BuildError, Builder, Ready, serve::ServeOptions},
-    authn::{Authn, SessionLimits, password::HashCost},
+    authn::{
+        Authn, FamilyLimits, Jwt, SessionLimits,
+        jwt::{AccessTokens, Algorithm},
+        keys::MasterKeys,
+        password::HashCost,
+    },
     clock::SystemClock,
     hosts::{AllowedHosts, InvalidHost},
     limits::LimitsLayer,
@@ -67,6 +72,10 @@ pub fn assemble(
             idle: settings.sessions.idle.as_duration(),
             absolute: settings.sessions.absolute.as_duration(),
         });
+    let authn = match jwt(settings) {
+        Some(jwt) => authn.jwt(jwt),
+        None => authn,
+    };
     let origins = settings.csrf.trusted_origins.iter().map(|origin| origin.as_str().parse());
     let origins: Vec<Origin> = origins.collect::<Result<_, _>>()?;
     let rates = &settings.throttle.rates;
@@ -84,6 +93,7 @@ pub fn assemble(
                 .throttle_anonymous(rates.anon)
                 .throttle_users(rates.user)
                 .throttle_scope("login", rates.login)
+                .throttle_scope("refresh", rates.refresh)
                 .csrf_trusted_origins(origins)
                 .resources(answers(settings));
             let policies = match &settings.secrets.master_key {
@@ -93,6 +103,36 @@ pub fn assemble(
             if settings.throttle.enabled { policies } else { policies.insecure_no_throttle() }
         });
     Ok(builder)
+}
+
+/// How access tokens are made; there are none without a master key, which their keys are encrypted under.
+pub(crate) fn jwt(settings: &Settings) -> Option<Jwt> {
+    const PURPOSE: &str = "signing keys";
+    let (secrets, jwt) = (&settings.secrets, &settings.jwt);
+    let current = secrets.master_key.as_ref()?.derive(PURPOSE);
+    let former: Vec<_> = secrets.master_key_fallbacks.iter().map(|key| key.derive(PURPOSE)).collect();
+    let issuer = jwt.issuer.as_ref().map(config::Text::as_str);
+    let issuer = issuer.or(settings.server.public_url.as_ref().map(config::PublicUrl::as_str));
+    let issuer = issuer.unwrap_or("bailiwick");
+    Some(Jwt {
+        master: MasterKeys::new(&current, &former),
+        algorithm: match jwt.algorithm {
+            config::SigningAlgorithm::EdDsa => Algorithm::EdDsa,
+            config::SigningAlgorithm::Es256 => Algorithm::Es256,
+            config::SigningAlgorithm::Rs256 => Algorithm::Rs256,
+            config::SigningAlgorithm::Hs256 => Algorithm::Hs256,
+        },
+        rotate_every: jwt.rotate_every.as_duration(),
+        tokens: AccessTokens {
+            issuer: issuer.to_owned(),
+            audience: jwt.audience.as_ref().map_or(issuer, config::Text::as_str).to_owned(),
+            lifetime: jwt.access_lifetime.as_duration(),
+        },
+        limits: FamilyLimits {
+            refresh_lifetime: jwt.refresh_lifetime.as_duration(),
+            reuse_grace: Duration::from_secs(jwt.reuse_grace_seconds.get().into()),
+        },
+    })
 }
 
 /// Opens the access log that the settings describe, to be written to `sink`.

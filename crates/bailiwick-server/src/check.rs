@@ -10,7 +10,10 @@ use bailiwick::{
     units::{ByteSize, Rate},
 };
 
-use crate::config::{self, DatabaseUrl, Environment, Loaded, LogLevel, Settings, Source, Standing};
+use crate::{
+    application,
+    config::{self, DatabaseUrl, Environment, Loaded, LogLevel, Settings, Source, Standing},
+};
 
 /// How strictly to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +101,7 @@ const RULES: &[Rule] = &[
     Rule { code: "KEY-004", find: exposed_settings_file },
     Rule { code: "SET-003", find: writable_settings_file },
     Rule { code: "KEY-005", find: key_among_fallbacks },
+    Rule { code: "JWT-001", find: hasty_rotation },
     Rule { code: "HOST-001", find: no_hosts },
     Rule { code: "HOST-002", find: any_host },
     Rule { code: "HOST-003", find: hosts_of_a_whole_suffix },
@@ -250,6 +254,23 @@ fn key_among_fallbacks(subject: &Subject<'_>, found: &mut Found) {
             "secrets.master_key_fallbacks",
             "the master key is also among the former ones, so it has not been replaced",
             "give secrets.master_key a fresh key, or take it out of the former ones",
+        );
+    }
+}
+
+fn hasty_rotation(subject: &Subject<'_>, found: &mut Found) {
+    let Some(schedule) = application::jwt(subject.settings).map(|jwt| jwt.schedule()) else { return };
+    let least = schedule.least_rotation();
+    if schedule.rotate_every < least {
+        found.error(
+            "jwt.rotate_every",
+            format!(
+                "a key is published for {} s before it signs and verifies for {} s after: keys would follow each other \
+                 faster than they end",
+                schedule.publish().as_secs(),
+                schedule.grace().as_secs()
+            ),
+            format!("set it to {} s or more, or let jwt.access_lifetime be shorter", least.as_secs()),
         );
     }
 }

@@ -20,6 +20,7 @@ use super::{
     arguments::{PasswordSource, display_name, email},
     block_on, database,
     failure::Failure,
+    key,
     output::{print, tell},
     password,
     serve::StopSignal,
@@ -137,6 +138,7 @@ fn make_files(directory: &Path, settings_file: &Path, made: &mut Made) -> Result
 async fn make_owner(args: &Args, password: Secret<String>, loaded: &Loaded) -> Outcome {
     database::migrate(loaded).await?;
     let store = database::open(loaded).await?;
+    key::begin(loaded, &store).await?;
     let password_hash = password::hash(password, &loaded.settings).await?;
     let clock = SystemClock::new();
     let (id, created_at): (UserId, _) = (Id::new(&clock, &OsEntropy), clock.now());

@@ -1,12 +1,15 @@
 //! `bailiwick migrate`.
+use bailiwick::clock::OsEntropy;
 use clap::Args as ClapArgs;
 
 use super::{
     Context, Outcome, block_on, database,
     failure::Failure,
+    key,
     output::{print, tell},
     serve::StopSignal,
 };
+use crate::config::{Environment, Loaded};
 
 /// Bring the database to the schema of this version
 #[derive(ClapArgs, Clone, Copy, Debug)]
@@ -18,7 +21,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(context: &Context, args: Args) -> Outcome {
-    let loaded = context.given_settings()?;
+    let mut loaded = context.given_settings()?;
     if args.check {
         let pending = block_on(database::pending(&loaded))?;
         print(&lines(&pending))?;
@@ -37,8 +40,22 @@ pub(super) fn run(context: &Context, args: Args) -> Outcome {
         ));
     };
     print(&lines(&applied))?;
+    make_first_key(&mut loaded)?;
     tell(if applied.is_empty() { "nothing to do" } else { "the database has the schema of this version" });
     Ok(())
+}
+
+/// A server that starts makes the first signing key too; this spares it to wait for that. Without a master key in
+/// production there is nothing to encrypt it under, and no server starts either.
+fn make_first_key(loaded: &mut Loaded) -> Outcome {
+    if loaded.settings.server.environment == Environment::Production
+        && loaded.settings.secrets.master_key.is_none()
+    {
+        tell("there is no master key yet: the first server that starts with one makes the first signing key");
+        return Ok(());
+    }
+    loaded.ensure_master_key(&OsEntropy)?;
+    block_on(async { key::begin(loaded, &database::open(loaded).await?).await })
 }
 
 fn lines(names: &[String]) -> String {

@@ -11,6 +11,7 @@ mod database;
 mod demo;
 mod failure;
 mod init;
+mod key;
 mod migrate;
 mod org;
 mod output;
@@ -64,6 +65,8 @@ enum Command {
     #[command(subcommand)]
     Token(token::Command),
     #[command(subcommand)]
+    Key(key::Command),
+    #[command(subcommand)]
     Config(config::Command),
 }
 
@@ -97,6 +100,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::User(command) => user::run(&context, command),
         Command::Org(command) => org::run(&context, command),
         Command::Token(command) => token::run(&context, command),
+        Command::Key(command) => key::run(&context, command),
         Command::Config(command) => config::run(&context, command),
     };
     match outcome {

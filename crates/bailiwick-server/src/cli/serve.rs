@@ -19,6 +19,7 @@ use tracing_subscriber::{
 use super::{
     Context, Outcome, database,
     failure::{Failure, with_causes},
+    key,
     output::tell,
     run_on,
 };
@@ -42,7 +43,12 @@ pub(super) fn run(context: &Context) -> Outcome {
     on_all_cores(async |mut stop| {
         // The address first: whoever finds it taken should not have migrated the database of another server.
         let listener = listen(loaded.settings.server.bind, "server.bind").await?;
-        let Some(store) = stop.unless_told(database::prepare(&loaded)).await? else {
+        let prepared = async {
+            let store = database::prepare(&loaded).await?;
+            key::begin(&loaded, &store).await?;
+            Ok(store)
+        };
+        let Some(store) = stop.unless_told(prepared).await? else {
             tell("told to stop before the database was ready: nothing was served");
             return Ok(());
         };

@@ -161,19 +161,19 @@ section! {
     /// JSON Web Tokens.
     pub struct Jwt {
         /// What signs access tokens.
-        algorithm: SigningAlgorithm = "EdDSA" [not_yet];
+        algorithm: SigningAlgorithm = "EdDSA";
         /// How long an access token lives.
-        access_lifetime: Period = "5m" [not_yet];
-        /// How long a refresh token lives.
-        refresh_lifetime: Period = "14d" [not_yet];
+        access_lifetime: Period = "5m";
+        /// How long a refresh token lives; a log-in can be refreshed for six times as long.
+        refresh_lifetime: Period = "14d";
         /// For how long the last refresh token gets the same successor again, in seconds.
-        reuse_grace_seconds: Whole<0, 300> = "10" [not_yet];
-        /// The `iss` of access tokens.
-        issuer: Option<Text> = unset like "https://api.example.com" [not_yet];
-        /// The `aud` of access tokens.
-        audience: Option<Text> = unset like "https://api.example.com" [not_yet];
-        /// How old a signing key becomes.
-        rotate_every: Period = "90d" [not_yet];
+        reuse_grace_seconds: Whole<0, 300> = "10";
+        /// The `iss` of access tokens. Unset: server.public_url, or `bailiwick`.
+        issuer: Option<Text> = unset like "https://api.example.com";
+        /// The `aud` of access tokens. Unset: the issuer.
+        audience: Option<Text> = unset like "https://api.example.com";
+        /// How old a signing key becomes before a running server lets another one follow.
+        rotate_every: Period = "90d";
     }
 }
 
@@ -232,7 +232,7 @@ section! {
         /// Failed log-ins, for each user name.
         login_account: Rate = "10/15min" [not_yet];
         /// Refreshed tokens.
-        refresh: Rate = "30/min" [not_yet];
+        refresh: Rate = "30/min";
         /// New comments.
         comments: Rate = "10/min" [not_yet];
         /// Uploaded files.

@@ -1,5 +1,6 @@
 //! The routes that are more than a resource's five.
 mod auth;
+mod jwt;
 mod me;
 mod orgs;
 mod sessions;
@@ -19,6 +20,16 @@ pub(crate) fn routes() -> Routes {
         .delete("/auth/tokens/{id}/", tokens::end)
         .post("/auth/tokens/{id}/rotate/", tokens::rotate)
         .post("/auth/tokens/report-leak/", tokens::report_leak)
+        .credential_in_body()
+        .post("/auth/jwt/", jwt::obtain)
+        .throttled("login", By::Address)
+        .credential_in_body()
+        .post("/auth/jwt/refresh/", jwt::refresh)
+        .throttled("refresh", By::Address)
+        .credential_in_body()
+        .post("/auth/jwt/verify/", jwt::verify)
+        .credential_in_body()
+        .post("/auth/jwt/revoke/", jwt::revoke)
         .credential_in_body()
         .get("/auth/csrf/", sessions::csrf_token)
         .post("/auth/session/", sessions::begin)

@@ -52,6 +52,7 @@ pub(crate) fn builder(changes: &[(&str, &str)]) -> TestAppBuilder<'static> {
 fn settings(changes: &[(&str, &str)]) -> Settings {
     let always = [
         ("server.environment", "development"),
+        ("secrets.master_key", "9f1c04e2b7a95d3360ef4a1b92c7d85e0f6b3a49c1d27e8855aa3c96fe10b472"),
         ("passwords.argon2_memory_kib", "8"),
         ("passwords.argon2_iterations", "1"),
     ];

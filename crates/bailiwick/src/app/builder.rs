@@ -30,7 +30,7 @@ use super::{
     state::{Parts, State},
 };
 use crate::{
-    authn::{Authn, AuthnLayer},
+    authn::{Authn, AuthnLayer, jwks, keys::KeyRing},
     csrf::{Csrf, CsrfLayer},
     gate::{self, Guarded},
     health,
@@ -364,7 +364,7 @@ impl Builder<Ready> {
         let browser_log_ins = marked(&routes, |route| route.logs_in_browsers);
         let (api, mut listed) = join(resources.paths.iter().flat_map(|paths| paths()), routes, &mut mistakes);
 
-        let (Some(log), Some((log_in, tokens, sessions))) = (log, log_in) else {
+        let (Some(log), Some((log_in, tokens, sessions, families))) = (log, log_in) else {
             return Err(BuildError { mistakes });
         };
         if !mistakes.is_empty() {
@@ -385,7 +385,8 @@ impl Builder<Ready> {
             limits: policies.limits,
             authn: AuthnLayer::new(Arc::clone(&store), Arc::clone(&clock))
                 .credential_in_body(in_body)
-                .idle(idle),
+                .idle(idle)
+                .families(families.clone()),
             csrf: CsrfLayer::new(csrf.clone()).log_ins(browser_log_ins),
             throttle,
         };
@@ -400,13 +401,20 @@ impl Builder<Ready> {
             log_in,
             tokens,
             sessions,
+            families: families.clone(),
             csrf,
             founding,
         });
-        let router = layers.around_routes(api.merge(problem::router()).fallback(no_route).with_state(state));
+        let key_ring = families.ring();
+        let mut public = problem::router();
+        if key_ring.is_some() {
+            public = public.merge(jwks::router(families));
+            listed.push(RouteInfo::new(Method::GET, jwks::PATH));
+        }
+        let router = layers.around_routes(api.merge(public).fallback(no_route).with_state(state));
         let router = router.merge(health::router());
         listed.extend([problem::PATH, health::PATH].map(|path| RouteInfo::new(Method::GET, path)));
-        Ok(App { router, layers, routes: listed })
+        Ok(App { router, layers, routes: listed, key_ring })
     }
 }
 
@@ -525,6 +533,7 @@ pub struct App {
     router: Router,
     layers: Layers,
     routes: Vec<RouteInfo>,
+    key_ring: Option<KeyRing>,
 }
 
 impl App {
@@ -560,7 +569,12 @@ impl App {
         tower::util::MapResponse::new(service, |response: Response<_>| response.map(Body::new))
     }
 
-    /// Serves until `shutdown` is ready, then finishes what is in flight.
+    /// The keys that sign access tokens, if there are any.
+    pub fn key_ring(&self) -> Option<&KeyRing> {
+        self.key_ring.as_ref()
+    }
+
+    /// Serves until `shutdown` is ready, then finishes what is in flight. Meanwhile it [keeps](KeyRing::keep) the keys.
     ///
     /// # Errors
     /// As [`serve::serve`].
@@ -571,7 +585,16 @@ impl App {
         shutdown: impl Future<Output = ()>,
     ) -> io::Result<()> {
         let service = self.layers.around_router::<RequestBody>(self.router);
-        serve::serve(listener, service, options, shutdown).await
+        let keep = async {
+            match &self.key_ring {
+                Some(ring) => ring.keep().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            served = serve::serve(listener, service, options, shutdown) => served,
+            () = keep => Err(io::Error::other("the key ring is kept no longer")),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use bailiwick_core::{
 };
 
 use crate::{
-    authn::{ApiTokens, LogIn, Sessions},
+    authn::{ApiTokens, Families, LogIn, Sessions},
     csrf::Csrf,
     gate, resource,
     tenancy::Founding,
@@ -27,6 +27,7 @@ pub(super) struct Parts {
     pub(super) log_in: LogIn,
     pub(super) tokens: ApiTokens,
     pub(super) sessions: Sessions,
+    pub(super) families: Families,
     pub(super) csrf: Csrf,
     pub(super) founding: Founding,
 }
@@ -60,6 +61,7 @@ from_state! {
     log_in: LogIn,
     tokens: ApiTokens,
     sessions: Sessions,
+    families: Families,
     csrf: Csrf,
     founding: Founding,
     clock: Arc<dyn Clock>,

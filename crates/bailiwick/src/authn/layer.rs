@@ -5,7 +5,7 @@ use bailiwick_core::{clock::Clock, store::Store};
 use http::Method;
 use tower_layer::Layer;
 
-use super::{AuthnService, RefuseService, SessionLimits};
+use super::{AuthnService, Families, RefuseService, SessionLimits};
 
 /// Reads the credential of each request.
 #[derive(Clone)]
@@ -14,18 +14,26 @@ pub struct AuthnLayer {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) in_body: Arc<HashSet<(Method, String)>>,
     pub(super) idle: Duration,
+    pub(super) families: Option<Families>,
 }
 
 impl AuthnLayer {
     /// Accepts the tokens and sessions that `store` knows.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, in_body: Arc::default(), idle: SessionLimits::default().idle }
+        Self { store, clock, in_body: Arc::default(), idle: SessionLimits::default().idle, families: None }
     }
 
     /// For how long a session that is used works from then on. The default is 30 minutes.
     #[must_use]
     pub fn idle(mut self, idle: Duration) -> Self {
         self.idle = idle;
+        self
+    }
+
+    /// Accepts access tokens too. Without, there are none.
+    #[must_use]
+    pub fn families(mut self, families: Families) -> Self {
+        self.families = Some(families);
         self
     }
 

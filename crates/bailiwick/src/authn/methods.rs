@@ -7,7 +7,7 @@ use bailiwick_core::{
 };
 
 use super::{
-    ApiTokens, LogIn, SessionLimits, Sessions,
+    ApiTokens, Families, Jwt, LogIn, SessionLimits, Sessions,
     password::{HashCost, HasherError, PasswordHasher},
 };
 
@@ -18,6 +18,7 @@ pub struct Authn {
     token_lifetime: Duration,
     max_tokens_per_user: u32,
     sessions: SessionLimits,
+    jwt: Option<Jwt>,
 }
 
 impl Authn {
@@ -29,6 +30,7 @@ impl Authn {
             token_lifetime,
             max_tokens_per_user: 20,
             sessions: SessionLimits::default(),
+            jwt: None,
         }
     }
 
@@ -61,6 +63,13 @@ impl Authn {
         self
     }
 
+    /// Access tokens that are signed, with families of refresh tokens. Without, there are none.
+    #[must_use]
+    pub fn jwt(mut self, jwt: Jwt) -> Self {
+        self.jwt = Some(jwt);
+        self
+    }
+
     /// For how long a session that is used works from then on.
     pub(crate) fn idle(&self) -> Duration {
         self.sessions.idle
@@ -71,7 +80,7 @@ impl Authn {
         store: &Arc<dyn Store>,
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
-    ) -> Result<(LogIn, ApiTokens, Sessions), HasherError> {
+    ) -> Result<(LogIn, ApiTokens, Sessions, Families), HasherError> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let hasher = PasswordHasher::new(self.hash_cost, threads, Arc::clone(entropy))?;
         let log_in = LogIn::new(
@@ -96,7 +105,14 @@ impl Authn {
             self.token_lifetime,
             self.max_tokens_per_user,
         );
-        Ok((log_in, tokens, sessions))
+        let families = Families::new(
+            Arc::clone(store),
+            log_in.clone(),
+            Arc::clone(clock),
+            Arc::clone(entropy),
+            self.jwt,
+        );
+        Ok((log_in, tokens, sessions, families))
     }
 }
 

@@ -10,6 +10,7 @@
 //! | absent, and a session that has ended | nobody: routes that need a principal answer 401 `invalid-token`, and the cookie is removed (SES-18) |
 //! | absent, and no session | nobody: routes that need a principal answer 401 |
 //! | `Token …` or `Bearer …`, a live token of an active user | the principal |
+//! | `Bearer …`, an access token that a living key has signed, of a family that has not ended | its user |
 //! | anything else | 401 `invalid-token`, also on public routes (ERR-53) |
 //! | two fields | 400 (ERR-40) |
 //! | any, on a route that takes the credential in the body | ignored, and the cookie too (TOK-04) |
@@ -18,6 +19,8 @@
 //! A bad `Authorization` never falls back to the cookie (CSRF-05). One text for all failures (TOK-03). A token with a wrong checksum is refused without a look-up (TOK-22). If the
 //! store cannot say whether a token is good, the request is answered 503, not let through (I9).
 mod api_tokens;
+mod families;
+pub(crate) mod jwks;
 pub mod jwt;
 pub mod keys;
 mod layer;
@@ -32,6 +35,7 @@ pub mod token;
 
 pub use self::{
     api_tokens::{ApiTokens, NamedToken},
+    families::{Families, FamilyLimits, Jwt, TokenPair},
     layer::{AuthnLayer, RefuseLayer},
     login::{IssuedToken, LogIn},
     methods::Authn,

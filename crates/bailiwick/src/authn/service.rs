@@ -7,7 +7,7 @@ use std::{
 
 use axum::extract::MatchedPath;
 use bailiwick_core::{
-    identity::{FoundMembership, Slug},
+    identity::{FoundMembership, Principal, Slug, UserId},
     request::{EndedSession, Facts, TENANT_PARAMETER, path_parameter},
     store::Proof,
 };
@@ -64,8 +64,8 @@ where
         Box::pin(async move {
             match shown {
                 Ok(Shown::Nothing) => inner.call(request).await,
-                Ok(Shown::Token(proof)) => {
-                    match layer.identify(proof, &mut request).await {
+                Ok(Shown::Authorization(shown)) => {
+                    match layer.identify_shown(shown, &mut request).await {
                         Found::Somebody => {}
                         Found::Nobody => reject(&mut request, Problem::invalid_token()),
                         Found::Unknown(problem) => reject(&mut request, problem),
@@ -107,9 +107,17 @@ fn reject<B>(request: &mut Request<B>, problem: Problem) {
 /// What a request shows of its caller.
 enum Shown {
     Nothing,
-    Token(Proof),
+    Authorization(Authorization),
     /// The cookie of a session; without a proof if it can be none.
     Session(Option<Proof>, Reach),
+}
+
+/// What `Authorization` holds.
+enum Authorization {
+    /// A token that can be looked up.
+    Token(Proof),
+    /// Perhaps an access token, whose signature is to be verified first.
+    Access(Box<str>),
 }
 
 /// What came of it.
@@ -130,6 +138,26 @@ impl AuthnLayer {
         self.in_body.iter().any(|(method, path)| {
             method == request.method() && path.trim_end_matches('/') == route.as_str().trim_end_matches('/')
         })
+    }
+
+    async fn identify_shown<B>(&self, shown: Authorization, request: &mut Request<B>) -> Found {
+        let text = match shown {
+            Authorization::Token(proof) => return self.identify(proof, request).await,
+            Authorization::Access(text) => text,
+        };
+        let Some(families) = &self.families else { return Found::Nobody };
+        let (proof, user) = match families.prove(&text).await {
+            Ok(proved) => proved,
+            Err(problem) => return Found::Unknown(problem),
+        };
+        match self.identify(proof, request).await {
+            // JWT-12: the family is the user's whom the token names; else keys have signed what this server has not said.
+            Found::Somebody if !is_user(request, user) => {
+                request.extensions_mut().remove::<Principal>();
+                Found::Nobody
+            }
+            found => found,
+        }
     }
 
     async fn identify<B>(&self, proof: Proof, request: &mut Request<B>) -> Found {
@@ -165,6 +193,10 @@ impl AuthnLayer {
     }
 }
 
+fn is_user<B>(request: &Request<B>, user: UserId) -> bool {
+    request.extensions().get::<Principal>().is_some_and(|principal| principal.user_id() == user)
+}
+
 /// The organisation that the request names, if its route names one: it is looked up together with the token.
 fn tenant<B>(request: &Request<B>) -> Option<Box<str>> {
     let route = request.extensions().get::<MatchedPath>()?;
@@ -175,8 +207,8 @@ fn tenant<B>(request: &Request<B>) -> Option<Box<str>> {
 /// What the request shows: `Authorization`, or else the cookie of a session (CSRF-05).
 fn read<B>(request: &Request<B>) -> Result<Shown, Problem> {
     let headers = request.headers();
-    if let Some(proof) = read_authorization(headers)? {
-        return Ok(Shown::Token(proof));
+    if let Some(shown) = read_authorization(headers)? {
+        return Ok(Shown::Authorization(shown));
     }
     if !headers.contains_key(header::COOKIE) {
         return Ok(Shown::Nothing);
@@ -188,7 +220,7 @@ fn read<B>(request: &Request<B>) -> Result<Shown, Problem> {
 }
 
 /// The token in `Authorization`, if there is such a field.
-fn read_authorization(headers: &HeaderMap) -> Result<Option<Proof>, Problem> {
+fn read_authorization(headers: &HeaderMap) -> Result<Option<Authorization>, Problem> {
     let mut fields = headers.get_all(header::AUTHORIZATION).iter();
     let Some(field) = fields.next() else { return Ok(None) };
     if fields.next().is_some() {
@@ -200,8 +232,14 @@ fn read_authorization(headers: &HeaderMap) -> Result<Option<Proof>, Problem> {
     if !scheme.eq_ignore_ascii_case("token") && !scheme.eq_ignore_ascii_case("bearer") {
         return Err(Problem::invalid_token());
     }
-    let digest = token::digest_if_plausible(TokenKind::Personal, credential.trim_matches(' '));
-    digest.map(|digest| Some(Proof::ApiToken(digest))).ok_or_else(Problem::invalid_token)
+    let credential = credential.trim_matches(' ');
+    // An access token has dots, any other has none.
+    if credential.contains('.') && scheme.eq_ignore_ascii_case("bearer") {
+        return Ok(Some(Authorization::Access(credential.into())));
+    }
+    let digest =
+        token::digest_if_plausible(TokenKind::Personal, credential).ok_or_else(Problem::invalid_token)?;
+    Ok(Some(Authorization::Token(Proof::ApiToken(digest))))
 }
 
 /// See [`RefuseLayer`](super::RefuseLayer).

@@ -10,6 +10,8 @@ pub enum TokenKind {
     Personal,
     /// A session: what its cookie holds.
     Session,
+    /// A refresh token, which is exchanged for the next pair of tokens.
+    Refresh,
 }
 
 impl TokenKind {
@@ -18,6 +20,7 @@ impl TokenKind {
         match self {
             Self::Personal => "bw_pat_",
             Self::Session => "bw_ses_",
+            Self::Refresh => "bw_rt_",
         }
     }
 }
