@@ -18,6 +18,10 @@ const EXPECTED: &[(&str, &str, [u16; 6])] = &[
     ("DELETE", "/api/v1/auth/tokens/{id}/",                [401,      404,   404,   404,  404,  404]),
     ("POST",   "/api/v1/auth/tokens/{id}/rotate/",         [401,      404,   404,   404,  404,  404]),
     ("POST",   "/api/v1/auth/tokens/report-leak/",         [202,      202,   202,   202,  202,  202]),
+    ("POST",   "/api/v1/auth/jwt/",                        [200,      200,   200,   200,  200,  200]),
+    ("POST",   "/api/v1/auth/jwt/refresh/",                [401,      401,   401,   401,  401,  401]),
+    ("POST",   "/api/v1/auth/jwt/verify/",                 [401,      401,   401,   401,  401,  401]),
+    ("POST",   "/api/v1/auth/jwt/revoke/",                 [200,      200,   200,   200,  200,  200]),
     ("GET",    "/api/v1/auth/csrf/",                       [200,      200,   200,   200,  200,  200]),
     // Without a browser that proves where it comes from there is no log-in, and with a token there is no session.
     ("POST",   "/api/v1/auth/session/",                    [403,      403,   403,   403,  403,  403]),
@@ -38,15 +42,20 @@ const EXPECTED: &[(&str, &str, [u16; 6])] = &[
     ("PATCH",  "/api/v1/orgs/{org}/tasks/{id}/",           [401,      403,   403,   200,  200,  404]),
     ("DELETE", "/api/v1/orgs/{org}/tasks/{id}/",           [401,      403,   403,   204,  204,  404]),
     ("GET",    "/problems/{code}/",                        [200,      200,   200,   200,  200,  200]),
+    ("GET",    "/.well-known/jwks.json/",                  [200,      200,   200,   200,  200,  200]),
     ("GET",    "/healthz/",                                [200,      200,   200,   200,  200,  200]),
 ];
 
 /// What each method is sent with.
 fn body(method: &str, path: &str, person: &Person) -> Option<Value> {
     match (method, path) {
-        ("POST", "/api/v1/auth/token/") => Some(json!({"username": "admin", "password": TestApp::PASSWORD})),
+        ("POST", "/api/v1/auth/token/" | "/api/v1/auth/jwt/") => {
+            Some(json!({"username": "admin", "password": TestApp::PASSWORD}))
+        }
         ("POST", "/api/v1/auth/tokens/") => Some(json!({"name": "new"})),
         ("POST", "/api/v1/auth/tokens/report-leak/") => Some(json!({"token": "bw_pat_x"})),
+        ("POST", "/api/v1/auth/jwt/verify/") => Some(json!({"token": "a.b.c"})),
+        ("POST", _) if path.starts_with("/api/v1/auth/jwt/") => Some(json!({"refresh": "bw_rt_x"})),
         ("POST", _) if path.ends_with("/rotate/") => Some(json!({})),
         ("POST", "/api/v1/orgs/") => Some(json!({"slug": format!("of-{}", person.name()), "name": "New"})),
         ("POST" | "PUT" | "PATCH", _) => Some(json!({"title": "changed"})),

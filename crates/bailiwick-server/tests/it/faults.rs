@@ -1,4 +1,8 @@
 //! What happens when the store fails: nothing is let through, nothing is told, nothing acknowledged is lost.
+use bailiwick::{
+    authn::token::{TokenKind, TokenText},
+    clock::OsEntropy,
+};
 use bailiwick_testkit::{Call, Fault, Operation, Person, TestApp};
 use http::Method;
 use serde_json::{Value, json};
@@ -9,15 +13,26 @@ use crate::support::{self, TASKS, Tasks, log_in};
 fn operations(app: &TestApp, person: &Person, task: &str) -> Vec<Call> {
     let id = task.trim_start_matches(TASKS).trim_end_matches('/');
     // A log-in of a browser proves first where it comes from, and with a token there is no session.
-    let needs_none = ["/problems/{code}/", "/healthz/", "/api/v1/auth/session/"];
+    // What is no access token is refused without the store, and for half a second the keys are known.
+    let needs_none = [
+        "/problems/{code}/",
+        "/healthz/",
+        "/api/v1/auth/session/",
+        "/api/v1/auth/jwt/verify/",
+        "/.well-known/jwks.json/",
+    ];
+    let refresh = TokenText::generate(TokenKind::Refresh, &OsEntropy);
     let routes = app.routes().iter().filter(|route| !needs_none.contains(&route.path.as_str()));
     let calls: Vec<_> = routes
         .map(|route| {
             let path = route.path.replace("{org}", "acme").replace("{id}", id);
             let call = person.request(route.method.clone(), &format!("http://localhost{path}"));
             match (route.path.as_str(), &route.method) {
-                ("/api/v1/auth/token/", &Method::POST) => {
+                ("/api/v1/auth/token/" | "/api/v1/auth/jwt/", &Method::POST) => {
                     call.json(&json!({"username": "owner", "password": TestApp::PASSWORD}))
+                }
+                ("/api/v1/auth/jwt/refresh/" | "/api/v1/auth/jwt/revoke/", _) => {
+                    call.json(&json!({"refresh": refresh.expose()}))
                 }
                 ("/api/v1/auth/tokens/", &Method::POST) => call.json(&json!({"name": "new"})),
                 ("/api/v1/auth/tokens/report-leak/", _) => call.json(&json!({"token": person.token()})),
@@ -87,7 +102,10 @@ async fn whichever_part_of_the_store_fails_no_one_gets_through() {
                 let asked = format!("{call:?}");
                 let reads = asked.contains("GET");
                 let stopped = match operation {
-                    Operation::PrincipalOf => !(asked.contains("POST") && asked.contains("auth/token")),
+                    Operation::PrincipalOf => {
+                        let in_body = ["auth/token", "auth/jwt"].iter().any(|path| asked.contains(path));
+                        !(asked.contains("POST") && in_body)
+                    }
                     // The lists of tokens and sessions are no rows of a resource.
                     Operation::Read => reads && !asked.contains("/auth/"),
                     Operation::TokensOf => reads && asked.contains("/auth/tokens/"),

@@ -10,6 +10,8 @@ mod csrf;
 mod faults;
 mod hidden;
 mod isolation;
+mod jwt;
+mod keys;
 mod lists;
 mod orgs;
 mod paths;

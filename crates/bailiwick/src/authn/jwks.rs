@@ -10,11 +10,12 @@ use super::Families;
 use crate::problem::Problem;
 
 /// Where it is.
-pub(crate) const PATH: &str = "/.well-known/jwks.json";
+pub(crate) const PATH: &str = "/.well-known/jwks.json/";
 
 /// Answers with the document to anyone. It is the one answer about credentials that may be kept (JWT-31).
 pub(crate) fn router<S: Clone + Send + Sync + 'static>(families: Families) -> Router<S> {
-    Router::new().route(PATH, get(async move || show(&families).await))
+    let show = get(async move || show(&families).await);
+    Router::new().route(PATH.trim_end_matches('/'), show.clone()).route(PATH, show)
 }
 
 async fn show(families: &Families) -> Result<Response, Problem> {

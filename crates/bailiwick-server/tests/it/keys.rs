@@ -1,0 +1,296 @@
+//! Signing keys and families on real servers: several of them on one database, and the command line beside.
+#![cfg(unix)]
+use std::{
+    fs,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use crate::site::{Answer, Connection, PASSWORD, Server, Site};
+
+/// Within this, what one server changes is in force on all (contract §2).
+const IN_FORCE: Duration = Duration::from_secs(1);
+
+/// A site where nobody is counted.
+fn site() -> Site {
+    let mut site = Site::new();
+    open_to_tests(&mut site);
+    site
+}
+
+fn open_to_tests(site: &mut Site) {
+    for rate in ["ANON", "LOGIN", "REFRESH"] {
+        site.set(&format!("BAILIWICK_THROTTLE__RATES__{rate}"), "1000000/s");
+    }
+    site.set("BAILIWICK_CHECK__ALLOW", "RATE-002");
+}
+
+fn post(client: &mut Connection, path: &str, body: &Value) -> Answer {
+    client.ask("POST", &format!("/api/v1/auth/jwt/{path}"), "x", Some(body)).unwrap()
+}
+
+fn log_in(client: &mut Connection) -> Value {
+    let answer = post(client, "", &json!({"username": "ann", "password": PASSWORD}));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    answer.json()
+}
+
+fn refresh(client: &mut Connection, pair: &Value) -> Answer {
+    post(client, "refresh/", &json!({"refresh": pair["refresh"]}))
+}
+
+/// What a request with this access token is answered.
+fn me(client: &mut Connection, pair: &Value) -> u16 {
+    let access = pair["access"].as_str().unwrap();
+    let head =
+        format!("GET /api/v1/me/ HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {access}\r\n\r\n");
+    client.send(head.as_bytes()).unwrap();
+    client.answer(false).unwrap().status
+}
+
+/// Waits until it is so, and says how long that took.
+#[expect(clippy::disallowed_methods, reason = "this measures real servers")]
+fn until(what: &str, mut is_so: impl FnMut() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < 10 * IN_FORCE, "{what}: never");
+        thread::sleep(Duration::from_millis(10));
+    }
+    begun.elapsed()
+}
+
+fn list(site: &Site) -> Vec<Value> {
+    let text = site.done(&["key", "list", "--format", "json"], None);
+    serde_json::from_str::<Value>(&text).unwrap().as_array().unwrap().clone()
+}
+
+fn states(site: &Site) -> Vec<String> {
+    list(site).iter().map(|key| key["state"].as_str().unwrap().to_owned()).collect()
+}
+
+fn kids(server: &Server) -> Vec<String> {
+    let mut client = server.connect();
+    client.send(b"GET /.well-known/jwks.json HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let keys = client.answer(false).unwrap().json();
+    keys["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Two servers on one database; and a site on PostgreSQL, where there is one.
+fn on_every_database(test: impl Fn(&Site, &Server, &Server)) {
+    let mut sites = vec![Site::new()];
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let postgres = runtime.block_on(bailiwick_testkit::databases::fresh_postgres());
+    sites.extend(postgres.as_ref().map(|database| Site::on(&database.url())));
+    for mut site in sites {
+        open_to_tests(&mut site);
+        let (one, two) = (site.serve(), site.serve());
+        test(&site, &one, &two);
+        one.stop();
+        two.stop();
+    }
+}
+
+// JWT-41, JWT-48
+#[test]
+fn what_ends_a_family_on_one_server_ends_its_access_tokens_on_the_other() {
+    on_every_database(|_, one, two| {
+        let (mut here, mut there) = (one.connect(), two.connect());
+        let first = log_in(&mut here);
+        let second = refresh(&mut here, &first).json();
+        assert_eq!(
+            refresh(&mut there, &first).json()["refresh"],
+            second["refresh"],
+            "the same on every server"
+        );
+        let third = refresh(&mut there, &second).json();
+        assert_eq!((me(&mut here, &third), me(&mut there, &third)), (200, 200));
+        // A grandparent is used again.
+        assert_eq!(refresh(&mut here, &first).status, 401);
+        assert_eq!(me(&mut here, &third), 401, "at once where it was noticed");
+        let took = until("reuse", || me(&mut there, &third) == 401);
+        assert!(took < IN_FORCE, "{took:?}");
+        assert_eq!(refresh(&mut there, &third).status, 401);
+
+        let pair = log_in(&mut here);
+        assert_eq!((me(&mut here, &pair), me(&mut there, &pair)), (200, 200));
+        assert_eq!(post(&mut here, "revoke/", &json!({"refresh": pair["refresh"]})).status, 200);
+        assert_eq!(me(&mut here, &pair), 401);
+        let took = until("revocation", || me(&mut there, &pair) == 401);
+        assert!(took < IN_FORCE, "{took:?}");
+    });
+}
+
+// KEY-04: and the command returns when all servers act on it.
+#[test]
+fn a_key_that_is_revoked_on_the_command_line_is_over_on_every_server() {
+    on_every_database(|site, one, two| {
+        let (mut here, mut there) = (one.connect(), two.connect());
+        let pair = log_in(&mut here);
+        assert_eq!((me(&mut here, &pair), me(&mut there, &pair)), (200, 200));
+        let keys = list(site);
+        assert_eq!(
+            (keys.len(), &keys[0]["state"], &keys[0]["live_tokens"]),
+            (1, &json!("active"), &json!(1))
+        );
+        let stolen = keys[0]["kid"].as_str().unwrap();
+        site.done(&["key", "revoke", stolen], None);
+        assert_eq!((me(&mut here, &pair), me(&mut there, &pair)), (401, 401));
+        for server in [one, two] {
+            assert!(!kids(server).contains(&stolen.to_owned()));
+        }
+        let next = refresh(&mut there, &pair);
+        assert_eq!(next.status, 200, "families live on: their tokens are signed by another key");
+        assert_eq!(me(&mut here, &next.json()), 200);
+        assert_eq!(states(site), ["revoked", "active"]);
+        assert_eq!(site.run(&["key", "revoke", stolen], None).code, Some(1));
+    });
+}
+
+// KEY-02, contract §2
+#[test]
+fn the_command_line_publishes_promotes_retires_and_says_how_long_to_wait() {
+    let site = site();
+    let first = list(&site)[0]["kid"].as_str().unwrap().to_owned();
+    let server = site.serve();
+    assert_eq!(kids(&server), [first.clone()], "migrate has made the first key, and all use it");
+    let next = site.done(&["key", "generate"], None).trim().to_owned();
+    assert_eq!(kids(&server), [first.clone(), next.clone()]);
+    let early = site.run(&["key", "promote", &next], None);
+    assert_eq!((early.code, early.out.as_str()), (Some(1), ""));
+    assert!(early.err.contains("another 3") && early.err.contains("--now"), "{}", early.err);
+    let only = site.run(&["key", "retire", &first], None);
+    assert!(only.code == Some(1) && only.err.contains("key rotate"), "{}", only.err);
+    for command in ["promote", "retire", "revoke"] {
+        let unknown = site.run(&["key", command, "nonsense"], None);
+        assert!(unknown.code == Some(1) && unknown.err.contains("key list"), "{command}: {}", unknown.err);
+        assert_eq!(site.run(&["key", command], None).code, Some(2));
+    }
+    site.done(&["key", "promote", &next, "--now"], None);
+    assert_eq!(states(&site), ["retiring", "active"]);
+    assert_eq!(kids(&server).len(), 2, "it verifies through the grace");
+    assert_eq!(site.run(&["key", "promote", &next], None).code, Some(1));
+
+    let third = site.done(&["key", "rotate"], None).trim().to_owned();
+    assert_eq!(site.done(&["key", "rotate"], None).trim(), third, "it is under way");
+    assert_eq!(states(&site), ["retiring", "active", "next"]);
+    assert!(list(&site)[2]["promote_at"].is_string());
+    assert_eq!(site.done(&["key", "rotate", "--now"], None).trim(), third);
+    assert_eq!(states(&site), ["retiring", "retiring", "active"]);
+    let table = site.done(&["key", "list"], None);
+    assert!(table.starts_with("KID") && table.contains(&third) && table.contains("LIVE TOKENS"), "{table}");
+    server.stop();
+}
+
+// Issue: `key rotate` under load.
+#[test]
+fn keys_are_rotated_under_load_and_no_request_is_refused() {
+    let site = site();
+    let (one, two) = (site.serve(), site.serve());
+    let (stop, asked, refused) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for server in [&one, &two] {
+            let (mut client, mut other) =
+                (server.connect(), if std::ptr::eq(server, &one) { two.connect() } else { one.connect() });
+            let (stop, asked, refused) = (&stop, &asked, &refused);
+            scope.spawn(move || {
+                let first = log_in(&mut client);
+                let mut pair = first.clone();
+                while !stop.load(Ordering::Relaxed) {
+                    for round in 0..10 {
+                        // What one server issued is shown to the other at once.
+                        let statuses =
+                            [me(&mut client, &pair), me(&mut other, &pair), me(&mut client, &first)];
+                        asked.fetch_add(3, Ordering::Relaxed);
+                        refused.fetch_add(
+                            statuses.iter().filter(|status| **status != 200).count(),
+                            Ordering::Relaxed,
+                        );
+                        if round == 9 {
+                            let next = refresh(&mut client, &pair);
+                            assert_eq!(next.status, 200);
+                            pair = next.json();
+                        }
+                        thread::sleep(Duration::from_millis(20));
+                    }
+                }
+            });
+        }
+        let before = list(&site).len();
+        for _ in 0..3 {
+            site.done(&["key", "rotate", "--now"], None);
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(list(&site).len(), before + 3);
+    });
+    let (asked, refused) = (asked.load(Ordering::Relaxed), refused.load(Ordering::Relaxed));
+    assert!(asked > 200, "{asked}");
+    assert_eq!(refused, 0, "of {asked}");
+    assert_eq!(states(&site), ["retiring", "retiring", "retiring", "active"]);
+    one.stop();
+    two.stop();
+}
+
+// KEY-12
+#[test]
+fn a_new_master_key_reads_with_the_former_one_and_then_without_it() {
+    const NEW: &str = "1b9f04e2b7a95d3360ef4a1b92c7d85e0f6b3a49c1d27e8855aa3c96fe10b4c7";
+    let mut site = site();
+    let server = site.serve();
+    let pair = log_in(&mut server.connect());
+    server.stop();
+    let former = fs::read_to_string(site.path("master.key")).unwrap().trim().to_owned();
+    fs::write(site.path("master.key"), NEW).unwrap();
+    let refused = site.run(&["serve"], None);
+    assert_eq!(refused.code, Some(2), "{}", refused.err);
+    assert!(refused.err.contains("secrets.master_key_fallbacks"), "{}", refused.err);
+    site.set("BAILIWICK_SECRETS__MASTER_KEY_FALLBACKS", &former);
+    let server = site.serve();
+    assert_eq!(me(&mut server.connect(), &pair), 200);
+    thread::sleep(IN_FORCE);
+    server.stop();
+    site.set("BAILIWICK_SECRETS__MASTER_KEY_FALLBACKS", "");
+    let server = site.serve();
+    assert_eq!(me(&mut server.connect(), &pair), 200);
+    assert_eq!(refresh(&mut server.connect(), &pair).status, 200);
+    server.stop();
+}
+
+// TOK-24, JWT-18
+#[test]
+fn no_token_is_readable_in_the_database_or_the_log() {
+    let site = site();
+    let server = site.serve();
+    let mut client = server.connect();
+    let first = log_in(&mut client);
+    let second = refresh(&mut client, &first).json();
+    assert_eq!(me(&mut client, &second), 200);
+    assert_eq!(refresh(&mut client, &json!({"refresh": "bw_rt_x"})).status, 401);
+    let mut kept = Vec::new();
+    for file in ["bailiwick.db", "bailiwick.db-wal"] {
+        kept.extend(fs::read(site.path(file)).unwrap_or_default());
+    }
+    assert!(kept.len() > 10_000);
+    let output = server.stop();
+    kept.extend(output.out.into_bytes());
+    kept.extend(output.err.into_bytes());
+    for pair in [first, second] {
+        for token in ["access", "refresh"].map(|name| pair[name].as_str().unwrap()) {
+            // The last part alone would do: it is the secret, or the signature.
+            let part = token.rsplit(['.', '_']).next().unwrap();
+            assert!(!kept.windows(part.len()).any(|window| window == part.as_bytes()), "{token}");
+        }
+    }
+}
+
+// KEY-02, KEY-03: a configuration whose keys would follow each other too fast.
+#[test]
+fn a_rotation_that_is_faster_than_keys_end_is_refused() {
+    let mut site = site();
+    site.set("BAILIWICK_JWT__ROTATE_EVERY", "10m");
+    let refused = site.run(&["serve"], None);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.err.contains("JWT-001") && refused.err.contains("780 s"), "{}", refused.err);
+}
