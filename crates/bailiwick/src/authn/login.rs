@@ -11,7 +11,7 @@ use bailiwick_core::{
 };
 
 use super::{
-    password::{self, PasswordHasher},
+    password::{self, PasswordHasher, Verified},
     token::{TokenKind, TokenText},
 };
 use crate::problem::Problem;
@@ -86,16 +86,51 @@ impl LogIn {
         if password.expose().chars().count() > password::MAX_CHARS {
             return Err(Problem::invalid_credentials());
         }
+        let (login, verified) = self.verified(username, &password).await?;
+        match (login, verified) {
+            (Some(login), Verified::Yes) => Ok(login),
+            (Some(login), Verified::YesByAnotherHash) => self.renewed(login, username, password).await,
+            _ => Err(Problem::invalid_credentials()),
+        }
+    }
+
+    /// The active user who is called so, and whether the password is theirs. Finding out takes as long if there is none.
+    async fn verified(
+        &self,
+        username: &str,
+        password: &Secret<String>,
+    ) -> Result<(Option<Login>, Verified), Problem> {
         // What can be no user name is nobody's; it is verified all the same, so that it takes as long.
         let login = match username.parse::<Username>() {
             Ok(username) => self.store.login(username.as_str()).await.map_err(unavailable)?,
             Err(_) => None,
         };
         let hash = login.as_ref().map(|login| login.password_hash.clone());
-        let matches = self.hasher.verify(password, hash).await?;
-        match login {
-            Some(login) if matches && login.is_active => Ok(login),
-            _ => Err(Problem::invalid_credentials()),
+        let verified = self.hasher.verify(password.clone(), hash).await?;
+        Ok((login.filter(|login| login.is_active), verified))
+    }
+
+    /// The same log-in, with a hash as they are made now (PWD-04). Nothing that the password opened ends, since it is the
+    /// same one. If it cannot be replaced, the one that is stored stays as good as it was.
+    async fn renewed(
+        &self,
+        login: Login,
+        username: &str,
+        password: Secret<String>,
+    ) -> Result<Login, Problem> {
+        let Ok(fresh) = self.hasher.hash(password.clone()).await else { return Ok(login) };
+        match self.store.renew_password_hash(login.user_id, &login.password_hash, &fresh).await {
+            Ok(true) => Ok(Login { password_hash: fresh, ..login }),
+            // Another log-in has renewed it just now, or the password was replaced: which of the two, the new hash says.
+            Ok(false) => match self.verified(username, &password).await? {
+                (Some(login), Verified::Yes | Verified::YesByAnotherHash) => Ok(login),
+                _ => Err(Problem::invalid_credentials()),
+            },
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "the hash of a password could not be renewed");
+                Ok(login)
+            }
         }
     }
 
