@@ -6,9 +6,11 @@ use std::{
     borrow::Cow,
     fmt,
     net::SocketAddr,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
+
+use uuid::Uuid;
 
 use crate::identity::UserId;
 
@@ -112,6 +114,66 @@ struct Cells {
     route: OnceLock<Arc<str>>,
     throttled: OnceLock<Cow<'static, str>>,
     denied_by: OnceLock<Cow<'static, str>>,
+    events: Mutex<Vec<SecurityEvent>>,
+}
+
+/// What happened to an account or by it, which whoever watches over the site wants to know: a line of the log besides that
+/// of the request. It holds no secret and no text of a client: not even the name that a failed log-in gave, which may
+/// be a password in the wrong field (LOG-03).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecurityEvent {
+    /// What happened.
+    pub kind: SecurityEventKind,
+    /// Whose account it is about, if that is known.
+    pub user_id: Option<UserId>,
+    /// The token or session that it is about, if it is about one.
+    pub credential_id: Option<Uuid>,
+}
+
+/// See [`SecurityEvent`]. The names are those of the OWASP logging vocabulary (LOG-06).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SecurityEventKind {
+    /// A user logged in.
+    LoginSuccess,
+    /// A user name and a password that do not belong together, or of a user who is kept out.
+    LoginFail,
+    /// A token was made.
+    TokenCreated,
+    /// A token was ended.
+    TokenRevoked,
+    /// A refresh token was used again: somebody has a copy of it, and its family was ended.
+    TokenReuse,
+    /// A session began.
+    SessionCreated,
+    /// A session was ended by its user.
+    SessionLogout,
+    /// The cookie of a session that has ended was sent.
+    SessionUseAfterExpire,
+    /// A request that another site may have forged was refused.
+    MaliciousCsrf,
+}
+
+impl SecurityEventKind {
+    /// The name in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LoginSuccess => "authn_login_success",
+            Self::LoginFail => "authn_login_fail",
+            Self::TokenCreated => "authn_token_created",
+            Self::TokenRevoked => "authn_token_revoked",
+            Self::TokenReuse => "authn_token_reuse",
+            Self::SessionCreated => "session_created",
+            Self::SessionLogout => "session_logout",
+            Self::SessionUseAfterExpire => "session_use_after_expire",
+            Self::MaliciousCsrf => "malicious_csrf",
+        }
+    }
+
+    /// Whether it is the sign of an attack, or of a mistake that looks like one.
+    pub const fn is_suspicious(self) -> bool {
+        matches!(self, Self::LoginFail | Self::TokenReuse | Self::SessionUseAfterExpire | Self::MaliciousCsrf)
+    }
 }
 
 impl Facts {
@@ -145,6 +207,20 @@ impl Facts {
     /// Says which rule denied it.
     pub fn set_denied_by(&self, rule: impl Into<Cow<'static, str>>) {
         let _ = self.0.denied_by.set(rule.into());
+    }
+
+    /// Notes an event, for a line of its own.
+    pub fn note(&self, kind: SecurityEventKind, user_id: Option<UserId>, credential_id: Option<Uuid>) {
+        self.events().push(SecurityEvent { kind, user_id, credential_id });
+    }
+
+    /// Takes the events out, in the order in which they happened.
+    pub fn take_events(&self) -> Vec<SecurityEvent> {
+        std::mem::take(&mut *self.events())
+    }
+
+    fn events(&self) -> MutexGuard<'_, Vec<SecurityEvent>> {
+        self.0.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who the request acts for.

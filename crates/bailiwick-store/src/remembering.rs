@@ -298,6 +298,15 @@ impl<S: Directory + Sync> Directory for RememberingStore<S> {
         self.then(self.inner.set_password(name, hash, now), Changes::of_all)
     }
 
+    fn renew_password_hash<'a>(
+        &'a self,
+        user: UserId,
+        old: &'a Secret<String>,
+        new: &'a Secret<String>,
+    ) -> Answer<'a, bool> {
+        self.inner.renew_password_hash(user, old, new)
+    }
+
     fn set_right<'a>(
         &'a self,
         name: &'a Username,

@@ -59,6 +59,8 @@ pub enum Operation {
     SetActive,
     /// [`Directory::set_password`].
     SetPassword,
+    /// [`Directory::renew_password_hash`].
+    RenewPasswordHash,
     /// [`Directory::set_right`].
     SetRight,
     /// [`Directory::create_org`].
@@ -105,7 +107,7 @@ pub enum Operation {
 
 impl Operation {
     /// All of them, so that a test can let each fail in turn.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Read,
         Self::Write,
         Self::Membership,
@@ -115,6 +117,7 @@ impl Operation {
         Self::Users,
         Self::SetActive,
         Self::SetPassword,
+        Self::RenewPasswordHash,
         Self::SetRight,
         Self::CreateOrg,
         Self::Orgs,
@@ -349,6 +352,16 @@ impl Directory for FaultyStore {
         now: Timestamp,
     ) -> Answer<'a, (), DirectoryError> {
         self.run(Operation::SetPassword, async move { self.inner.set_password(name, hash, now).await })
+    }
+
+    fn renew_password_hash<'a>(
+        &'a self,
+        user: UserId,
+        old: &'a Secret<String>,
+        new: &'a Secret<String>,
+    ) -> Answer<'a, bool> {
+        let renewed = async move { self.inner.renew_password_hash(user, old, new).await };
+        self.run(Operation::RenewPasswordHash, renewed)
     }
 
     fn set_right<'a>(

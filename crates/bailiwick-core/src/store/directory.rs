@@ -43,6 +43,15 @@ pub trait Directory {
         now: Timestamp,
     ) -> Answer<'a, (), DirectoryError>;
 
+    /// Replaces the hash `old` of a user's password by `new`, another hash of the same password: nothing that it opened
+    /// ends. Answers whether the user still had `old`; else nothing is changed.
+    fn renew_password_hash<'a>(
+        &'a self,
+        user: UserId,
+        old: &'a Secret<String>,
+        new: &'a Secret<String>,
+    ) -> Answer<'a, bool>;
+
     /// Gives the user called `name` a right on the whole site, or takes it away.
     fn set_right<'a>(
         &'a self,

@@ -9,6 +9,7 @@ use bailiwick::{
     problem::Problem,
     resource::JsonBody,
     secret::Secret,
+    trace::RequestFacts,
 };
 use http::StatusCode;
 use serde::Serialize;
@@ -31,9 +32,10 @@ pub(super) struct TokenBody {
 pub(super) async fn obtain_token(
     _: Anyone,
     State(log_in): State<LogIn>,
+    RequestFacts(facts): RequestFacts,
     JsonBody(Credentials { username, password }): JsonBody<Credentials>,
 ) -> Result<Json<TokenBody>, Problem> {
-    let issued = log_in.with_password(&username, Secret::new(password)).await?;
+    let issued = log_in.with_password(&username, Secret::new(password), &facts).await?;
     Ok(Json(TokenBody { token: issued.text.expose().to_owned(), expires_at: issued.expires_at }))
 }
 
@@ -41,9 +43,10 @@ pub(super) async fn obtain_token(
 pub(super) async fn revoke_token(
     AnyCredential(principal): AnyCredential,
     State(log_in): State<LogIn>,
+    RequestFacts(facts): RequestFacts,
 ) -> Result<StatusCode, Problem> {
     match principal.credential {
-        Credential::ApiToken(token) => log_in.log_out(token).await?,
+        Credential::ApiToken(token) => log_in.log_out(token, &facts).await?,
         // Another kind of credential has no token that could be ended here.
         _ => return Err(Problem::forbidden()),
     }

@@ -7,6 +7,7 @@ use bailiwick::{
     problem::Problem,
     resource::JsonBody,
     secret::Secret,
+    trace::RequestFacts,
 };
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -61,18 +62,20 @@ impl From<TokenPair> for PairBody {
 pub(super) async fn obtain(
     _: Anyone,
     State(families): State<Families>,
+    RequestFacts(facts): RequestFacts,
     JsonBody(Credentials { username, password }): JsonBody<Credentials>,
 ) -> Result<Json<PairBody>, Problem> {
-    Ok(Json(families.log_in(&username, Secret::new(password)).await?.into()))
+    Ok(Json(families.log_in(&username, Secret::new(password), &facts).await?.into()))
 }
 
 /// `POST /auth/jwt/refresh/`
 pub(super) async fn refresh(
     _: Anyone,
     State(families): State<Families>,
+    RequestFacts(facts): RequestFacts,
     JsonBody(RefreshToken { refresh }): JsonBody<RefreshToken>,
 ) -> Result<Json<PairBody>, Problem> {
-    Ok(Json(families.refresh(&Zeroizing::new(refresh)).await?.into()))
+    Ok(Json(families.refresh(&Zeroizing::new(refresh), &facts).await?.into()))
 }
 
 /// `POST /auth/jwt/verify/`
@@ -89,8 +92,9 @@ pub(super) async fn verify(
 pub(super) async fn revoke(
     _: Anyone,
     State(families): State<Families>,
+    RequestFacts(facts): RequestFacts,
     JsonBody(RefreshToken { refresh }): JsonBody<RefreshToken>,
 ) -> Result<Json<Ended>, Problem> {
-    families.revoke(&Zeroizing::new(refresh)).await?;
+    families.revoke(&Zeroizing::new(refresh), &facts).await?;
     Ok(Json(Ended {}))
 }

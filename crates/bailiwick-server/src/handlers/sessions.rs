@@ -15,6 +15,7 @@ use bailiwick::{
     resource::{JsonBody, Pages},
     secret::Secret,
     store::SessionRecord,
+    trace::RequestFacts,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -72,9 +73,10 @@ pub(super) async fn begin(
     State(csrf): State<Csrf>,
     reach: Reach,
     browser: Browser,
+    RequestFacts(facts): RequestFacts,
     JsonBody(Credentials { username, password }): JsonBody<Credentials>,
 ) -> Result<Response, Problem> {
-    let begun = sessions.begin(&username, Secret::new(password), browser).await?;
+    let begun = sessions.begin(&username, Secret::new(password), browser, &facts).await?;
     let cookies = AppendHeaders([
         (header::SET_COOKIE, Cookie::Session.set(reach, begun.text.expose())),
         // What was good for the log-in is good for nothing after it (CSRF-03).
@@ -102,9 +104,10 @@ pub(super) async fn end(
     Authenticated(caller): Authenticated,
     State(sessions): State<Sessions>,
     reach: Reach,
+    RequestFacts(facts): RequestFacts,
 ) -> Result<Response, Problem> {
     let session = session_of(&caller).ok_or_else(Problem::unauthenticated)?;
-    sessions.end(caller.user_id(), session).await?;
+    sessions.end(caller.user_id(), session, &facts).await?;
     Ok((StatusCode::NO_CONTENT, forget(reach)).into_response())
 }
 
@@ -124,11 +127,12 @@ pub(super) async fn end_one(
     Authenticated(caller): Authenticated,
     State(sessions): State<Sessions>,
     reach: Reach,
+    RequestFacts(facts): RequestFacts,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     // What is no id is the id of nothing.
     let id: SessionId = id.parse().map_err(|_| Problem::not_found())?;
-    if !sessions.end(caller.user_id(), id).await? {
+    if !sessions.end(caller.user_id(), id, &facts).await? {
         return Err(Problem::not_found());
     }
     let gone = StatusCode::NO_CONTENT;
@@ -140,8 +144,9 @@ pub(super) async fn end_one(
 pub(super) async fn end_others(
     Authenticated(caller): Authenticated,
     State(sessions): State<Sessions>,
+    RequestFacts(facts): RequestFacts,
 ) -> Result<StatusCode, Problem> {
-    sessions.end_others(&caller).await?;
+    sessions.end_others(&caller, &facts).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

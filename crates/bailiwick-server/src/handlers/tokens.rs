@@ -14,6 +14,7 @@ use bailiwick::{
     problem::{FieldError, Problem},
     resource::{CanonicalUrl, JsonBody, Pages, answer},
     store::TokenRecord,
+    trace::RequestFacts,
 };
 use http::StatusCode;
 use serde::Serialize;
@@ -82,6 +83,7 @@ pub(super) async fn create(
     Authenticated(caller): Authenticated,
     State(tokens): State<ApiTokens>,
     url: CanonicalUrl,
+    RequestFacts(facts): RequestFacts,
     JsonBody(new): JsonBody<NewToken>,
 ) -> Result<Response, Problem> {
     let mut errors = Vec::new();
@@ -103,7 +105,7 @@ pub(super) async fn create(
     if !errors.is_empty() {
         return Err(Problem::validation(errors));
     }
-    let made = tokens.create(&caller, new.name, scopes, lifetime.map(Duration::from_secs)).await?;
+    let made = tokens.create(&caller, new.name, scopes, lifetime.map(Duration::from_secs), &facts).await?;
     created(&url.child(&made.record.id.to_string()), made)
 }
 
@@ -111,9 +113,10 @@ pub(super) async fn create(
 pub(super) async fn end(
     Authenticated(caller): Authenticated,
     State(tokens): State<ApiTokens>,
+    RequestFacts(facts): RequestFacts,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    if tokens.end(caller.user_id(), token_id(&id)?).await? {
+    if tokens.end(caller.user_id(), token_id(&id)?, &facts).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(Problem::not_found())
@@ -125,6 +128,7 @@ pub(super) async fn rotate(
     Authenticated(caller): Authenticated,
     State(tokens): State<ApiTokens>,
     url: CanonicalUrl,
+    RequestFacts(facts): RequestFacts,
     Path(id): Path<String>,
     JsonBody(rotation): JsonBody<Rotation>,
 ) -> Result<Response, Problem> {
@@ -134,7 +138,7 @@ pub(super) async fn rotate(
     if !errors.is_empty() {
         return Err(Problem::validation(errors));
     }
-    let made = tokens.rotate(&caller, token_id(&id)?, Duration::from_secs(overlap)).await?;
+    let made = tokens.rotate(&caller, token_id(&id)?, Duration::from_secs(overlap), &facts).await?;
     let all = url.as_str().trim_end_matches("rotate/").trim_end_matches(&format!("{id}/")).to_owned();
     created(&format!("{all}{}/", made.record.id), made)
 }
@@ -143,9 +147,10 @@ pub(super) async fn rotate(
 pub(super) async fn report_leak(
     _: Anyone,
     State(tokens): State<ApiTokens>,
+    RequestFacts(facts): RequestFacts,
     JsonBody(leak): JsonBody<Leak>,
 ) -> Result<StatusCode, Problem> {
-    tokens.report_leak(&leak.token).await?;
+    tokens.report_leak(&leak.token, &facts).await?;
     Ok(StatusCode::ACCEPTED)
 }
 

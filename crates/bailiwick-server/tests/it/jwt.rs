@@ -120,6 +120,9 @@ async fn a_token_that_is_used_again_ends_its_family_and_its_access_tokens() {
         let again = refresh(&app, token).await.expect_problem(401, "invalid-token");
         assert_eq!(again.body_without_request_id(), refused.body_without_request_id());
     }
+    let log = app.log();
+    let told: Vec<_> = log.iter().filter(|line| line["event"] == "authn_token_reuse").collect();
+    assert!(told.len() == 1 && told[0]["user_id"] == json!(app.member().id()), "LOG-06: {told:?}");
 
     // Its parent, when the grace is over.
     let first = log_in(&app, "member").await;

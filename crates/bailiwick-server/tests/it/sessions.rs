@@ -329,3 +329,60 @@ async fn what_a_cookie_holds_is_seen_nowhere_else() {
     }
     assert!(!serde_json::to_string(&app.log()).unwrap().contains(text));
 }
+
+// LOG-02, LOG-06: what happens to an account is told, and holds nothing that a client wrote.
+#[tokio::test]
+async fn what_happens_to_an_account_is_a_line_of_the_log() {
+    let app = support::start().await;
+    let member = app.member().id().to_string();
+    let events = || -> Vec<(String, String, Option<String>)> {
+        let lines = app.log().into_iter().filter(|line| line["event"] != "http_request");
+        lines
+            .map(|line| {
+                assert_eq!(line["remote_addr"], "127.0.0.1", "{line}");
+                assert!(line["request_id"].is_string(), "{line}");
+                let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
+                (text("event"), text("level"), line["user_id"].as_str().map(str::to_owned))
+            })
+            .collect()
+    };
+    let mut seen = 0;
+    let mut expect = |expected: &[(&str, &str, bool)]| {
+        let all = events();
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(event, level, known)| {
+                ((*event).to_owned(), (*level).to_owned(), known.then(|| member.clone()))
+            })
+            .collect();
+        assert_eq!(all[seen..], expected);
+        seen = all.len();
+    };
+    let browser = Browser::logged_in(&app, "member").await;
+    expect(&[("authn_login_success", "info", true), ("session_created", "info", true)]);
+    let wrong =
+        |name: &str| app.anonymous().post("/auth/token/", json!({"username": name, "password": "wrong"}));
+    wrong("member").await.expect(401);
+    wrong("my-secret-password").await.expect(401);
+    expect(&[("authn_login_fail", "warn", true), ("authn_login_fail", "warn", false)]);
+    let right = json!({"username": "member", "password": TestApp::PASSWORD});
+    let reply = app.anonymous().post("/auth/token/", right).await.expect(200);
+    expect(&[("authn_login_success", "info", true), ("authn_token_created", "info", true)]);
+    let token = format!("Token {}", reply.json()["token"].as_str().unwrap());
+    app.anonymous().delete("/auth/token/").authorization(&token).await.expect(204);
+    expect(&[("authn_token_revoked", "info", true)]);
+    let made = app.member().post("/auth/tokens/", json!({"name": "x"})).await.expect(201);
+    let rotate = format!("/auth/tokens/{}/rotate/", made.id());
+    app.member().post(&rotate, json!({})).await.expect(201);
+    let (created, revoked) = (("authn_token_created", "info", true), ("authn_token_revoked", "info", true));
+    expect(&[created, created, revoked]);
+    browser.bare(Method::POST, TASKS).json(&json!({"title": "x"})).await.expect(403);
+    expect(&[("malicious_csrf", "warn", true)]);
+    browser.delete("/auth/session/").await.expect(204);
+    browser.get("/me/").await.expect(401);
+    expect(&[("session_logout", "info", true), ("session_use_after_expire", "warn", false)]);
+    let log = serde_json::to_string(&app.log()).unwrap();
+    for secret in ["my-secret-password", "wrong", browser.session().unwrap(), TestApp::PASSWORD, &token] {
+        assert!(!log.contains(secret), "{secret}");
+    }
+}

@@ -75,6 +75,21 @@ impl Directory for SqliteStore {
         Box::pin(self.writer.run(move |connection| set_password(connection, &name, &hash, now)))
     }
 
+    fn renew_password_hash<'a>(
+        &'a self,
+        user: UserId,
+        old: &'a Secret<String>,
+        new: &'a Secret<String>,
+    ) -> Answer<'a, bool> {
+        let (old, new) = (old.clone(), new.clone());
+        Box::pin(self.writer.run(move |connection| {
+            let renewed = connection
+                .prepare_cached("UPDATE users SET password_hash = ?3 WHERE id = ?1 AND password_hash = ?2")
+                .and_then(|mut renew| renew.execute(params![Key::from(user), old.expose(), new.expose()]));
+            renewed.map(|renewed| renewed > 0).map_err(store_error)
+        }))
+    }
+
     fn set_right<'a>(
         &'a self,
         name: &'a Username,

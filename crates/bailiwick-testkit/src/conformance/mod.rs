@@ -208,6 +208,7 @@ macro_rules! conformance_tests {
             a_token_is_looked_up_together_with_a_place_in_an_organisation
             a_token_of_a_disabled_user_is_none
             nobody_gets_a_token_for_a_password_that_was_replaced
+            a_renewed_hash_ends_nothing_and_replaces_no_other_password
             nobody_gets_a_token_who_is_not_there_or_disabled
             tokens_are_listed_newest_first
             the_oldest_log_in_is_ended_beyond_the_cap

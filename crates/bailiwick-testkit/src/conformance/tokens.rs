@@ -150,6 +150,43 @@ pub async fn nobody_gets_a_token_for_a_password_that_was_replaced(subject: Subje
     world.add(world.token(alice)).await;
 }
 
+// PWD-04: the same password, in another form.
+pub async fn a_renewed_hash_ends_nothing_and_replaces_no_other_password(subject: Subject) {
+    let world = World::new(subject).await;
+    let (alice, bob) = (world.user("alice").await, world.user("bob").await);
+    let (store, now) = (&world.store, world.clock.now());
+    let token = world.token(alice);
+    let session = world.session(alice, "alice");
+    world.add(token.clone()).await;
+    assert!(store.create_session(session.clone()).await.unwrap());
+    let hash = |text: &str| Secret::new(text.to_owned());
+    assert!(store.renew_password_hash(alice, &hash("hash of alice"), &hash("fresh")).await.unwrap());
+    assert!(store.principal_of(token.proof(), now).await.unwrap().is_some());
+    assert!(store.principal_of(session.proof(), now).await.unwrap().is_some());
+    // Whoever comes later with what was stored before changes nothing.
+    assert!(!store.renew_password_hash(alice, &hash("hash of alice"), &hash("late")).await.unwrap());
+    assert!(!store.renew_password_hash(bob, &hash("fresh"), &hash("late")).await.unwrap());
+    assert_eq!(store.login("alice").await.unwrap().unwrap().password_hash, hash("fresh"));
+    assert_eq!(store.login("bob").await.unwrap().unwrap().password_hash, hash("hash of bob"));
+    // A password that is set at the same time wins.
+    let mut tasks = JoinSet::new();
+    for _ in 0..8 {
+        let store = world.store.clone();
+        tasks.spawn(async move {
+            store
+                .renew_password_hash(
+                    alice,
+                    &Secret::new("fresh".to_owned()),
+                    &Secret::new("renewed".to_owned()),
+                )
+                .await
+        });
+    }
+    store.set_password(&username("alice"), &hash("another password"), now).await.unwrap();
+    while tasks.join_next().await.is_some() {}
+    assert_eq!(store.login("alice").await.unwrap().unwrap().password_hash, hash("another password"));
+}
+
 pub async fn nobody_gets_a_token_who_is_not_there_or_disabled(subject: Subject) {
     let world = World::new(subject).await;
     let alice = world.user("alice").await;

@@ -5,6 +5,7 @@ use bailiwick_core::{
     clock::{Clock, Entropy},
     id::Id,
     identity::{ApiTokenId, Principal, Scopes, UserId},
+    request::{Facts, SecurityEventKind},
     store::{NewToken, Store, TokenCreation, TokenRecord, TokenRef},
 };
 
@@ -59,6 +60,7 @@ impl ApiTokens {
         name: String,
         scopes: Scopes,
         lifetime: Option<Duration>,
+        facts: &Facts,
     ) -> Result<NamedToken, Problem> {
         if !is_within(&scopes, &caller.scopes) {
             let detail = "a credential with scopes makes only tokens whose scopes are among its own";
@@ -67,7 +69,11 @@ impl ApiTokens {
         let (text, token) = self.token(caller.user_id(), name, scopes, lifetime.unwrap_or(self.lifetime));
         let record = record(&token);
         match self.store.create_token(token).await.map_err(unavailable)? {
-            TokenCreation::Created => Ok(NamedToken { text, record }),
+            TokenCreation::Created => {
+                let id = Some(record.id.as_uuid());
+                facts.note(SecurityEventKind::TokenCreated, Some(caller.user_id()), id);
+                Ok(NamedToken { text, record })
+            }
             // They were disabled a moment ago.
             TokenCreation::Refused => Err(Problem::invalid_token()),
             TokenCreation::TooMany => {
@@ -100,6 +106,7 @@ impl ApiTokens {
         caller: &Principal,
         id: ApiTokenId,
         overlap: Duration,
+        facts: &Facts,
     ) -> Result<NamedToken, Problem> {
         let mut tokens = self.of(caller.user_id()).await?.into_iter();
         let old =
@@ -113,16 +120,26 @@ impl ApiTokens {
         let record = record(&token);
         let old_expires_at = token.created_at.saturating_add(overlap);
         let rotated = self.store.rotate_token(id, token, old_expires_at).await.map_err(unavailable)?;
-        if rotated.is_some() { Ok(NamedToken { text, record }) } else { Err(Problem::not_found()) }
+        if rotated.is_none() {
+            return Err(Problem::not_found());
+        }
+        let user_id = Some(caller.user_id());
+        facts.note(SecurityEventKind::TokenCreated, user_id, Some(record.id.as_uuid()));
+        facts.note(SecurityEventKind::TokenRevoked, user_id, Some(id.as_uuid()));
+        Ok(NamedToken { text, record })
     }
 
     /// Ends a token of a user at once, and answers whether there was one.
     ///
     /// # Errors
     /// 503 if the store is out of reach.
-    pub async fn end(&self, user: UserId, id: ApiTokenId) -> Result<bool, Problem> {
+    pub async fn end(&self, user: UserId, id: ApiTokenId, facts: &Facts) -> Result<bool, Problem> {
         let revoked = self.store.revoke_token(TokenRef::Of(user, id), self.clock.now()).await;
-        revoked.map(|owner| owner.is_some()).map_err(unavailable)
+        let ended = revoked.map_err(unavailable)?.is_some();
+        if ended {
+            facts.note(SecurityEventKind::TokenRevoked, Some(user), Some(id.as_uuid()));
+        }
+        Ok(ended)
     }
 
     /// Ends the token with this text, if there is one: whoever found it in the open may have it ended, and learns nothing
@@ -130,11 +147,11 @@ impl ApiTokens {
     ///
     /// # Errors
     /// 503 if the store is out of reach.
-    pub async fn report_leak(&self, text: &str) -> Result<(), Problem> {
+    pub async fn report_leak(&self, text: &str, facts: &Facts) -> Result<(), Problem> {
         let Some(digest) = token::digest_if_plausible(TokenKind::Personal, text) else { return Ok(()) };
         let revoked = self.store.revoke_token(TokenRef::Digest(digest), self.clock.now()).await;
         if let Some(user_id) = revoked.map_err(unavailable)? {
-            tracing::warn!(%user_id, "a token was reported as leaked, and ended");
+            facts.note(SecurityEventKind::TokenRevoked, Some(user_id), None);
         }
         Ok(())
     }

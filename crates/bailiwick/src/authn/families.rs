@@ -10,7 +10,8 @@ use std::{
 use bailiwick_core::{
     clock::{Clock, Entropy, Timestamp},
     id::Id,
-    identity::{FamilyId, UserId},
+    identity::UserId,
+    request::{Facts, SecurityEventKind},
     secret::Secret,
     store::{AccessNote, NewFamily, Proof, Refresh, Refreshed, Store},
 };
@@ -143,9 +144,14 @@ impl Families {
     ///
     /// # Errors
     /// 401 `invalid-credentials`; 503 if the store or the hasher cannot decide, or there is no key to sign with.
-    pub async fn log_in(&self, username: &str, password: Secret<String>) -> Result<TokenPair, Problem> {
+    pub async fn log_in(
+        &self,
+        username: &str,
+        password: Secret<String>,
+        facts: &Facts,
+    ) -> Result<TokenPair, Problem> {
         let parts = self.parts()?;
-        let login = parts.log_in.prove(username, password).await?;
+        let login = parts.log_in.prove(username, password, facts).await?;
         let (keys, now) = (parts.keys().await?, parts.clock.now());
         let refresh = TokenText::generate(TokenKind::Refresh, &*parts.entropy);
         let limits = parts.jwt.limits;
@@ -165,6 +171,7 @@ impl Families {
         if !parts.store.create_family(family).await.map_err(unavailable)? {
             return Err(Problem::invalid_credentials());
         }
+        facts.note(SecurityEventKind::TokenCreated, Some(subject.user), Some(subject.family.as_uuid()));
         parts.pair(&keys, subject, refresh, now)
     }
 
@@ -177,7 +184,7 @@ impl Families {
     /// A token that was used before ends its family, for whoever has stolen it and for whoever has not (JWT-41). Only
     /// the parent of the live token gets the same successor again for a moment: a client that lost the answer, or asked
     /// twice at once, is not logged out.
-    pub async fn refresh(&self, text: &str) -> Result<TokenPair, Problem> {
+    pub async fn refresh(&self, text: &str, facts: &Facts) -> Result<TokenPair, Problem> {
         let parts = self.parts()?;
         let digest =
             token::digest_if_plausible(TokenKind::Refresh, text).ok_or_else(Problem::invalid_token)?;
@@ -196,12 +203,8 @@ impl Families {
             Refreshed::Rotated(grant) => (grant, 0),
             Refreshed::Repeated(grant, index) => (grant, index),
             Refreshed::Reused(grant) => {
-                tracing::warn!(
-                    event = "authn_token_reuse",
-                    family = %grant.family,
-                    user_id = %grant.user,
-                    "a refresh token was used again: its family was ended"
-                );
+                let family = Some(grant.family.as_uuid());
+                facts.note(SecurityEventKind::TokenReuse, Some(grant.user), family);
                 return Err(Problem::invalid_token());
             }
             Refreshed::Refused => return Err(Problem::invalid_token()),
@@ -218,10 +221,14 @@ impl Families {
     ///
     /// # Errors
     /// 503 if the store is out of reach.
-    pub async fn revoke(&self, text: &str) -> Result<Option<FamilyId>, Problem> {
+    pub async fn revoke(&self, text: &str, facts: &Facts) -> Result<(), Problem> {
         let parts = self.parts()?;
-        let Some(digest) = token::digest_if_plausible(TokenKind::Refresh, text) else { return Ok(None) };
-        parts.store.revoke_family(digest, parts.clock.now()).await.map_err(unavailable)
+        let Some(digest) = token::digest_if_plausible(TokenKind::Refresh, text) else { return Ok(()) };
+        let ended = parts.store.revoke_family(digest, parts.clock.now()).await.map_err(unavailable)?;
+        if let Some(family) = ended {
+            facts.note(SecurityEventKind::TokenRevoked, None, Some(family.as_uuid()));
+        }
+        Ok(())
     }
 
     /// What an access token says, if it is good now: signed by a living key, in time, of a family that has not ended,

@@ -5,13 +5,14 @@ use bailiwick_core::{
     clock::{Clock, Entropy, Timestamp},
     error::StoreError,
     id::Id,
-    identity::{ApiTokenId, Scopes, Username},
+    identity::{ApiTokenId, Scopes, UserId, Username},
+    request::{Facts, SecurityEventKind},
     secret::Secret,
     store::{Login, NewToken, Store, TokenCreation, TokenRef},
 };
 
 use super::{
-    password::{self, PasswordHasher},
+    password::{self, PasswordHasher, Verified},
     token::{TokenKind, TokenText},
 };
 use crate::problem::Problem;
@@ -31,6 +32,14 @@ struct Issue {
     entropy: Arc<dyn Entropy>,
     lifetime: Duration,
     max_per_user: u32,
+}
+
+/// What a name and a password are worth.
+enum Proof {
+    /// They are those of this user, who may log in.
+    Given(Login),
+    /// They are not; the name is this user's, if it is anyone's.
+    Refused(Option<UserId>),
 }
 
 /// A token that was just made.
@@ -69,9 +78,12 @@ impl LogIn {
         &self,
         username: &str,
         password: Secret<String>,
+        facts: &Facts,
     ) -> Result<IssuedToken, Problem> {
-        let login = self.prove(username, password).await?;
-        self.issue(login).await
+        let login = self.prove(username, password, facts).await?;
+        let (user_id, (id, issued)) = (login.user_id, self.issue(login).await?);
+        facts.note(SecurityEventKind::TokenCreated, Some(user_id), Some(id.as_uuid()));
+        Ok(issued)
     }
 
     /// The user who is called so and has this password.
@@ -81,30 +93,89 @@ impl LogIn {
     ///
     /// # Security
     /// An unknown user, a wrong password and a disabled user have the same answer, after the same work (PWD-12).
-    pub(super) async fn prove(&self, username: &str, password: Secret<String>) -> Result<Login, Problem> {
+    pub(super) async fn prove(
+        &self,
+        username: &str,
+        password: Secret<String>,
+        facts: &Facts,
+    ) -> Result<Login, Problem> {
+        match self.find(username, password).await? {
+            Proof::Given(login) => {
+                facts.note(SecurityEventKind::LoginSuccess, Some(login.user_id), None);
+                Ok(login)
+            }
+            Proof::Refused(known) => {
+                facts.note(SecurityEventKind::LoginFail, known, None);
+                Err(Problem::invalid_credentials())
+            }
+        }
+    }
+
+    /// Whether there is a user who is called so and has this password.
+    async fn find(&self, username: &str, password: Secret<String>) -> Result<Proof, Problem> {
         // What is too long was never set; hashing it would only cost (PWD-09).
         if password.expose().chars().count() > password::MAX_CHARS {
-            return Err(Problem::invalid_credentials());
+            return Ok(Proof::Refused(None));
         }
+        let (login, verified) = self.verified(username, &password).await?;
+        match (login, verified) {
+            (Some(login), Verified::Yes) if login.is_active => Ok(Proof::Given(login)),
+            (Some(login), Verified::YesByAnotherHash) if login.is_active => {
+                self.renewed(login, username, password).await
+            }
+            (login, _) => Ok(Proof::Refused(login.map(|login| login.user_id))),
+        }
+    }
+
+    /// The user who is called so, and whether the password is theirs. Finding out takes as long if there is none.
+    async fn verified(
+        &self,
+        username: &str,
+        password: &Secret<String>,
+    ) -> Result<(Option<Login>, Verified), Problem> {
         // What can be no user name is nobody's; it is verified all the same, so that it takes as long.
         let login = match username.parse::<Username>() {
             Ok(username) => self.store.login(username.as_str()).await.map_err(unavailable)?,
             Err(_) => None,
         };
         let hash = login.as_ref().map(|login| login.password_hash.clone());
-        let matches = self.hasher.verify(password, hash).await?;
-        match login {
-            Some(login) if matches && login.is_active => Ok(login),
-            _ => Err(Problem::invalid_credentials()),
+        let verified = self.hasher.verify(password.clone(), hash).await?;
+        Ok((login, verified))
+    }
+
+    /// The same log-in, with a hash as they are made now (PWD-04). Nothing that the password opened ends, since it is the
+    /// same one. If it cannot be replaced, the one that is stored stays as good as it was.
+    async fn renewed(
+        &self,
+        login: Login,
+        username: &str,
+        password: Secret<String>,
+    ) -> Result<Proof, Problem> {
+        let Ok(fresh) = self.hasher.hash(password.clone()).await else { return Ok(Proof::Given(login)) };
+        match self.store.renew_password_hash(login.user_id, &login.password_hash, &fresh).await {
+            Ok(true) => Ok(Proof::Given(Login { password_hash: fresh, ..login })),
+            // Another log-in has renewed it just now, or the password was replaced: which of the two, the new hash says.
+            Ok(false) => match self.verified(username, &password).await? {
+                (Some(login), Verified::Yes | Verified::YesByAnotherHash) if login.is_active => {
+                    Ok(Proof::Given(login))
+                }
+                (login, _) => Ok(Proof::Refused(login.map(|login| login.user_id))),
+            },
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, "the hash of a password could not be renewed");
+                Ok(Proof::Given(login))
+            }
         }
     }
 
-    async fn issue(&self, login: Login) -> Result<IssuedToken, Problem> {
+    async fn issue(&self, login: Login) -> Result<(ApiTokenId, IssuedToken), Problem> {
         let (token, issued) = self.issue.token(login);
+        let id = token.id;
         // Since the password was checked the user may have been disabled, or been given another one: the store decides
         // in one transaction.
         match self.store.create_token(token).await.map_err(unavailable)? {
-            TokenCreation::Created => Ok(issued),
+            TokenCreation::Created => Ok((id, issued)),
             TokenCreation::Refused | TokenCreation::TooMany => Err(Problem::invalid_credentials()),
         }
     }
@@ -113,8 +184,11 @@ impl LogIn {
     ///
     /// # Errors
     /// 503 if the store is out of reach.
-    pub async fn log_out(&self, token: ApiTokenId) -> Result<(), Problem> {
-        self.store.revoke_token(TokenRef::Id(token), self.issue.clock.now()).await.map_err(unavailable)?;
+    pub async fn log_out(&self, token: ApiTokenId, facts: &Facts) -> Result<(), Problem> {
+        let revoked = self.store.revoke_token(TokenRef::Id(token), self.issue.clock.now()).await;
+        if let Some(user_id) = revoked.map_err(unavailable)? {
+            facts.note(SecurityEventKind::TokenRevoked, Some(user_id), Some(token.as_uuid()));
+        }
         Ok(())
     }
 }

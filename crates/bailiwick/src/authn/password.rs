@@ -41,6 +41,17 @@ impl Default for HashCost {
     }
 }
 
+/// Whether a password is the one that a hash was made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verified {
+    /// It is not.
+    No,
+    /// It is.
+    Yes,
+    /// It is, and the hash is to be replaced: it was made in another way than hashes are made now (PWD-04).
+    YesByAnotherHash,
+}
+
 /// Why there is no hasher.
 #[derive(Debug, thiserror::Error)]
 pub enum HasherError {
@@ -115,16 +126,27 @@ impl PasswordHasher {
     ///
     /// # Errors
     /// 503 if too many callers wait.
+    ///
+    /// # Security
+    /// A hash that was made for less work is made up for: what the present parameters demand more is done besides, so that
+    /// whoever has not logged in since they were raised does not stand out by a quick answer (PWD-12).
     pub async fn verify(
         &self,
         password: Secret<String>,
         stored: Option<Secret<String>>,
-    ) -> Result<bool, Problem> {
+    ) -> Result<Verified, Problem> {
         let inner = Arc::clone(&self.inner);
         self.run(move |memory| {
             let hash = stored.as_ref().map_or(inner.decoy.as_str(), |stored| stored.expose());
-            let matches = verify(memory, normalised(&password).expose().as_bytes(), hash);
-            matches && stored.is_some()
+            let password = normalised(&password);
+            let found = verify(memory, password.expose().as_bytes(), hash);
+            let present = inner.argon2.params();
+            make_up(memory, present, work(present).saturating_sub(found.work));
+            match (found.matches && stored.is_some(), found.params.as_ref() == Some(present)) {
+                (false, _) => Verified::No,
+                (true, true) => Verified::Yes,
+                (true, false) => Verified::YesByAnotherHash,
+            }
         })
         .await
     }
@@ -221,17 +243,45 @@ fn phc(argon2: &Argon2<'_>, salt: &[u8], output: &[u8]) -> String {
     hash.to_string()
 }
 
-/// What is no hash of argon2id matches nothing. The cost is that of the stored hash.
-fn verify(memory: &mut Memory, password: &[u8], stored: &str) -> bool {
-    let Ok(stored) = PasswordHash::new(stored) else { return false };
-    let (Some(salt), Some(expected)) = (&stored.salt, &stored.hash) else { return false };
+/// What came of verifying one hash.
+#[derive(Default)]
+struct Found {
+    matches: bool,
+    /// How it was made; nothing if it is no hash of argon2id.
+    params: Option<Params>,
+    /// How much work that was.
+    work: u64,
+}
+
+/// What is no hash of argon2id matches nothing.
+fn verify(memory: &mut Memory, password: &[u8], stored: &str) -> Found {
+    let Ok(stored) = PasswordHash::new(stored) else { return Found::default() };
+    let (Some(salt), Some(expected)) = (&stored.salt, &stored.hash) else { return Found::default() };
     let is_ours =
         stored.algorithm == Algorithm::Argon2id.ident() && stored.version == Some(Version::V0x13.into());
-    let Ok(params) = Params::try_from(&stored) else { return false };
-    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let Ok(params) = Params::try_from(&stored) else { return Found::default() };
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone());
     let mut output = vec![0; expected.len()];
     let made = memory.fill(&argon2, password, salt.as_ref(), &mut output);
-    is_ours && made.is_ok() && output.ct_eq(expected.as_bytes()).into()
+    let matches = is_ours && made.is_ok() && output.ct_eq(expected.as_bytes()).into();
+    // The length of what comes out says nothing of the work.
+    let params = Params::new(params.m_cost(), params.t_cost(), params.p_cost(), None).ok();
+    Found { matches, work: params.as_ref().map_or(0, work), params: params.filter(|_| is_ours) }
+}
+
+/// The work of a hash, in KiB that are gone through: its time is in proportion to it.
+fn work(params: &Params) -> u64 {
+    u64::from(params.m_cost()) * u64::from(params.t_cost())
+}
+
+/// Does so much work, which leads to nothing.
+fn make_up(memory: &mut Memory, present: &Params, work: u64) {
+    let passes = present.t_cost();
+    let kib = u32::try_from(work / u64::from(passes)).unwrap_or(u32::MAX).min(present.m_cost());
+    // Less than argon2id takes is less than anyone could measure.
+    let Ok(params) = Params::new(kib, passes, present.p_cost(), None) else { return };
+    let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+    let _ = memory.fill(&argon2, b"", &[0; SALT_BYTES], &mut [0; OUTPUT_BYTES]);
 }
 
 /// Why a password cannot be set.
@@ -275,7 +325,7 @@ pub fn check(password: &str, username: &str, min_chars: usize) -> Result<(), Unf
 
 #[cfg(test)]
 mod tests {
-    use bailiwick_core::clock::OsEntropy;
+    use bailiwick_core::clock::{Clock, OsEntropy, SystemClock};
 
     use super::*;
 
@@ -293,11 +343,14 @@ mod tests {
         let hasher = cheap();
         let stored = hasher.hash(secret("correct horse")).await.unwrap();
         assert!(stored.expose().starts_with("$argon2id$v=19$m=64,t=1,p=1$"));
-        assert!(hasher.verify(secret("correct horse"), Some(stored.clone())).await.unwrap());
-        assert!(!hasher.verify(secret("correct horsf"), Some(stored.clone())).await.unwrap());
-        assert!(!hasher.verify(secret(""), Some(stored)).await.unwrap());
-        assert!(!hasher.verify(secret("correct horse"), None).await.unwrap());
-        assert!(!hasher.verify(secret("x"), Some(secret("no hash"))).await.unwrap());
+        assert_eq!(
+            hasher.verify(secret("correct horse"), Some(stored.clone())).await.unwrap(),
+            Verified::Yes
+        );
+        assert_eq!(hasher.verify(secret("correct horsf"), Some(stored.clone())).await.unwrap(), Verified::No);
+        assert_eq!(hasher.verify(secret(""), Some(stored)).await.unwrap(), Verified::No);
+        assert_eq!(hasher.verify(secret("correct horse"), None).await.unwrap(), Verified::No);
+        assert_eq!(hasher.verify(secret("x"), Some(secret("no hash"))).await.unwrap(), Verified::No);
     }
 
     #[tokio::test]
@@ -324,7 +377,35 @@ mod tests {
         assert!(Argon2::default().verify_password(b"correct horsf", &parsed).is_err());
         let theirs =
             Argon2::default().hash_password_with_salt(b"correct horse", b"sixteen bytes ok").unwrap();
-        assert!(hasher.verify(secret("correct horse"), Some(secret(&theirs.to_string()))).await.unwrap());
+        let theirs = Some(secret(&theirs.to_string()));
+        assert_eq!(hasher.verify(secret("correct horse"), theirs).await.unwrap(), Verified::YesByAnotherHash);
+    }
+
+    // PWD-12: whoever's hash was made for less work takes no less.
+    #[tokio::test]
+    async fn a_cheaper_hash_is_made_up_for() {
+        let entropy = Arc::new(OsEntropy);
+        let old = HashCost { memory_kib: 64, iterations: 1, parallelism: 1 };
+        let new = HashCost { memory_kib: 4096, iterations: 3, parallelism: 1 };
+        let stored =
+            PasswordHasher::new(old, 1, entropy.clone()).unwrap().hash(secret("right")).await.unwrap();
+        let hasher = PasswordHasher::new(new, 1, entropy).unwrap();
+        let right = hasher.verify(secret("right"), Some(stored.clone())).await.unwrap();
+        assert_eq!(right, Verified::YesByAnotherHash);
+        let clock = SystemClock::new();
+        let (mut known, mut unknown) = (Vec::new(), Vec::new());
+        for _ in 0..31 {
+            for (stored, times) in [(Some(stored.clone()), &mut known), (None, &mut unknown)] {
+                let began = clock.monotonic();
+                assert_eq!(hasher.verify(secret("wrong"), stored).await.unwrap(), Verified::No);
+                times.push(clock.monotonic() - began);
+            }
+        }
+        known.sort_unstable();
+        unknown.sort_unstable();
+        let ratio = known[15].as_secs_f64() / unknown[15].as_secs_f64();
+        // Without it, the ratio is that of the work: 1 to 192.
+        assert!((0.5..2.0).contains(&ratio), "{ratio}");
     }
 
     // PWD-08
@@ -332,7 +413,7 @@ mod tests {
     async fn a_password_is_the_same_however_a_keyboard_makes_it() {
         let hasher = cheap();
         let stored = hasher.hash(secret("caf\u{e9} \u{2460}")).await.unwrap();
-        assert!(hasher.verify(secret("cafe\u{301} 1"), Some(stored)).await.unwrap());
+        assert_eq!(hasher.verify(secret("cafe\u{301} 1"), Some(stored)).await.unwrap(), Verified::Yes);
     }
 
     #[tokio::test]

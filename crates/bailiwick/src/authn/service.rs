@@ -8,7 +8,7 @@ use std::{
 use axum::extract::MatchedPath;
 use bailiwick_core::{
     identity::{FoundMembership, Principal, Slug, UserId},
-    request::{EndedSession, Facts, TENANT_PARAMETER, path_parameter},
+    request::{EndedSession, Facts, SecurityEventKind, TENANT_PARAMETER, path_parameter},
     store::Proof,
 };
 use http::{HeaderMap, HeaderValue, Request, Response, header};
@@ -78,6 +78,13 @@ where
                         None => Found::Nobody,
                     };
                     let has_ended = matches!(found, Found::Nobody);
+                    // What can be no session is noise.
+                    if has_ended
+                        && proof.is_some()
+                        && let Some(facts) = request.extensions().get::<Facts>()
+                    {
+                        facts.note(SecurityEventKind::SessionUseAfterExpire, None, None);
+                    }
                     match found {
                         Found::Somebody => {}
                         Found::Nobody => drop(request.extensions_mut().insert(EndedSession)),

@@ -7,7 +7,7 @@ use bailiwick_core::{
     error::StoreError,
     id::Id,
     identity::{Credential, Principal, SessionId, UserId},
-    request::PeerAddr,
+    request::{Facts, PeerAddr, SecurityEventKind},
     secret::Secret,
     store::{CredentialDigest, Login, NewSession, SessionRecord, Sessions as Which, Store},
 };
@@ -90,14 +90,16 @@ impl Sessions {
         username: &str,
         password: Secret<String>,
         browser: Browser,
+        facts: &Facts,
     ) -> Result<BegunSession, Problem> {
-        let login = self.log_in.prove(username, password).await?;
+        let login = self.log_in.prove(username, password, facts).await?;
         let (text, session) = self.session(login, browser);
-        let (proof, now) = (session.proof(), session.created_at);
+        let (proof, now, id, user_id) = (session.proof(), session.created_at, session.id, session.user_id);
         // Since the password was checked the user may have been disabled, or been given another one.
         if !self.store.create_session(session).await.map_err(unavailable)? {
             return Err(Problem::invalid_credentials());
         }
+        facts.note(SecurityEventKind::SessionCreated, Some(user_id), Some(id.as_uuid()));
         let principal = self.store.principal_of(proof, now).await.map_err(unavailable)?;
         Ok(BegunSession { text, principal: principal.ok_or_else(Problem::invalid_credentials)? })
     }
@@ -132,21 +134,27 @@ impl Sessions {
     ///
     /// # Errors
     /// 503 if the store is out of reach.
-    pub async fn end(&self, user: UserId, session: SessionId) -> Result<bool, Problem> {
-        let ended = self.store.end_sessions(user, Which::Only(session)).await;
-        ended.map(|ended| ended > 0).map_err(unavailable)
+    pub async fn end(&self, user: UserId, session: SessionId, facts: &Facts) -> Result<bool, Problem> {
+        let ended = self.store.end_sessions(user, Which::Only(session)).await.map_err(unavailable)? > 0;
+        if ended {
+            facts.note(SecurityEventKind::SessionLogout, Some(user), Some(session.as_uuid()));
+        }
+        Ok(ended)
     }
 
     /// Ends all sessions of the caller but the one that is called with, if it is one.
     ///
     /// # Errors
     /// 503 if the store is out of reach.
-    pub async fn end_others(&self, caller: &Principal) -> Result<(), Problem> {
+    pub async fn end_others(&self, caller: &Principal, facts: &Facts) -> Result<(), Problem> {
         let which = match caller.credential {
             Credential::Session(id) => Which::AllBut(id),
             _ => Which::All,
         };
-        self.store.end_sessions(caller.user_id(), which).await.map(drop).map_err(unavailable)
+        if self.store.end_sessions(caller.user_id(), which).await.map_err(unavailable)? > 0 {
+            facts.note(SecurityEventKind::SessionLogout, Some(caller.user_id()), None);
+        }
+        Ok(())
     }
 }
 

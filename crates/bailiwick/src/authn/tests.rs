@@ -9,6 +9,7 @@ use bailiwick_core::{
     clock::{Clock, Entropy},
     id::Id,
     identity::{FoundMembership, Principal, Role, Scopes, UserId},
+    request::Facts,
     secret::Secret,
     store::{Directory, NewOrg, NewToken, NewUser, PrincipalStore, Proof, Store, TokenCreation, TokenStore},
 };
@@ -22,7 +23,7 @@ use tower::{ServiceBuilder, ServiceExt};
 
 use super::{
     AuthnLayer, LogIn, RefuseLayer, Rejected,
-    password::{HashCost, PasswordHasher},
+    password::{HashCost, PasswordHasher, Verified},
     token::{TokenKind, TokenText},
 };
 use crate::problem::Problem;
@@ -230,7 +231,9 @@ async fn a_log_in_checks_the_password_and_that_the_user_may_come_in() {
     let code = |result: Result<_, Problem>| {
         result.map(|_: super::IssuedToken| ()).map_err(|problem| problem.code().as_str())
     };
-    let with = |name: &'static str, password: String| log_in.with_password(name, Secret::new(password));
+    let facts = Facts::new();
+    let with =
+        |name: &'static str, password: String| log_in.with_password(name, Secret::new(password), &facts);
     assert_eq!(code(with("ann", "right".to_owned()).await), Ok(()));
     assert_eq!(code(with("ANN", "right".to_owned()).await), Ok(()));
     for (name, password) in [("ann", "wrong"), ("ann", ""), ("bob", "right"), ("", "")] {
@@ -251,7 +254,9 @@ async fn a_log_in_keeps_so_many_tokens_and_log_out_ends_one() {
     let log_in = world.log_in();
     let mut tokens = Vec::new();
     for _ in 0..3 {
-        tokens.push(log_in.with_password("ann", Secret::new("right".to_owned())).await.unwrap().text);
+        tokens.push(
+            log_in.with_password("ann", Secret::new("right".to_owned()), &Facts::new()).await.unwrap().text,
+        );
         world.clock.advance(Duration::from_secs(1));
     }
     assert_eq!(tokens.iter().map(|token| token.expose().to_owned()).collect::<HashSet<_>>().len(), 3);
@@ -260,8 +265,8 @@ async fn a_log_in_keeps_so_many_tokens_and_log_out_ends_one() {
     assert!(principal(&tokens[0]).await.unwrap().is_none(), "two are kept, the oldest went");
     let newest = principal(&tokens[2]).await.unwrap().unwrap();
     let bailiwick_core::identity::Credential::ApiToken(id) = newest.credential else { panic!("a token") };
-    log_in.log_out(id).await.unwrap();
-    log_in.log_out(id).await.unwrap();
+    log_in.log_out(id, &Facts::new()).await.unwrap();
+    log_in.log_out(id, &Facts::new()).await.unwrap();
     assert!(principal(&tokens[2]).await.unwrap().is_none());
     assert!(principal(&tokens[1]).await.unwrap().is_some());
 }
@@ -282,5 +287,5 @@ async fn more_callers_than_may_wait_for_a_hash_are_told_to_come_back() {
         assert_eq!(response.headers()["retry-after"], "1");
     }
     // Who has been served makes room.
-    assert!(!hasher.verify(Secret::new("x".to_owned()), None).await.unwrap());
+    assert_eq!(hasher.verify(Secret::new("x".to_owned()), None).await.unwrap(), Verified::No);
 }

@@ -2,7 +2,10 @@
 use std::task::{Context, Poll};
 
 use axum::extract::MatchedPath;
-use bailiwick_core::identity::{Credential, Principal};
+use bailiwick_core::{
+    identity::{Credential, Principal},
+    request::{Facts, SecurityEventKind},
+};
 use http::{HeaderMap, HeaderName, Request, Response, header};
 use tower_service::Service;
 
@@ -45,7 +48,12 @@ where
         match self.layer.check(&request) {
             Ok(()) => RefusedOr::passed(self.inner.call(request)),
             Err(reason) => {
-                tracing::warn!(reason, "a request that another site may have forged was refused");
+                let extensions = request.extensions();
+                if let Some(facts) = extensions.get::<Facts>() {
+                    let user_id = extensions.get::<Principal>().map(Principal::user_id);
+                    facts.note(SecurityEventKind::MaliciousCsrf, user_id, None);
+                    facts.set_denied_by("csrf");
+                }
                 RefusedOr::refused(Problem::new(Code::CsrfFailed).with_detail(reason))
             }
         }

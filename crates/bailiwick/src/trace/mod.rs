@@ -10,6 +10,9 @@
 //!   server stops, the status is 499, which is never sent.
 //! - `level` is `error` for a status of 500 and above, else `info`.
 //! - The cause of a failure is a line of its own, with the `event` `request_failed` and the same `request_id`.
+//! - What happened to an account is a line of its own too, before that of the request: its `event` is one of
+//!   [`SecurityEventKind`](bailiwick_core::request::SecurityEventKind), with `request_id`, `user_id`, `credential_id` and
+//!   `remote_addr`. Its level is `warn` if it may be the sign of an attack.
 //! - What no request tells begins with the same three members, with the `event` `diagnostic`.
 //!
 //! # Security
@@ -18,6 +21,7 @@
 //! (LOG-04). A log that cannot be written, or only slowly, does not slow down requests: lines are dropped and counted
 //! (LOG-05).
 mod body;
+mod facts;
 mod layer;
 mod line;
 mod log;
@@ -27,6 +31,7 @@ mod tests;
 
 pub use self::{
     body::TraceBody,
+    facts::RequestFacts,
     layer::TraceLayer,
     log::{Format, Log},
     service::{TraceFuture, TraceService},

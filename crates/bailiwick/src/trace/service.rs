@@ -127,8 +127,24 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// Writes a line for each event of the request (LOG-02).
+    fn tell_events(&self) {
+        for event in self.facts.take_events() {
+            let level = if event.kind.is_suspicious() { Level::WARN } else { Level::INFO };
+            self.log.line(level, event.kind.as_str(), |line| {
+                line.of_client("request_id", self.request_id(), MAX_TEXT);
+                line.plain("user_id", event.user_id);
+                line.plain("credential_id", event.credential_id);
+                line.plain("remote_addr", self.remote);
+            });
+        }
+    }
+}
+
 impl Drop for Entry {
     fn drop(&mut self) {
+        self.tell_events();
         let level = if self.status >= 500 { Level::ERROR } else { Level::INFO };
         self.log.line(level, "http_request", |line| {
             line.of_client("request_id", self.request_id(), MAX_TEXT);
