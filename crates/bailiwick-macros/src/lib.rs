@@ -151,8 +151,8 @@ pub fn derive_model(input: TokenStream) -> TokenStream {
 /// # On a field
 /// | `#[input(…)]` | means |
 /// |---|---|
-/// | `chars(1..=200)` | text has that many characters (Unicode code points), else `too-short` or `too-long`, and is one line: no control character, and none that turns text around, else `invalid-character` |
-/// | `lines` | with `chars`: the text may have ends of lines and tabs |
+/// | `chars(1..=200)` | text has that many characters (Unicode code points; white space at the ends does not count for the least number), else `too-short` or `too-long`, and is one line: no control character, none that turns text around and none that hides, else `invalid-character` |
+/// | `lines` | with `chars`: the text may have ends of lines, tabs, and what hides between words, such as soft hyphens |
 /// | `default` | the member may be absent, and is then `Default::default()` |
 /// | `default = …` | the same, with the value of this expression |
 ///
@@ -209,8 +209,8 @@ pub fn derive_input(input: TokenStream) -> TokenStream {
 /// # On a field
 /// | `#[patch(…)]` | means |
 /// |---|---|
-/// | `chars(1..=200)` | a new text has that many characters (Unicode code points), else `too-short` or `too-long`, and is one line: no control character, and none that turns text around, else `invalid-character` |
-/// | `lines` | with `chars`: the new text may have ends of lines and tabs |
+/// | `chars(1..=200)` | a new text has that many characters (Unicode code points; white space at the ends does not count for the least number), else `too-short` or `too-long`, and is one line: no control character, none that turns text around and none that hides, else `invalid-character` |
+/// | `lines` | with `chars`: the new text may have ends of lines, tabs, and what hides between words, such as soft hyphens |
 ///
 /// # Security
 /// A field for a column that the server owns does not compile (I3).

@@ -10,7 +10,11 @@ use super::{
     table::{Model, TableDef},
     value::FieldType,
 };
-use crate::{clock::Timestamp, id, text::Lines};
+use crate::{
+    clock::Timestamp,
+    id,
+    text::{Lines, visible},
+};
 
 /// One thing that is wrong with a request, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -393,7 +397,7 @@ impl<'a> ObjectReader<'a> {
     }
 
     /// Checks that the text of `value` has a number of characters (Unicode code points) in `range`, and none that `lines`
-    /// forbids.
+    /// forbids. For the least number only [what is seen](visible) counts: a title of spaces is none.
     pub fn chars<V: Text>(
         &mut self,
         name: &'static str,
@@ -402,16 +406,15 @@ impl<'a> ObjectReader<'a> {
         lines: Lines,
     ) {
         let Some(text) = value.and_then(V::as_text) else { return };
-        let count = text.chars().count();
         if let Some(forbidden) = lines.first_forbidden(text) {
             let detail = format!("must not contain the character U+{:04X}", u32::from(forbidden));
             self.fail(name, "invalid-character", detail);
-        } else if count > *range.end() {
+        } else if text.chars().count() > *range.end() {
             self.fail(name, "too-long", format!("at most {} characters", range.end()));
-        } else if count < *range.start() {
+        } else if visible(text).chars().count() < *range.start() {
             let detail = match range.start() {
-                1 => "must not be empty".to_owned(),
-                least => format!("at least {least} characters"),
+                1 => "must not be empty or blank".to_owned(),
+                least => format!("at least {least} characters, without white space at the ends"),
             };
             self.fail(name, "too-short", detail);
         }
@@ -514,6 +517,19 @@ mod tests {
         let u: Option<Option<String>> = object.required("u");
         object.chars("u", u.as_ref(), &(1..=3), Lines::One);
         assert!(object.finish().is_ok());
+    }
+
+    #[test]
+    fn blank_text_is_too_short_and_spaces_around_text_are_none_of_it() {
+        let short = |text: &str, least: usize| {
+            let mut object = ObjectReader::new(parse(b"{}", 32).unwrap(), &["t"]);
+            object.chars("t", Some(&text.to_owned()), &(least..=9), Lines::Many);
+            object.finish().err().map(|errors| errors[0].code)
+        };
+        for blank in ["", " ", "\n\t ", "\u{3000}", "\u{200d}"] {
+            assert_eq!((short(blank, 1), short(blank, 0)), (Some("too-short"), None), "{blank:?}");
+        }
+        assert_eq!([short(" a ", 1), short(" a ", 2)], [None, Some("too-short")]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Arguments that several commands take.
-use bailiwick::text::Lines;
+use bailiwick::text::{Lines, visible};
 use clap::Args;
 
 /// Reads an e-mail address: something on both sides of one `@`, without white space.
@@ -16,11 +16,13 @@ pub(super) fn email(text: &str) -> Result<String, &'static str> {
 /// Reads a name for people: one line of 1 to 100 characters.
 pub(super) fn display_name(text: &str) -> Result<String, &'static str> {
     let name = text.trim();
-    let fits = (1..=100).contains(&name.chars().count()) && Lines::One.first_forbidden(name).is_none();
+    let fits = name.chars().count() <= 100
+        && !visible(name).is_empty()
+        && Lines::One.first_forbidden(name).is_none();
     if fits {
         Ok(name.to_owned())
     } else {
-        Err("a name has 1 to 100 characters, none of which controls the terminal or turns text around")
+        Err("a name has 1 to 100 characters, not all blank, none of which is hidden or turns text around")
     }
 }
 
@@ -64,7 +66,17 @@ mod tests {
     #[test]
     fn a_name_for_people_is_one_line() {
         assert_eq!(display_name(" Acme & Söhne ").as_deref(), Ok("Acme & Söhne"));
-        for wrong in ["", "  ", "a\nb", "a\x1bb", "a\u{202e}b", "a\u{2066}b", &"a".repeat(201)] {
+        for wrong in [
+            "",
+            "  ",
+            "a\nb",
+            "a\x1bb",
+            "a\u{202e}b",
+            "a\u{2066}b",
+            "a\u{200b}b",
+            "\u{200e}",
+            &"a".repeat(201),
+        ] {
             assert!(display_name(wrong).is_err(), "{wrong}");
         }
     }

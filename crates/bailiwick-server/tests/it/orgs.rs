@@ -99,6 +99,8 @@ async fn a_slug_or_a_name_that_cannot_be_one_is_422() {
     }
     for (name, code) in [
         ("", "too-short"),
+        ("   ", "too-short"),
+        ("a\u{2060}b", "invalid-character"),
         (&"n".repeat(101), "too-long"),
         ("a\nb", "invalid-character"),
         ("a\u{1b}[31mb", "invalid-character"),

@@ -138,6 +138,10 @@ async fn a_value_that_does_not_fit_is_422_at_its_pointer_and_changes_nothing() {
     let before = member.get(&path).await.expect(200);
     for (field, value, code) in [
         ("title", json!(""), "too-short"),
+        ("title", json!("  \u{3000}"), "too-short"),
+        ("title", json!("\u{200f}"), "too-short"),
+        ("title", json!("a\u{200b}b"), "invalid-character"),
+        ("title", json!("a\u{feff}"), "invalid-character"),
         ("title", json!("x".repeat(201)), "too-long"),
         ("title", json!("é".repeat(201)), "too-long"),
         ("title", json!("a\u{0}b"), "invalid-character"),

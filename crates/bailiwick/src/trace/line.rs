@@ -1,7 +1,7 @@
 //! One line of the log, escaped so that what a client sent cannot be taken for anything else (LOG-04).
 use std::{borrow::Cow, cell::RefCell, fmt::Debug, io::Write, time::Duration};
 
-use bailiwick_core::clock::Timestamp;
+use bailiwick_core::{clock::Timestamp, text::is_deceptive};
 use percent_encoding::percent_decode_str;
 use tracing::{
     Level,
@@ -247,16 +247,6 @@ fn escape(buffer: &mut Vec<u8>, text: &str, max_bytes: usize) {
     if cut {
         buffer.extend_from_slice("…".as_bytes());
     }
-}
-
-/// Whether a character is not seen, ends a line, or changes how others are seen.
-fn is_deceptive(character: char) -> bool {
-    character.is_control()
-        || matches!(
-            character,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
-        )
 }
 
 #[cfg(test)]
