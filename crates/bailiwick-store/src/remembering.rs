@@ -196,6 +196,16 @@ impl<S: Directory + Sync> Directory for RememberingStore<S> {
         self.then(self.inner.set_password(name, hash, now), Changes::of_all)
     }
 
+    fn upgrade_password<'a>(
+        &'a self,
+        user: UserId,
+        old: &'a Secret<String>,
+        new: &'a Secret<String>,
+    ) -> Answer<'a, bool> {
+        // It changes nothing of what is remembered: tokens go on.
+        self.inner.upgrade_password(user, old, new)
+    }
+
     fn set_right<'a>(
         &'a self,
         name: &'a Username,

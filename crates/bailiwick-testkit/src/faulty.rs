@@ -55,6 +55,8 @@ pub enum Operation {
     SetActive,
     /// [`Directory::set_password`].
     SetPassword,
+    /// [`Directory::upgrade_password`].
+    UpgradePassword,
     /// [`Directory::set_right`].
     SetRight,
     /// [`Directory::create_org`].
@@ -79,7 +81,7 @@ pub enum Operation {
 
 impl Operation {
     /// All of them, so that a test can let each fail in turn.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Read,
         Self::Write,
         Self::Membership,
@@ -88,6 +90,7 @@ impl Operation {
         Self::Users,
         Self::SetActive,
         Self::SetPassword,
+        Self::UpgradePassword,
         Self::SetRight,
         Self::CreateOrg,
         Self::Orgs,
@@ -307,6 +310,15 @@ impl Directory for FaultyStore {
         now: Timestamp,
     ) -> Answer<'a, (), DirectoryError> {
         self.run(Operation::SetPassword, async move { self.inner.set_password(name, hash, now).await })
+    }
+
+    fn upgrade_password<'a>(
+        &'a self,
+        user: UserId,
+        old: &'a Secret<String>,
+        new: &'a Secret<String>,
+    ) -> Answer<'a, bool> {
+        self.run(Operation::UpgradePassword, async move { self.inner.upgrade_password(user, old, new).await })
     }
 
     fn set_right<'a>(

@@ -40,6 +40,19 @@ pub trait Directory {
         now: Timestamp,
     ) -> Answer<'a, (), DirectoryError>;
 
+    /// Replaces the hash of a password that stays the same, because it is of another format or of other parameters than
+    /// are made now (PWD-04): nothing that the password opened ends. Answers whether `old` was still the stored one; if
+    /// not, nothing changes.
+    ///
+    /// # Security
+    /// In one statement: a password that was changed meanwhile must not come back.
+    fn upgrade_password<'a>(
+        &'a self,
+        user: UserId,
+        old: &'a Secret<String>,
+        new: &'a Secret<String>,
+    ) -> Answer<'a, bool>;
+
     /// Gives the user called `name` a right on the whole site, or takes it away.
     fn set_right<'a>(
         &'a self,
@@ -98,7 +111,7 @@ pub struct Login {
     pub user_id: UserId,
     /// Whether the user may log in at all.
     pub is_active: bool,
-    /// The password's hash, as a PHC string.
+    /// The password's hash: a PHC string, or what another system made of it.
     pub password_hash: Secret<String>,
 }
 
@@ -111,7 +124,7 @@ pub struct NewUser {
     pub username: Username,
     /// The e-mail address.
     pub email: String,
-    /// The password's hash, as a PHC string.
+    /// The password's hash: a PHC string, or what another system made of it.
     pub password_hash: Secret<String>,
     /// Whether the user is staff of the whole site.
     pub is_staff: bool,

@@ -37,6 +37,8 @@ const SET_EDITOR: &str = "UPDATE users SET is_editor = $2 WHERE lower(username) 
 /// Locks the user before their tokens are looked for: a log-in that is under way is waited for, and its token seen.
 const LOCK_USER: &str = "SELECT id FROM users WHERE lower(username) = $1 FOR NO KEY UPDATE";
 const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2 WHERE id = $1";
+const UPGRADE_PASSWORD: &str =
+    "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 RETURNING id";
 const END_LOG_INS: &str =
     "UPDATE api_tokens SET revoked_at = $2 WHERE user_id = $1 AND name IS NULL AND revoked_at IS NULL";
 
@@ -163,6 +165,18 @@ impl Directory for PostgresStore {
         Box::pin(async move {
             let arguments = (lower(name), hash.clone(), now);
             found(self.pool.to_the_end(arguments, set_password).await?)
+        })
+    }
+
+    fn upgrade_password<'a>(
+        &'a self,
+        user: UserId,
+        old: &'a Secret<String>,
+        new: &'a Secret<String>,
+    ) -> Answer<'a, bool> {
+        Box::pin(async move {
+            let binds = [user.as_uuid().into(), old.expose().as_str().into(), new.expose().as_str().into()];
+            Ok(!self.change(UPGRADE_PASSWORD, &binds).await?.is_empty())
         })
     }
 

@@ -1,6 +1,7 @@
 //! Users, organisations and memberships on SQLite.
 use bailiwick_core::{
     clock::Timestamp,
+    error::StoreError,
     identity::{Membership, OrgId, Role, Slug, UserId, Username},
     secret::Secret,
     store::{Answer, Directory, DirectoryError, Login, NewOrg, NewUser, OrgRecord, Right, UserRecord},
@@ -58,6 +59,16 @@ impl Directory for SqliteStore {
     ) -> Answer<'a, (), DirectoryError> {
         let (name, hash) = (lower(name), hash.clone());
         Box::pin(self.writer.run(move |connection| set_password(connection, &name, &hash, now)))
+    }
+
+    fn upgrade_password<'a>(
+        &'a self,
+        user: UserId,
+        old: &'a Secret<String>,
+        new: &'a Secret<String>,
+    ) -> Answer<'a, bool> {
+        let (old, new) = (old.clone(), new.clone());
+        Box::pin(self.writer.run(move |connection| upgrade_password(connection, user, &old, &new)))
     }
 
     fn set_right<'a>(
@@ -241,6 +252,20 @@ fn set_password(
             .execute(params![Key::from(user), Moment(now)])
     };
     change().map(drop).map_err(failed)
+}
+
+fn upgrade_password(
+    connection: &Connection,
+    user: UserId,
+    old: &Secret<String>,
+    new: &Secret<String>,
+) -> Result<bool, StoreError> {
+    let change = || {
+        connection
+            .prepare_cached("UPDATE users SET password_hash = ?3 WHERE id = ?1 AND password_hash = ?2")?
+            .execute(params![Key::from(user), old.expose(), new.expose()])
+    };
+    change().map(|changed| changed == 1).map_err(store_error)
 }
 
 fn create_org(connection: &Connection, org: &NewOrg) -> Result<(), DirectoryError> {

@@ -114,6 +114,34 @@ pub async fn users_are_listed_with_their_rights(subject: Subject) {
     assert_error!(set, DirectoryError::NoSuchUser);
 }
 
+// PWD-04
+pub async fn a_hash_is_upgraded_only_in_place_of_the_one_that_was_verified(subject: Subject) {
+    let world = World::new(subject).await;
+    let store = &world.store;
+    let (alice, bob) = (world.user("alice").await, world.user("bob").await);
+    let token = world.token(alice);
+    store.create_token(token.clone()).await.unwrap();
+    let now = world.clock.now();
+    let hash = |text: &str| Secret::new(text.to_owned());
+    let stored = async |name: &str| store.login(name).await.unwrap().unwrap().password_hash.expose().clone();
+
+    assert!(store.upgrade_password(alice, &hash("hash of alice"), &hash("better")).await.unwrap());
+    assert_eq!(stored("alice").await, "better");
+    assert!(
+        store.principal_of(token.digest, now).await.unwrap().is_some(),
+        "what the password opened stays open"
+    );
+    // Someone else was first, the password is another by now, or there is nobody.
+    assert!(!store.upgrade_password(alice, &hash("hash of alice"), &hash("late")).await.unwrap());
+    store.set_password(&username("alice"), &hash("another"), now).await.unwrap();
+    assert!(!store.upgrade_password(alice, &hash("better"), &hash("late")).await.unwrap());
+    assert!(!store.upgrade_password(alice, &hash("ANOTHER"), &hash("late")).await.unwrap());
+    let nobody = UserId::from_uuid(world.random());
+    assert!(!store.upgrade_password(nobody, &hash("another"), &hash("late")).await.unwrap());
+    assert_eq!((stored("alice").await, stored("bob").await), ("another".into(), "hash of bob".into()));
+    assert!(store.upgrade_password(bob, &hash("hash of bob"), &hash("hash of bob")).await.unwrap());
+}
+
 pub async fn an_organisation_is_made_with_its_owner_or_not_at_all(subject: Subject) {
     let world = World::new(subject).await;
     let store = &world.store;

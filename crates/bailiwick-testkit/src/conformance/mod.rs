@@ -200,6 +200,7 @@ macro_rules! conformance_tests {
             user_names_are_unique_and_found_without_regard_to_case
             names_that_nothing_can_have_are_not_found
             users_are_listed_with_their_rights
+            a_hash_is_upgraded_only_in_place_of_the_one_that_was_verified
             an_organisation_is_made_with_its_owner_or_not_at_all
             members_are_put_and_removed
             the_last_owner_stays
