@@ -67,7 +67,8 @@ impl LogIn {
     /// 401 `invalid-credentials`; 503 if the store or the hasher cannot decide.
     ///
     /// # Security
-    /// An unknown user, a wrong password and a disabled user have the same answer, after the same work (PWD-12).
+    /// An unknown user, a wrong password and a disabled user have the same answer, after the same work (PWD-12). For a
+    /// hash of another format see [`PasswordHasher::verify`]; the first log-in replaces it.
     pub async fn with_password(
         &self,
         username: &str,
@@ -77,25 +78,66 @@ impl LogIn {
         if password.expose().chars().count() > password::MAX_CHARS {
             return Err(Problem::invalid_credentials());
         }
+        let refused = Problem::invalid_credentials;
+        let login = self.proved(username, &password).await?.ok_or_else(refused)?;
+        let login = self.rehashed(login, &password).await;
+        if let Some(issued) = self.issue(login).await? {
+            return Ok(issued);
+        }
+        // Another log-in may have put a new hash in the place of the one that was proved: then the same password is proved
+        // against that.
+        let login = self.proved(username, &password).await?.ok_or_else(refused)?;
+        self.issue(login).await?.ok_or_else(refused)
+    }
+
+    /// The active user called `username`, if `password` is theirs.
+    async fn proved(&self, username: &str, password: &Secret<String>) -> Result<Option<Login>, Problem> {
         // What can be no user name is nobody's; it is verified all the same, so that it takes as long.
         let login = match username.parse::<Username>() {
             Ok(username) => self.store.login(username.as_str()).await.map_err(unavailable)?,
             Err(_) => None,
         };
         let hash = login.as_ref().map(|login| login.password_hash.clone());
-        let matches = self.hasher.verify(password, hash).await?;
-        match login {
-            Some(login) if matches && login.is_active => self.issue(login).await,
-            _ => Err(Problem::invalid_credentials()),
+        let matches = self.hasher.verify(password.clone(), hash).await?;
+        Ok(login.filter(|login| matches && login.is_active))
+    }
+
+    /// The log-in with a hash as they are made now, if the stored one is of another format or of other parameters
+    /// (PWD-04). If it cannot be replaced, the next log-in tries again: nobody is kept out by that.
+    ///
+    /// The replacement comes before the token, which is made only for the hash that is stored.
+    async fn rehashed(&self, login: Login, password: &Secret<String>) -> Login {
+        if self.hasher.is_current(&login.password_hash) {
+            return login;
+        }
+        match self.replace_hash(&login, password).await {
+            Ok(Some(password_hash)) => Login { password_hash, ..login },
+            Ok(None) => login,
+            Err(error) => {
+                tracing::warn!(user_id = %login.user_id, ?error, "a password keeps its old hash");
+                login
+            }
         }
     }
 
-    async fn issue(&self, login: Login) -> Result<IssuedToken, Problem> {
+    /// The new hash, or none if the one that was verified is no longer the stored one.
+    async fn replace_hash(
+        &self,
+        login: &Login,
+        password: &Secret<String>,
+    ) -> Result<Option<Secret<String>>, Problem> {
+        let hash = self.hasher.hash(password.clone()).await?;
+        let replaced = self.store.upgrade_password(login.user_id, &login.password_hash, &hash);
+        Ok(replaced.await.map_err(unavailable)?.then_some(hash))
+    }
+
+    /// A token, or none if the user may not have it any more.
+    async fn issue(&self, login: Login) -> Result<Option<IssuedToken>, Problem> {
         let (token, issued) = self.issue.token(login);
         // Since the password was checked the user may have been disabled, or been given another one: the store decides
         // in one transaction.
         let created = self.store.create_token(token).await.map_err(unavailable)?;
-        if created { Ok(issued) } else { Err(Problem::invalid_credentials()) }
+        Ok(created.then_some(issued))
     }
 
     /// Ends a token at once; ending one that is gone is no error.
