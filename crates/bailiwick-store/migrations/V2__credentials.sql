@@ -18,3 +18,6 @@ CREATE INDEX sessions_user ON sessions (user_id, last_seen_at);
 ALTER TABLE api_tokens ADD COLUMN last_used_at timestamptz;
 -- What it may be used for, by name, with spaces between; null for all that its owner may do.
 ALTER TABLE api_tokens ADD COLUMN scopes text;
+-- The token in whose place it was put, and since when it has a successor itself: a token has one.
+ALTER TABLE api_tokens ADD COLUMN replaces uuid;
+ALTER TABLE api_tokens ADD COLUMN replaced_at timestamptz;

@@ -64,6 +64,21 @@ struct Asked<'q> {
     slug: Option<&'q str>,
 }
 
+impl Asked<'_> {
+    /// What stands for the text that was shown, among what may have changed.
+    fn slot(&self) -> Uuid {
+        match self.proof {
+            Proof::ApiToken(digest) | Proof::Session(digest) => slot_of(&digest),
+            Proof::Family(family) => family.as_uuid(),
+        }
+    }
+}
+
+fn slot_of(digest: &CredentialDigest) -> Uuid {
+    let [first, ..] = digest.as_chunks::<16>().0 else { return Uuid::nil() };
+    Uuid::from_bytes(*first)
+}
+
 impl Equivalent<Question> for Asked<'_> {
     fn equivalent(&self, key: &Question) -> bool {
         self.proof == key.proof && self.slug == key.slug.as_deref()
@@ -96,7 +111,7 @@ impl<S> RememberingStore<S> {
     fn recall(&self, asked: &Asked<'_>, now: Timestamp) -> Option<Found> {
         let found = self.answers.get(asked)?;
         let principal = &found.principal;
-        let ids = [principal.credential.as_uuid(), principal.user_id().as_uuid()];
+        let ids = [principal.credential.as_uuid(), principal.user_id().as_uuid(), asked.slot()];
         let is_good = principal.expires_at > now
             && self.clock.monotonic().saturating_sub(found.asked.time) < IN_FORCE_AFTER
             && self.changes.none_since(found.asked.moment, ids);
@@ -167,14 +182,17 @@ impl<S: TokenStore + Sync> TokenStore for RememberingStore<S> {
         token: NewToken,
         old_expires_at: Timestamp,
     ) -> Answer<'_, Option<TokenRecord>> {
+        let user = token.user_id.as_uuid();
         let change = self.inner.rotate_token(replaced, token, old_expires_at);
-        self.then(change, move |changes| changes.of(replaced.as_uuid()))
+        // It may end the one before that, too.
+        self.then(change, move |changes| changes.of(user))
     }
 
     fn revoke_token(&self, which: TokenRef, now: Timestamp) -> Answer<'_, Option<UserId>> {
         self.then(self.inner.revoke_token(which, now), move |changes| match which {
             TokenRef::Id(id) | TokenRef::Of(_, id) => changes.of(id.as_uuid()),
-            TokenRef::Digest(_) => changes.of_all(),
+            // Anybody may report a leak. That must cost the others nothing, so it is noted for this text alone.
+            TokenRef::Digest(digest) => changes.of(slot_of(&digest)),
         })
     }
 
@@ -186,10 +204,12 @@ impl<S: TokenStore + Sync> TokenStore for RememberingStore<S> {
 impl<S: SessionStore + Sync> SessionStore for RememberingStore<S> {
     fn create_session(&self, session: NewSession) -> Answer<'_, bool> {
         // It may end the oldest of the same user, and the one that it replaces, whoever's that is.
-        let user = session.replaces.is_none().then(|| session.user_id.as_uuid());
-        self.then(self.inner.create_session(session), move |changes| match user {
-            Some(user) => changes.of(user),
-            None => changes.of_all(),
+        let (user, replaced) = (session.user_id.as_uuid(), session.replaces);
+        self.then(self.inner.create_session(session), move |changes| {
+            changes.of(user);
+            if let Some(replaced) = replaced {
+                changes.of(slot_of(&replaced));
+            }
         })
     }
 
@@ -388,7 +408,7 @@ struct Changes {
     count: AtomicU64,
     /// The last one that may concern anyone.
     of_all: AtomicU64,
-    /// The last one that concerns one of the users or credentials that share a slot. A change in the slot of another
+    /// The last one that concerns one of the users, credentials or texts of credentials that share a slot. A change in the slot of another
     /// costs a look-up and nothing else.
     slots: Box<[AtomicU64]>,
     hasher: RandomState,
@@ -419,7 +439,7 @@ impl Changes {
         self.of_all.fetch_max(moment, Ordering::SeqCst);
     }
 
-    fn none_since(&self, moment: Moment, ids: [Uuid; 2]) -> bool {
+    fn none_since(&self, moment: Moment, ids: [Uuid; 3]) -> bool {
         let not_after = |last: &AtomicU64| last.load(Ordering::SeqCst) <= moment;
         not_after(&self.of_all) && ids.into_iter().all(|id| not_after(self.slot(id)))
     }

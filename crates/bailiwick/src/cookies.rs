@@ -6,9 +6,10 @@
 //! | what a log-in proves where it comes from with | `__Host-bailiwick_csrf` | `bailiwick_csrf` |
 //!
 //! # Security
-//! A `__Host-` cookie can be set by nobody but this very host, over https (SES-01). Any request that does not come from
-//! this machine over plain http has that name, also behind a proxy that ends TLS: a cookie under the weaker name is not
-//! even read there.
+//! A `__Host-` cookie can be set by nobody but this very host, over https (SES-01). Any request that does not name this
+//! machine as its host, over plain http, has that name, also behind a proxy that ends TLS: a cookie under the weaker name is
+//! not even read there. A proxy that passes on a `Host` of its own, such as `127.0.0.1`, hides that:
+//! [`public_url`](crate::resource::Settings::public_url) tells.
 use std::{
     convert::Infallible,
     net::{Ipv4Addr, Ipv6Addr},

@@ -23,6 +23,12 @@ impl Origin {
         &self.0
     }
 
+    /// The origin of the pages under an absolute URL.
+    pub(crate) fn of_url(url: &str) -> Option<Self> {
+        let uri: Uri = url.parse().ok()?;
+        Some(Self::of_host(uri.authority()?.as_str(), uri.scheme_str()? == "https"))
+    }
+
     /// The origin of a page of this server: of `host`, as a `Host` header names it, over https or plain http.
     pub(crate) fn of_host(host: &str, is_https: bool) -> Self {
         let (scheme, default_port) = if is_https { ("https", ":443") } else { ("http", ":80") };
@@ -64,6 +70,11 @@ impl FromStr for Origin {
         }
         let uri: Uri = text.parse().map_err(|_| InvalidOrigin::NoOrigin)?;
         let authority = uri.authority().ok_or(InvalidOrigin::NoOrigin)?;
+        let has_port =
+            authority.as_str().rsplit_once(']').map_or(authority.as_str(), |(_, rest)| rest).contains(':');
+        if has_port && authority.port_u16().is_none() {
+            return Err(InvalidOrigin::NoOrigin);
+        }
         let is_https = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
@@ -109,6 +120,9 @@ mod tests {
             ("https://", InvalidOrigin::NoOrigin),
             ("https://*.example.com", InvalidOrigin::NoOrigin),
             ("https://user@example.com", InvalidOrigin::NoOrigin),
+            ("https://example.com:", InvalidOrigin::NoOrigin),
+            ("https://example.com:x", InvalidOrigin::NoOrigin),
+            ("https://example.com:65536", InvalidOrigin::NoOrigin),
             ("https://example.com/", InvalidOrigin::More),
             ("https://example.com/a", InvalidOrigin::More),
             ("https://example.com?a", InvalidOrigin::More),

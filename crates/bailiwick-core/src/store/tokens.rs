@@ -14,9 +14,10 @@ pub trait TokenStore {
     fn create_token(&self, token: NewToken) -> Answer<'_, TokenCreation>;
 
     /// Puts a token in the place of the one that `replaced` names, whose name and scopes it takes over; the replaced one
-    /// works until `old_expires_at`, but no longer than it would have. All in one transaction, and beside the cap:
-    /// there is one token more only for the overlap. Answers what it took over: nothing if the owner of the new token has
-    /// no live token of that id with a name.
+    /// works until `old_expires_at`, but no longer than it would have, and the one before that ends at once. All in one
+    /// transaction, and beside the cap: for the overlap there is one token more, and never another. Answers what it took
+    /// over: nothing if the owner of the new token is disabled, or has no live token of that id with a name and without
+    /// a successor.
     fn rotate_token(
         &self,
         replaced: ApiTokenId,

@@ -117,14 +117,14 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
                     state(&token, now).into(),
                     token.name.map_or(Value::Null, Value::from),
                     token.display.into(),
-                    token.scopes.as_stored().map_or(Value::Null, Value::from),
+                    token.scopes.names().map_or(Value::Null, |names| names.map(Value::from).collect()),
                     token.created_at.to_string().into(),
                     token.expires_at.to_string().into(),
                     token.last_used_at.map_or(Value::Null, |at| at.to_string().into()),
                 ]
             });
             format.print_table(
-                &["id", "state", "name", "token", "scopes", "created_at", "expires_at", "last_used_at"],
+                &["id", "state", "name", "display", "scopes", "created_at", "expires_at", "last_used_at"],
                 rows.collect(),
             )
         }

@@ -40,13 +40,14 @@ impl MasterKey {
         self.0.expose()
     }
 
-    /// The key for one purpose, which tells nothing of the others (KEY-07): HMAC-SHA256 of the purpose, which is the
-    /// expansion of HKDF for one block.
+    /// The key for one purpose, which tells nothing of the others (KEY-07): the expansion of HKDF (RFC 5869 §2.3) to one
+    /// block, with the purpose as its info.
     #[must_use]
     pub fn derive(&self, purpose: &str) -> Secret<[u8; Self::LENGTH]> {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.expose()).expect("HMAC takes keys of any length");
         mac.update(b"bailiwick ");
         mac.update(purpose.as_bytes());
+        mac.update(&[1]);
         Secret::new(mac.finalize().into_bytes().into())
     }
 

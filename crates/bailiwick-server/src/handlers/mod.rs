@@ -20,7 +20,6 @@ pub(crate) fn routes() -> Routes {
         .delete("/auth/tokens/{id}/", tokens::end)
         .post("/auth/tokens/{id}/rotate/", tokens::rotate)
         .post("/auth/tokens/report-leak/", tokens::report_leak)
-        .credential_in_body()
         .post("/auth/jwt/", jwt::obtain)
         .throttled("login", By::Address)
         .credential_in_body()

@@ -1,7 +1,7 @@
 //! Sessions of browsers: how they begin, work and end.
 use std::time::Duration;
 
-use bailiwick_testkit::TestApp;
+use bailiwick_testkit::{Fault, Operation, TestApp};
 use http::Method;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -76,6 +76,25 @@ async fn over_https_cookies_have_the_prefix_that_nobody_else_can_set() {
     let text = browser.cookie("__Host-bailiwick_session").unwrap().to_owned();
     browser.cookies = vec![("bailiwick_session".to_owned(), text)];
     at_host(browser.request(Method::GET, "/me/")).await.expect_problem(401, "unauthenticated");
+}
+
+// A proxy that ends TLS may pass on a host of its own: what the site is called decides.
+#[tokio::test]
+async fn behind_a_proxy_with_a_host_of_its_own_cookies_are_as_over_https() {
+    let app = support::with(&[("server.public_url", "https://api.example.com")]).await;
+    let mut browser = Browser::new(&app);
+    let reply = browser.request(Method::GET, "/auth/csrf/").await.expect(200);
+    assert!(reply.header("strict-transport-security").is_some());
+    browser.keep(&reply);
+    let credentials = json!({"username": "member", "password": TestApp::PASSWORD});
+    let log_in = |origin: &str| {
+        browser.request(Method::POST, "/auth/session/").json(&credentials).header("origin", origin)
+    };
+    log_in("http://api.example.com").await.expect_problem(403, "csrf-failed");
+    let reply = log_in("https://api.example.com").await.expect(200);
+    for cookie in set_cookies(&reply) {
+        assert!(cookie.starts_with("__Host-bailiwick_") && cookie.contains("; Secure"), "{cookie}");
+    }
 }
 
 // SES-12, SES-14, CSRF-35
@@ -199,6 +218,58 @@ async fn a_disabled_user_and_an_old_password_have_no_session() {
     assert_eq!(set_cookies(&reply).len(), 1);
     let mut again = Browser::new(&app);
     again.log_in("member").await.expect_problem(401, "invalid-credentials");
+    // Let in again, they log in again.
+    app.set_active(&app.member(), true).await;
+    member.get("/me/").await.expect_problem(401, "invalid-token");
+
+    let admin = Browser::logged_in(&app, "admin").await;
+    let (name, hash) = ("admin".parse().unwrap(), bailiwick::secret::Secret::new("another hash".to_owned()));
+    let now = bailiwick::clock::Clock::now(app.clock());
+    bailiwick::store::Directory::set_password(app.store(), &name, &hash, now).await.unwrap();
+    admin.get("/me/").await.expect_problem(401, "invalid-token");
+}
+
+// I9: what the store cannot do is refused, and what was stays.
+#[tokio::test]
+async fn with_the_store_failing_no_credential_begins_and_none_is_said_to_have_ended() {
+    let app = support::start().await;
+    let browser = Browser::logged_in(&app, "member").await;
+    let made = app.member().post("/auth/tokens/", json!({"name": "x"})).await.expect(201).json();
+    let token = format!("/auth/tokens/{}/", made["id"].as_str().unwrap());
+    let rotate = format!("{token}rotate/");
+    let mut other = Browser::new(&app);
+    other.fetch_csrf_token().await;
+    let credentials = json!({"username": "admin", "password": TestApp::PASSWORD});
+    for fault in [Fault::Unavailable, Fault::NotWritable, Fault::Corrupt, Fault::Refused] {
+        for (operation, call) in [
+            (Operation::CreateSession, other.request(Method::POST, "/auth/session/").json(&credentials)),
+            (Operation::EndSessions, browser.request(Method::DELETE, "/auth/session/")),
+            (Operation::EndSessions, browser.request(Method::DELETE, "/auth/sessions/")),
+            (Operation::SessionsOf, browser.request(Method::GET, "/auth/sessions/")),
+            (
+                Operation::CreateToken,
+                browser.request(Method::POST, "/auth/tokens/").json(&json!({"name": "y"})),
+            ),
+            (Operation::RotateToken, browser.request(Method::POST, &rotate).json(&json!({}))),
+            (Operation::RevokeToken, browser.request(Method::DELETE, &token)),
+            (Operation::TokensOf, browser.request(Method::GET, "/auth/tokens/")),
+        ] {
+            let before = app.store().calls(operation);
+            app.store().fail_all(operation, fault);
+            let reply = call.await.expect_problem(503, "unavailable");
+            assert!(!reply.headers().contains_key("set-cookie"), "{operation:?}: {reply:?}");
+            assert!(app.store().calls(operation) > before, "{operation:?} was never asked");
+            app.store().mend();
+        }
+    }
+    browser.get("/me/").await.expect(200);
+    let authorization = format!("Token {}", made["token"].as_str().unwrap());
+    app.anonymous().get("/me/").authorization(authorization).await.expect(200);
+    assert_eq!(app.member().get("/auth/sessions/").await.json()["count"], 1);
+    // That a use cannot be noted keeps nobody out.
+    app.clock().advance(2 * MINUTE);
+    app.store().fail_all(Operation::NoteUse, Fault::Unavailable);
+    browser.get("/me/").await.expect(200);
 }
 
 // CSRF-05, TOK-04

@@ -211,6 +211,15 @@ async fn a_token_is_rotated_with_an_overlap() {
     // It lives as long as the one before did.
     app.clock().advance(9 * DAY - Duration::from_secs(61));
     assert!(works(&app, new).await);
+    // Of a chain of rotations two live at most, and nobody has two successors (TOK-26).
+    let (first, a) = made(&member, json!({"name": "chain"})).await;
+    let week = json!({"overlap_seconds": 604_800});
+    let reply = rotate(&first, week.clone()).await.expect(201).json();
+    let (second, b) = (reply["id"].as_str().unwrap().to_owned(), reply["token"].as_str().unwrap().to_owned());
+    rotate(&first, week.clone()).await.expect_problem(404, "not-found");
+    assert!(works(&app, &a).await && works(&app, &b).await);
+    let c = rotate(&second, week).await.expect(201).json()["token"].as_str().unwrap().to_owned();
+    assert!(!works(&app, &a).await && works(&app, &b).await && works(&app, &c).await);
     // Without an overlap the old one ends at once.
     let (id, old) = made(&member, json!({"name": "x"})).await;
     let new = rotate(&id, json!({})).await.expect(201).json()["token"].as_str().unwrap().to_owned();
@@ -278,8 +287,8 @@ async fn whoever_finds_a_token_may_have_it_ended_and_learns_nothing() {
     assert_eq!(answers.len(), 1, "the answer is the same whatever was sent");
     assert!(!works(&app, &token).await);
     app.member().get("/me/").await.expect(200);
-    // A stale header does not hinder who reports.
-    report(&token).header("authorization", "Token x").await.expect(202);
+    // Contract §2: a bad credential is one on public routes too.
+    report(&token).header("authorization", "Token x").await.expect_problem(401, "invalid-token");
     app.anonymous()
         .post("/auth/tokens/report-leak/", json!({}))
         .await

@@ -39,8 +39,13 @@ const REVOKE_DIGEST: &str = "UPDATE api_tokens SET revoked_at = $2 \
 /// Locks the token: whoever rotates it at the same time finds it replaced.
 const REPLACED: &str = "SELECT id, name, display, scopes, created_at, expires_at, last_used_at, revoked_at \
      FROM api_tokens \
-     WHERE id = $1 AND user_id = $2 AND name IS NOT NULL AND revoked_at IS NULL AND expires_at > $3 FOR UPDATE";
-const END_REPLACED: &str = "UPDATE api_tokens SET expires_at = least(expires_at, $2) WHERE id = $1";
+     WHERE id = $1 AND user_id = $2 AND name IS NOT NULL AND revoked_at IS NULL AND expires_at > $3 \
+       AND replaced_at IS NULL FOR UPDATE";
+const END_REPLACED: &str =
+    "UPDATE api_tokens SET expires_at = least(expires_at, $2), replaced_at = $3 WHERE id = $1";
+const END_ONE_BEFORE: &str = "UPDATE api_tokens SET expires_at = least(expires_at, $2) \
+     WHERE id = (SELECT replaces FROM api_tokens WHERE id = $1)";
+const NOTE_REPLACED: &str = "UPDATE api_tokens SET replaces = $2 WHERE id = $1";
 
 const TOKENS_OF: &str = "SELECT id, name, display, scopes, created_at, expires_at, last_used_at, revoked_at \
      FROM api_tokens WHERE user_id = $1 ORDER BY created_at DESC, id DESC";
@@ -134,14 +139,27 @@ fn rotate_token<'a>(
     (replaced, token, old_expires_at): &'a (ApiTokenId, NewToken, Timestamp),
 ) -> Trying<'a, Option<TokenRecord>> {
     Box::pin(async move {
-        let id: Bind<'_> = replaced.as_uuid().into();
-        let which = [id, token.user_id.as_uuid().into(), token.created_at.into()];
-        let found = lease.begin(&[Ask::new(REPLACED, &which)]).await?;
+        let (id, user): (Bind<'_>, Bind<'_>) = (replaced.as_uuid().into(), token.user_id.as_uuid().into());
+        let (now, new): (Bind<'_>, Bind<'_>) = (token.created_at.into(), token.id.as_uuid().into());
+        // Whoever disables the user at the same time is waited for, or waits and then finds the new token too.
+        let no_hash: Bind<'_> = None::<&str>.into();
+        let owner = lease.begin(&[Ask::new(LOCK_OWNER, &[user, no_hash])]).await?;
+        if !owner[0].first().map_or(Ok(false), |row| row.bool(0))? {
+            return Ok(None);
+        }
+        let which = [id, user, now];
+        let found = lease.go_on(&[Ask::new(REPLACED, &which)]).await?;
         let Some(found) = found[0].first() else { return Ok(None) };
         let found = record(found)?;
         let added = added(token, found.name.as_deref(), &found.scopes);
-        let ended = [id, (*old_expires_at).into()];
-        lease.go_on(&[Ask::new(END_REPLACED, &ended), Ask::new(ADD, &added)]).await?;
+        let (before, ended, noted) = ([id, now], [id, (*old_expires_at).into(), now], [new, id]);
+        let asks = [
+            Ask::new(END_ONE_BEFORE, &before),
+            Ask::new(END_REPLACED, &ended),
+            Ask::new(ADD, &added),
+            Ask::new(NOTE_REPLACED, &noted),
+        ];
+        lease.go_on(&asks).await?;
         lease.commit().await?;
         Ok(Some(found))
     })

@@ -161,13 +161,14 @@ fn note_use(
     match credential {
         Credential::ApiToken(id) => connection
             .prepare_cached(
-                "UPDATE api_tokens SET last_used_at = ?2
+                "UPDATE api_tokens SET last_used_at = max(coalesce(last_used_at, ?2), ?2)
                  WHERE id = ?1 AND revoked_at IS NULL AND expires_at > ?2",
             )?
             .execute(params![Key::from(id), Moment(now)]),
         Credential::Session(id) => connection
             .prepare_cached(
-                "UPDATE sessions SET last_seen_at = ?2, expires_at = min(ends_at, ?3)
+                "UPDATE sessions SET last_seen_at = max(last_seen_at, ?2),
+                   expires_at = min(ends_at, max(expires_at, ?3))
                  WHERE id = ?1 AND expires_at > ?2",
             )?
             .execute(params![Key::from(id), Moment(now), Moment(now.saturating_add(idle))]),

@@ -124,15 +124,27 @@ fn rotate(
     let found = connection
         .prepare_cached(
             "SELECT id, name, display, scopes, created_at, expires_at, last_used_at, revoked_at FROM api_tokens
-             WHERE id = ?1 AND user_id = ?2 AND name IS NOT NULL AND revoked_at IS NULL AND expires_at > ?3",
+             WHERE id = ?1 AND user_id = ?2 AND name IS NOT NULL AND revoked_at IS NULL AND expires_at > ?3
+               AND replaced_at IS NULL",
         )?
         .query_row(params![Key::from(replaced), Key::from(token.user_id), now], record)
         .optional()?;
     let Some(found) = found else { return Ok(None) };
     connection
-        .prepare_cached("UPDATE api_tokens SET expires_at = min(expires_at, ?2) WHERE id = ?1")?
-        .execute(params![Key::from(replaced), Moment(old_expires_at)])?;
+        .prepare_cached(
+            "UPDATE api_tokens SET expires_at = min(expires_at, ?2)
+             WHERE id = (SELECT replaces FROM api_tokens WHERE id = ?1)",
+        )?
+        .execute(params![Key::from(replaced), now])?;
+    connection
+        .prepare_cached(
+            "UPDATE api_tokens SET expires_at = min(expires_at, ?2), replaced_at = ?3 WHERE id = ?1",
+        )?
+        .execute(params![Key::from(replaced), Moment(old_expires_at), now])?;
     insert(connection, token, found.name.as_deref(), &found.scopes)?;
+    connection
+        .prepare_cached("UPDATE api_tokens SET replaces = ?2 WHERE id = ?1")?
+        .execute(params![Key::from(token.id), Key::from(replaced)])?;
     Ok(Some(found))
 }
 

@@ -216,6 +216,7 @@ macro_rules! conformance_tests {
             the_cap_holds_under_parallel_log_ins
             a_token_is_put_in_the_place_of_another
             a_token_is_replaced_once
+            a_token_that_is_rotated_while_its_owner_is_disabled_ends
             a_token_is_ended_by_id_by_its_owner_or_by_its_text
             expired_tokens_are_removed_when_one_is_made
             a_new_password_ends_log_ins

@@ -343,6 +343,8 @@ pub async fn a_token_is_put_in_the_place_of_another(subject: Subject) {
     assert!(store.principal_of(old.proof(), now).await.unwrap().is_some());
     assert!(store.principal_of(old.proof(), later).await.unwrap().is_none());
     assert!(store.principal_of(new.proof(), later).await.unwrap().is_some());
+    // It has one successor.
+    assert_eq!(store.rotate_token(old.id, named("x"), later).await.unwrap(), None);
     // Without one, the old one ends at once; with a long one, no later than it would have.
     let third = named("x");
     assert!(store.rotate_token(new.id, third.clone(), now).await.unwrap().is_some());
@@ -382,6 +384,30 @@ pub async fn a_token_is_replaced_once(subject: Subject) {
     assert_eq!(done.into_iter().filter(|done| *done).count(), 1);
     let live = world.store.tokens_of(alice).await.unwrap();
     assert_eq!(live.iter().filter(|token| token.expires_at > now && token.revoked_at.is_none()).count(), 1);
+}
+
+// SES-21: who is kept out while a token of theirs is rotated has no successor of it left.
+pub async fn a_token_that_is_rotated_while_its_owner_is_disabled_ends(subject: Subject) {
+    let world = World::new(subject).await;
+    let alice = world.user("alice").await;
+    let (store, now, name) = (&world.store, world.clock.now(), username("alice"));
+    for _ in 0..20 {
+        let named = || NewToken { name: Some("ci".to_owned()), ..world.token(alice) };
+        let (old, new) = (named(), named());
+        world.add(old.clone()).await;
+        let rotating = {
+            let (store, new) = (world.store.clone(), new.clone());
+            tokio::spawn(async move { store.rotate_token(old.id, new, now).await.unwrap() })
+        };
+        store.set_active(&name, false, now).await.unwrap();
+        rotating.await.unwrap();
+        store.set_active(&name, true, now).await.unwrap();
+        for token in [&old, &new] {
+            assert!(store.principal_of(token.proof(), now).await.unwrap().is_none());
+        }
+        let late = named();
+        assert_eq!(store.rotate_token(new.id, late, now).await.unwrap(), None);
+    }
 }
 
 // TOK-28, JWT-61

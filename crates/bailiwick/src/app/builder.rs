@@ -377,9 +377,12 @@ impl Builder<Ready> {
             (Throttle::new(policies.anon, policies.user).scopes(scopes), counters)
         });
         let csrf_key = policies.csrf_key.unwrap_or_else(|| Csrf::random_key(&*entropy));
-        let csrf = Csrf::new(csrf_key, Arc::clone(&entropy)).trusted_origins(policies.csrf_trusted_origins);
+        let own = policies.resources.public_url.as_ref().and_then(|url| Origin::of_url(url.as_str()));
+        let csrf = Csrf::new(csrf_key, Arc::clone(&entropy))
+            .trusted_origins(policies.csrf_trusted_origins.into_iter().chain(own));
         let layers = Layers {
             entropy: Arc::clone(&entropy),
+            is_https: policies.resources.public_url.as_ref().is_some_and(resource::PublicUrl::is_https),
             log,
             hosts: policies.hosts,
             limits: policies.limits,

@@ -2,7 +2,11 @@
 use std::{convert::Infallible, sync::Arc};
 
 use axum::{BoxError, Router, extract::MatchedPath};
-use bailiwick_core::{clock::Entropy, request::Facts, store::CounterStore};
+use bailiwick_core::{
+    clock::Entropy,
+    request::{Facts, Scheme},
+    store::CounterStore,
+};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
@@ -23,7 +27,11 @@ use crate::{
 
 /// The layers that a request passes, from the outside in, and what breaks if one moves. A test prints it.
 pub const STACK: &[(&str, &str)] = &[
-    ("request_id", "outermost: every answer carries the id, and every line of the log names it"),
+    ("scheme", "outermost: cookies, headers and links go by how clients reach the site, also behind a proxy"),
+    (
+        "request_id",
+        "outside all that answers: every answer carries the id, and every line of the log names it",
+    ),
     ("trace", "inside the id it logs; outside all else, so that nothing is answered without a line"),
     ("headers", "outside all that answers, so that refusals are as protected as answers"),
     ("problem", "outside all that refuses: it gives each refusal its body, and turns a panic into one"),
@@ -46,6 +54,8 @@ pub const STACK: &[(&str, &str)] = &[
 #[derive(Clone)]
 pub(super) struct Layers {
     pub(super) entropy: Arc<dyn Entropy>,
+    /// Whether clients reach the site over https, whoever ends TLS.
+    pub(super) is_https: bool,
     pub(super) log: Log,
     pub(super) hosts: AllowedHosts,
     pub(super) limits: LimitsLayer,
@@ -86,7 +96,9 @@ impl Layers {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        let is_https = self.is_https;
         ServiceBuilder::new()
+            .layer(MapRequestLayer::new(move |request| note_scheme(request, is_https)))
             .layer(RequestIdLayer::new(self.entropy))
             .layer(TraceLayer::new(self.log))
             .layer(SecurityHeadersLayer::new())
@@ -95,6 +107,14 @@ impl Layers {
             .layer(self.limits)
             .service(router)
     }
+}
+
+/// Says how the client reached the site, where the connection alone does not tell.
+fn note_scheme<B>(mut request: Request<B>, is_https: bool) -> Request<B> {
+    if is_https {
+        request.extensions_mut().insert(Scheme::Https);
+    }
+    request
 }
 
 /// Tells the access log which route matched, in its canonical form.
@@ -117,6 +137,7 @@ mod tests {
 
     /// How the code above names each layer that it adds.
     const ADDED: &[(&str, &str)] = &[
+        ("scheme", ".layer(MapRequestLayer::new(move"),
         ("request_id", ".layer(RequestIdLayer::"),
         ("trace", ".layer(TraceLayer::"),
         ("headers", ".layer(SecurityHeadersLayer::"),
@@ -147,6 +168,6 @@ mod tests {
         assert_eq!(order, table[..order.len()]);
         // The route is noted by a layer too, and one call puts those around the routes in place.
         assert_eq!(code.matches("layer(").count(), order.len() + 1, "a layer is missing in the table");
-        insta::assert_snapshot!(table.join(" > "), @"request_id > trace > headers > problem > hosts > limits > route > authn > throttle > refuse > csrf > gate > input > db");
+        insta::assert_snapshot!(table.join(" > "), @"scheme > request_id > trace > headers > problem > hosts > limits > route > authn > throttle > refuse > csrf > gate > input > db");
     }
 }

@@ -71,14 +71,12 @@ impl CsrfLayer {
         }
         let (headers, reach) = (request.headers(), Reach::of(request));
         self.check_source(headers, reach)?;
-        let token = only(headers, &X_CSRF_TOKEN)?
-            .ok_or("X-CSRFToken is missing: GET /api/v1/auth/csrf/ answers with a token")?;
+        let token = only(headers, &X_CSRF_TOKEN)?.ok_or("X-CSRFToken is missing")?;
         let accepts = |cookie| self.csrf.accepts(token, cookie, reach, headers);
         if accepts(Cookie::Session) || (is_log_in && accepts(Cookie::Csrf)) {
             Ok(())
         } else {
-            Err("X-CSRFToken was not made for the cookie of this request: \
-                 GET /api/v1/auth/csrf/ answers with one that is")
+            Err("X-CSRFToken was not made for the cookie of this request")
         }
     }
 
@@ -90,7 +88,7 @@ impl CsrfLayer {
         }
         let is_own = |origin: &str| reach.own_origin(headers).is_some_and(|own| own.as_str() == origin);
         if origin.is_some_and(|origin| !is_own(origin)) {
-            return Err("Origin is neither this host nor one of csrf.trusted_origins");
+            return Err("Origin is neither this host nor one that is trusted");
         }
         match only(headers, &SEC_FETCH_SITE)? {
             None | Some("same-origin" | "none") => Ok(()),

@@ -3,14 +3,14 @@ use std::marker::PhantomData;
 
 use axum::extract::{FromRef, FromRequestParts};
 use bailiwick_core::{
-    access::{self, Operation, Permission, Rules},
+    access::{self, Denied, Operation, Permission, Rules},
     identity::{Membership, Principal},
     model::{Model, ScopeKind},
     request::Facts,
 };
 use http::request::Parts;
 
-use super::{Context, membership, out_of_scope, principal, refusal};
+use super::{Context, DENIED_BY_SCOPE, membership, out_of_scope, principal, refusal};
 use crate::problem::Problem;
 
 /// A model whose rules say who may do what. Every [`Resource`](crate::resource::Resource) is one.
@@ -52,7 +52,10 @@ where
         let decision = context.with_rules(|rules| access::decide(rules, &principal, membership.as_ref()));
         decision.map(Self).map_err(|denied| {
             if let Some(facts) = parts.extensions.get::<Facts>() {
-                facts.set_denied_by(Permission::of::<R, Op>().to_string());
+                match denied {
+                    Denied::OutOfScope(_) => facts.set_denied_by(DENIED_BY_SCOPE),
+                    _ => facts.set_denied_by(Permission::of::<R, Op>().to_string()),
+                }
             }
             refusal(denied)
         })

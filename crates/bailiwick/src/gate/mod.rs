@@ -41,7 +41,7 @@ use crate::problem::Problem;
 /// An argument that says who may call the handler. It must be the first.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say who may call the handler",
-    note = "the gates are Access<Resource, Operation>, Authenticated and Anyone"
+    note = "the gates are Access<Resource, Operation>, TenantMember, InScope, Authenticated, AnyCredential and Anyone"
 )]
 pub trait Gate: sealed::Sealed {
     /// Whether the path must name an organisation.
@@ -153,9 +153,12 @@ async fn membership(parts: &Parts, context: &Context, principal: &Principal) -> 
     context.membership(principal, slug, parts).await
 }
 
+/// What the log names where the scopes of a credential kept a gate shut.
+const DENIED_BY_SCOPE: &str = "scope";
+
 fn out_of_scope(parts: &Parts, scope: &str) -> Problem {
     if let Some(facts) = parts.extensions.get::<Facts>() {
-        facts.set_denied_by("scope");
+        facts.set_denied_by(DENIED_BY_SCOPE);
     }
     insufficient_scope(scope)
 }

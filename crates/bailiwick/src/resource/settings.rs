@@ -13,8 +13,9 @@ pub struct Settings {
     pub json_depth: usize,
     /// Whether a change must name the version it is based on, by `If-Match`. The default is not.
     pub require_if_match: bool,
-    /// Where clients reach this server. Without it, links are built from the request's `Host`, which the host check
-    /// has found on its list.
+    /// Where clients reach this server. If that is over https, so is every request, also one that a proxy passes on over
+    /// plain http: cookies are `Secure`, and answers carry HSTS. Without it, links are built from the request's `Host`,
+    /// which the host check has found on its list.
     pub public_url: Option<PublicUrl>,
 }
 
