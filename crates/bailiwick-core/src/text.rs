@@ -38,9 +38,11 @@ pub fn is_deceptive(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e007f}'
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+                | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fdd0}'..='\u{fdef}' | '\u{feff}' | '\u{ffa0}'
+                | '\u{fff9}'..='\u{fffb}' | '\u{fffe}' | '\u{ffff}' | '\u{16fe4}' | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e007f}'
         )
 }
 
@@ -54,7 +56,11 @@ pub fn is_deceptive(character: char) -> bool {
 /// assert_eq!(visible("\u{3000}\u{200d}"), "");
 /// ```
 pub fn visible(text: &str) -> &str {
-    text.trim_matches(|character: char| character.is_whitespace() || is_deceptive(character))
+    // Alone, what selects the form of the character before it is nothing either.
+    let selects_a_form = |character| matches!(character, '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}');
+    let is_unseen =
+        |character: char| character.is_whitespace() || is_deceptive(character) || selects_a_form(character);
+    text.trim_matches(is_unseen)
 }
 
 #[cfg(test)]
@@ -109,6 +115,11 @@ mod tests {
             '\u{ffa0}',
             '\u{fff9}',
             '\u{e0020}',
+            '\u{34f}',
+            '\u{115f}',
+            '\u{2800}',
+            '\u{ffff}',
+            '\u{1d173}',
             '\u{e007f}',
         ] {
             let text = format!("a{character}b");
@@ -131,6 +142,9 @@ mod tests {
         for text in
             ["", " ", "\t\n", "\u{a0}\u{3000}", "\u{200d}", "\u{200e} \u{200f}", "\u{3164}", "\u{200b}"]
         {
+            assert_eq!(visible(text), "", "{text:?}");
+        }
+        for text in ["\u{fe0f}", "\u{e0100} ", "\u{2800}"] {
             assert_eq!(visible(text), "", "{text:?}");
         }
         assert_eq!(visible(" a b\u{200f} "), "a b");

@@ -3,7 +3,7 @@
 //! `serve` refuses to start on an error. A code is permanent once released; `check.allow` accepts one on
 //! purpose, and then it is logged at every start. To add a rule, add a line to [`RULES`] and two tests: one
 //! that triggers it and one that clears it (DEP-02).
-use std::{borrow::Cow, fs, path::Path};
+use std::{borrow::Cow, fs, path::Path, time::Duration};
 
 use bailiwick::{
     check::{Finding, Report, Severity},
@@ -101,6 +101,8 @@ const RULES: &[Rule] = &[
     Rule { code: "KEY-004", find: exposed_settings_file },
     Rule { code: "SET-003", find: writable_settings_file },
     Rule { code: "KEY-005", find: key_among_fallbacks },
+    Rule { code: "CSRF-001", find: trusted_origin_without_https },
+    Rule { code: "SES-001", find: endless_sessions },
     Rule { code: "JWT-001", find: hasty_rotation },
     Rule { code: "HOST-001", find: no_hosts },
     Rule { code: "HOST-002", find: any_host },
@@ -243,6 +245,41 @@ fn writable_settings_file(subject: &Subject<'_>, found: &mut Found) {
             "settings file",
             format!("others than its owner can change {}, and so every setting", file.display()),
             format!("chmod go-w {}", file.display()),
+        );
+    }
+}
+
+fn trusted_origin_without_https(subject: &Subject<'_>, found: &mut Found) {
+    let mut origins = subject.settings.csrf.trusted_origins.iter().map(|origin| origin.as_str());
+    if let Some(origin) = origins.find(|origin| origin.starts_with("http://")) {
+        found.error_in_production(
+            "csrf.trusted_origins",
+            format!(
+                "whoever is on the way to {origin} writes its pages, and acts for whoever is logged in here"
+            ),
+            "name its https:// origin",
+        );
+    }
+}
+
+/// As long as NIST lets anybody stay logged in without a second factor (SES-16).
+const LONGEST_SESSION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+fn endless_sessions(subject: &Subject<'_>, found: &mut Found) {
+    let (idle, absolute) =
+        (subject.settings.sessions.idle.as_duration(), subject.settings.sessions.absolute.as_duration());
+    if idle > absolute {
+        found.warning(
+            "sessions.idle",
+            "it is longer than sessions.absolute, so no session ever ends for being idle",
+            "make it shorter than sessions.absolute",
+        );
+    }
+    if absolute > LONGEST_SESSION {
+        found.warning(
+            "sessions.absolute",
+            "a browser stays logged in for more than 30 days",
+            "make it 30d or less",
         );
     }
 }
@@ -601,6 +638,13 @@ mod tests {
                 "warning KEY-005 secrets.master_key_fallbacks",
                 "",
             ),
+            (
+                "csrf.trusted_origins = ['http://app.example.com']",
+                "error CSRF-001 csrf.trusted_origins",
+                "csrf.trusted_origins = ['https://app.example.com']",
+            ),
+            ("sessions.idle = '13h'", "warning SES-001 sessions.idle", "sessions.idle = '12h'"),
+            ("sessions.absolute = '31d'", "warning SES-001 sessions.absolute", "sessions.absolute = '30d'"),
             ("server.allowed_hosts = []", "error HOST-001 server.allowed_hosts", ""),
             ("server.allowed_hosts = ['*']", "error HOST-002 server.allowed_hosts", ""),
             (

@@ -82,9 +82,11 @@ impl Cookie {
     /// The cookie's value in a request, if it was sent, and once: of two with one name nobody knows which is whose.
     pub fn read(self, reach: Reach, headers: &HeaderMap) -> Option<&str> {
         let name = self.name(reach);
-        let pairs = headers.get_all(header::COOKIE).iter().filter_map(|field| field.to_str().ok());
-        let mut values = pairs.flat_map(|field| field.split(';')).filter_map(|pair| {
-            let (found, value) = pair.split_once('=')?;
+        // Pair by pair: another cookie may hold bytes that are no text.
+        let fields = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+        let pairs = fields.flat_map(|field| field.split(|byte| *byte == b';'));
+        let mut values = pairs.filter_map(|pair| {
+            let (found, value) = std::str::from_utf8(pair).ok()?.split_once('=')?;
             (found.trim() == name).then(|| value.trim())
         });
         let value = values.next()?;
@@ -187,7 +189,7 @@ mod tests {
         let read = |cookies: &[&str]| {
             let mut headers = HeaderMap::new();
             for cookie in cookies {
-                headers.append(header::COOKIE, HeaderValue::try_from(*cookie).unwrap());
+                headers.append(header::COOKIE, HeaderValue::from_bytes(cookie.as_bytes()).unwrap());
             }
             Cookie::Session.read(Reach::Loopback, &headers).map(str::to_owned)
         };
@@ -195,6 +197,10 @@ mod tests {
         assert_eq!(read(&["x=1; bailiwick_session=a ;y"]).as_deref(), Some("a"));
         assert_eq!(read(&["x=1", "bailiwick_session=a"]).as_deref(), Some("a"));
         assert_eq!(read(&["bailiwick_session="]).as_deref(), Some(""));
+        assert_eq!(read(&["theme=\u{e9}; bailiwick_session=a"]).as_deref(), Some("a"));
+        let mut headers = HeaderMap::new();
+        headers.insert(header::COOKIE, HeaderValue::from_bytes(b"theme=\xe9; bailiwick_session=a").unwrap());
+        assert_eq!(Cookie::Session.read(Reach::Loopback, &headers), Some("a"));
         for none in [
             &["__Host-bailiwick_session=a"][..],
             &["xbailiwick_session=a", "Bailiwick_session=a"],

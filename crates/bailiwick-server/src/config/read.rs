@@ -383,10 +383,12 @@ impl<'a> Reader<'a> {
 ///
 /// Not meant are the name of the settings file, and what the tests of the server are told.
 fn setting_variable(name: &OsStr) -> Option<Cow<'_, str>> {
-    let is_setting = name.as_encoded_bytes().starts_with(VARIABLE_PREFIX.as_bytes())
-        && !name.as_encoded_bytes().starts_with(TEST_PREFIX.as_bytes())
-        && name != CONFIG_VARIABLE;
-    is_setting.then(|| name.to_string_lossy())
+    let name = name.to_string_lossy();
+    // In other letters, or without the first underscore, it is misspelt, and meant all the same.
+    let upper = name.to_ascii_uppercase();
+    let rest = upper.strip_prefix(VARIABLE_PREFIX.trim_end_matches('_'))?;
+    let is_meant = rest.starts_with('_') || rest.contains("__");
+    (is_meant && !name.starts_with(TEST_PREFIX) && name != CONFIG_VARIABLE).then_some(name)
 }
 
 /// A variable that sets nothing, though its name says that it is for this server.

@@ -258,7 +258,8 @@ impl Table {
     /// The variable that `name` was probably meant to be: the same letters, the key alone or behind a part of its
     /// section (`BAILIWICK_DB_URL`), or the nearest spelling.
     pub(super) fn nearest_variable(&self, name: &str) -> Option<String> {
-        let given = letters(name.strip_prefix(VARIABLE_PREFIX).unwrap_or(name));
+        let upper = name.to_ascii_uppercase();
+        let given = letters(upper.strip_prefix(VARIABLE_PREFIX.trim_end_matches('_')).unwrap_or(name));
         let same = self.paths().find(|path| letters(path) == given);
         let path = same.or_else(|| self.paths().find(|path| abbreviates(&given, path)));
         match path {

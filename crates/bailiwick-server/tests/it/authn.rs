@@ -242,28 +242,42 @@ const COST: [(&str, &str); 2] =
     [("passwords.argon2_memory_kib", "4096"), ("passwords.argon2_iterations", "2")];
 
 // PWD-12: an unknown user costs a hash as a known one does, and so does one who has not logged in since the cost was
-// raised. The people ask in turn, so that whatever else the machine does meets all of them.
+// raised. The people ask in turn, so that whatever else the machine does meets all of them; and a machine that is busy with
+// something else may spoil one round, but a true difference shows in each.
 #[tokio::test]
 async fn serial_an_unknown_user_takes_as_long_as_a_wrong_password() {
     let app = support::with(&COST).await;
     // This one has logged in since.
     logged_in(&app, &app.member()).await;
+    let mut rounds = Vec::new();
+    for _ in 0..3 {
+        let [known, outdated, unknown] = medians(&app, ["member", "viewer", "nobody"]).await;
+        let (known, outdated) = (known / unknown, outdated / unknown);
+        if (0.95..1.05).contains(&known) && (0.8..1.25).contains(&outdated) {
+            return;
+        }
+        rounds.push((known, outdated));
+    }
+    panic!(
+        "known users, and those with an older hash, take so many times as long as unknown ones: {rounds:?}"
+    );
+}
+
+/// The median time of 200 log-ins with a wrong password, for each name, in seconds.
+async fn medians<const N: usize>(app: &TestApp, names: [&str; N]) -> [f64; N] {
     let clock = bailiwick::clock::SystemClock::new();
-    let mut times = [Vec::new(), Vec::new(), Vec::new()];
+    let mut times = [const { Vec::new() }; N];
     for _ in 0..200 {
-        for (times, name) in times.iter_mut().zip(["member", "viewer", "nobody"]) {
+        for (times, name) in times.iter_mut().zip(names) {
             let start = bailiwick::clock::Clock::monotonic(&clock);
             log_in(&app.anonymous(), name, "wrong").await.expect(401);
             times.push(bailiwick::clock::Clock::monotonic(&clock) - start);
         }
     }
-    let [known, outdated, unknown] = times.map(|mut times| {
+    times.map(|mut times| {
         times.sort();
         times[times.len() / 2].as_secs_f64()
-    });
-    let (ratio, outdated) = (known / unknown, outdated / unknown);
-    assert!((0.95..1.05).contains(&ratio), "a known user takes {ratio} times as long as an unknown one");
-    assert!((0.8..1.25).contains(&outdated), "one with an older hash takes {outdated} times as long");
+    })
 }
 
 // PWD-04

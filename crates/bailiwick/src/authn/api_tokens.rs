@@ -53,7 +53,8 @@ impl ApiTokens {
     /// if the store is out of reach.
     ///
     /// # Security
-    /// A token never widens what its maker may do: a credential that is limited by scopes makes tokens within them.
+    /// A token never widens what its maker may do: a credential that is limited by scopes makes tokens within them, which
+    /// live no longer than it.
     pub async fn create(
         &self,
         caller: &Principal,
@@ -66,7 +67,10 @@ impl ApiTokens {
             let detail = "a credential with scopes makes only tokens whose scopes are among its own";
             return Err(Problem::forbidden().with_detail(detail));
         }
-        let (text, token) = self.token(caller.user_id(), name, scopes, lifetime.unwrap_or(self.lifetime));
+        let (text, mut token) = self.token(caller.user_id(), name, scopes, lifetime.unwrap_or(self.lifetime));
+        if caller.scopes.names().is_some() {
+            token.expires_at = token.expires_at.min(caller.expires_at);
+        }
         let record = record(&token);
         match self.store.create_token(token).await.map_err(unavailable)? {
             TokenCreation::Created => {
@@ -148,7 +152,9 @@ impl ApiTokens {
     /// # Errors
     /// 503 if the store is out of reach.
     pub async fn report_leak(&self, text: &str, facts: &Facts) -> Result<(), Problem> {
-        let Some(digest) = token::digest_if_plausible(TokenKind::Personal, text) else { return Ok(()) };
+        // Who finds a token copies white space with it.
+        let plausible = token::digest_if_plausible(TokenKind::Personal, text.trim());
+        let Some(digest) = plausible else { return Ok(()) };
         let revoked = self.store.revoke_token(TokenRef::Digest(digest), self.clock.now()).await;
         if let Some(user_id) = revoked.map_err(unavailable)? {
             facts.note(SecurityEventKind::TokenRevoked, Some(user_id), None);
