@@ -147,6 +147,32 @@ impl KeyRing {
         }
     }
 
+    /// Reads an access token that one of the keys has signed.
+    ///
+    /// Another server may have begun to sign with a key that is not known here yet: a token of an unknown key is refused
+    /// only after the ring was looked at again. That is one question to the store, as any other token costs, and all who
+    /// ask meanwhile share it.
+    ///
+    /// # Errors
+    /// If the ring cannot be looked at. Inside: what is wrong with the token.
+    pub async fn verify(
+        &self,
+        tokens: &AccessTokens,
+        text: &str,
+    ) -> Result<Result<Arc<AccessClaims>, Invalid>, RingError> {
+        let began = self.0.clock.monotonic();
+        let read = self.keys().await?.verify(tokens, text, self.0.clock.now());
+        if !matches!(read, Err(Invalid::UnknownKey)) {
+            return Ok(read);
+        }
+        let _looking = self.0.looking.lock().await;
+        let keys = match self.0.latest() {
+            Some(latest) if latest.asked > began => latest.keys,
+            _ => self.look().await?,
+        };
+        Ok(keys.verify(tokens, text, self.0.clock.now()))
+    }
+
     /// Looks at the ring's version, and reads the ring if it is another than is known.
     async fn look(&self) -> Result<Arc<Keys>, RingError> {
         loop {

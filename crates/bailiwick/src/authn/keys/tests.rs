@@ -235,6 +235,20 @@ async fn a_revoked_key_and_what_it_signed_end_at_once_on_every_server() {
     assert_eq!(published(&two).await, 1);
 }
 
+// A server that has not seen the key yet must not refuse what another one has just signed with it.
+#[tokio::test]
+async fn what_one_server_signs_with_a_new_key_is_good_on_every_other_at_once() {
+    let world = World::new().await;
+    let (one, two) = (world.server().await, world.server().await);
+    signer(&two).await;
+    one.rotate(Wait::Not).await.unwrap();
+    let token = world.sign(&one).await;
+    assert_eq!(world.verify(&two, &token).await, Err(Invalid::UnknownKey), "it has not looked yet");
+    assert!(two.verify(&world.tokens, &token).await.unwrap().is_ok());
+    let forged = token.replace(&token[10..40], &token[40..70]);
+    assert!(two.verify(&world.tokens, &forged).await.unwrap().is_err());
+}
+
 // KEY-01: what time brings is done by one of the servers.
 #[tokio::test]
 async fn keys_follow_each_other_by_themselves() {
