@@ -172,6 +172,7 @@ fn the_command_line_publishes_promotes_retires_and_says_how_long_to_wait() {
     assert_eq!(states(&site), ["retiring", "active"]);
     assert_eq!(kids(&server).len(), 2, "it verifies through the grace");
     assert_eq!(site.run(&["key", "promote", &next], None).code, Some(1));
+    let event = |line: &str| line.contains(&next) && line.contains("active");
 
     let third = site.done(&["key", "rotate"], None).trim().to_owned();
     assert_eq!(site.done(&["key", "rotate"], None).trim(), third, "it is under way");
@@ -181,7 +182,8 @@ fn the_command_line_publishes_promotes_retires_and_says_how_long_to_wait() {
     assert_eq!(states(&site), ["retiring", "retiring", "active"]);
     let table = site.done(&["key", "list"], None);
     assert!(table.starts_with("KID") && table.contains(&third) && table.contains("LIVE TOKENS"), "{table}");
-    server.stop();
+    let log = server.stop().out;
+    assert!(log.lines().any(event), "KEY-10: {log}");
 }
 
 // Issue: `key rotate` under load.

@@ -181,7 +181,13 @@ impl KeyRing {
             let version = self.0.store.key_ring_version(RING).await?;
             let keys = match known {
                 Some(known) if known.keys.record.version == version => known.keys,
-                _ => Arc::new(Keys::open(self.0.store.key_ring(RING).await?, &self.0.master)?),
+                known => {
+                    let keys = Arc::new(Keys::open(self.0.store.key_ring(RING).await?, &self.0.master)?);
+                    if let Some(known) = known {
+                        tell_of_changes(&known.keys.record, &keys.record);
+                    }
+                    keys
+                }
             };
             if keys.signing.is_none() {
                 self.begin().await?;
@@ -347,15 +353,22 @@ impl KeyRing {
             if changed.is_empty() {
                 return Ok(value);
             }
-            let events: Vec<_> = changed.iter().map(|key| (key.kid.clone(), key.state)).collect();
             if self.0.store.change_keys(RING, ring.version, changed).await? {
-                for (kid, state) in events {
-                    tracing::info!(kid, state = state.as_str(), "a signing key has changed");
-                }
                 return Ok(value);
             }
         }
         Err(RingError::Busy)
+    }
+}
+
+/// Whoever changed a key, each server says so when it acts on it (KEY-10).
+fn tell_of_changes(before: &KeyRingRecord, after: &KeyRingRecord) {
+    for key in &after.keys {
+        let was = before.keys.iter().find(|old| old.kid == key.kid).map(|old| old.state);
+        if was != Some(key.state) {
+            let (kid, state) = (key.kid.as_str(), key.state.as_str());
+            tracing::warn!(kid, state, was = was.map(KeyState::as_str), "a signing key has changed");
+        }
     }
 }
 
@@ -412,7 +425,10 @@ impl Keys {
     }
 
     /// The key that signs.
-    pub(super) fn signing(&self) -> &SigningKey {
+    ///
+    /// # Panics
+    /// Never: a ring gives out only keys of which one signs.
+    pub fn signing(&self) -> &SigningKey {
         self.signing.as_ref().expect("keys that are given out have one that signs")
     }
 
