@@ -351,6 +351,11 @@ async fn what_cannot_be_decided_is_503_and_lets_nobody_in() {
     app.store().fail_all(Operation::KeyRing, Fault::Unavailable);
     app.clock().advance(Duration::from_secs(1));
     me(&app, &tokens.access).await.expect_problem(503, "unavailable");
+    for password in ["wrong", TestApp::PASSWORD] {
+        let credentials = json!({"username": "member", "password": password});
+        let refused = app.anonymous().post("/auth/jwt/", credentials).await;
+        refused.expect_problem(503, "unavailable");
+    }
     app.store().mend();
     app.store().fail_all(Operation::PrincipalOf, Fault::Unavailable);
     me(&app, &tokens.access).await.expect_problem(503, "unavailable");
