@@ -311,6 +311,7 @@ fn a_password_is_read_from_standard_input_and_never_from_an_argument() {
         ("short\n", "at least 15 characters"),
         ("one-long-enough-line\nand-another\n", "more than one line"),
         ("I-am-ANN-and-my-name-is-in-it\n", "must not contain the user name"),
+        ("1234567890QWERTYuiop\n", "one of the most common"),
         (&"a".repeat(300), "at most 256 characters"),
         (&"a".repeat(100_000), "too long"),
     ] {
@@ -425,6 +426,10 @@ fn users_are_created_listed_disabled_and_given_rights() {
     {
         place.run(unknown).expect(1).says("no such user");
     }
+    place
+        .run_with(&["user", "set-password", "ann", "--password-stdin"], &[], Some("1234567890987654321"))
+        .expect(2)
+        .says("one of the most common");
     place
         .run_with(&["user", "set-password", "bob", "--password-stdin"], &[], Some(PASSWORD))
         .expect(1)
@@ -544,6 +549,7 @@ fn an_init_that_fails_leaves_nothing_behind() {
     let arguments =
         ["init", "--owner", "ann", "--email", "ann@example.com", "--org", "acme", "--password-stdin"];
     place.run_with(&arguments, &[], Some("too-short")).expect(2).says("at least 15 characters");
+    place.run_with(&arguments, &[], Some("1234567890987654321")).expect(2).says("one of the most common");
     let wrong = [("BAILIWICK_LIMITS__BODY", "0")];
     place.run_with(&arguments, &wrong, Some(PASSWORD)).expect(2).says("limits.body");
     let out_of_reach = [("BAILIWICK_DATABASE__URL", "sqlite://no/such/directory/app.db")];

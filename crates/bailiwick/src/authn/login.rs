@@ -12,7 +12,7 @@ use bailiwick_core::{
 };
 
 use super::{
-    password::{self, PasswordHasher, Verified},
+    password::{self, PasswordHasher},
     token::{TokenKind, TokenText},
 };
 use crate::problem::Problem;
@@ -117,30 +117,27 @@ impl LogIn {
         if password.expose().chars().count() > password::MAX_CHARS {
             return Ok(Proof::Refused(None));
         }
-        let (login, verified) = self.verified(username, &password).await?;
-        match (login, verified) {
-            (Some(login), Verified::Yes) if login.is_active => Ok(Proof::Given(login)),
-            (Some(login), Verified::YesByAnotherHash) if login.is_active => {
+        match self.verified(username, &password).await? {
+            Proof::Given(login) if !self.hasher.is_current(&login.password_hash) => {
                 self.renewed(login, username, password).await
             }
-            (login, _) => Ok(Proof::Refused(login.map(|login| login.user_id))),
+            proof => Ok(proof),
         }
     }
 
-    /// The user who is called so, and whether the password is theirs. Finding out takes as long if there is none.
-    async fn verified(
-        &self,
-        username: &str,
-        password: &Secret<String>,
-    ) -> Result<(Option<Login>, Verified), Problem> {
+    /// The same, by the hash that is stored now.
+    async fn verified(&self, username: &str, password: &Secret<String>) -> Result<Proof, Problem> {
         // What can be no user name is nobody's; it is verified all the same, so that it takes as long.
         let login = match username.parse::<Username>() {
             Ok(username) => self.store.login(username.as_str()).await.map_err(unavailable)?,
             Err(_) => None,
         };
         let hash = login.as_ref().map(|login| login.password_hash.clone());
-        let verified = self.hasher.verify(password.clone(), hash).await?;
-        Ok((login, verified))
+        let matches = self.hasher.verify(password.clone(), hash).await?;
+        match login {
+            Some(login) if matches && login.is_active => Ok(Proof::Given(login)),
+            login => Ok(Proof::Refused(login.map(|login| login.user_id))),
+        }
     }
 
     /// The same log-in, with a hash as they are made now (PWD-04). Nothing that the password opened ends, since it is the
@@ -154,17 +151,14 @@ impl LogIn {
         let Ok(fresh) = self.hasher.hash(password.clone()).await else { return Ok(Proof::Given(login)) };
         match self.store.renew_password_hash(login.user_id, &login.password_hash, &fresh).await {
             Ok(true) => Ok(Proof::Given(Login { password_hash: fresh, ..login })),
-            // Another log-in has renewed it just now, or the password was replaced: which of the two, the new hash says.
-            Ok(false) => match self.verified(username, &password).await? {
-                (Some(login), Verified::Yes | Verified::YesByAnotherHash) if login.is_active => {
-                    Ok(Proof::Given(login))
+            renewed => {
+                if let Err(error) = renewed {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::error!(error, "the hash of a password may not have been renewed");
                 }
-                (login, _) => Ok(Proof::Refused(login.map(|login| login.user_id))),
-            },
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(error, "the hash of a password could not be renewed");
-                Ok(Proof::Given(login))
+                // Another log-in has renewed it just now, the password was replaced, or the answer got lost: which it is,
+                // the hash that is stored now says.
+                self.verified(username, &password).await
             }
         }
     }

@@ -23,7 +23,7 @@ use tower::{ServiceBuilder, ServiceExt};
 
 use super::{
     AuthnLayer, LogIn, RefuseLayer, Rejected,
-    password::{HashCost, PasswordHasher, Verified},
+    password::{HashCost, PasswordHasher},
     token::{TokenKind, TokenText},
 };
 use crate::problem::Problem;
@@ -287,5 +287,104 @@ async fn more_callers_than_may_wait_for_a_hash_are_told_to_come_back() {
         assert_eq!(response.headers()["retry-after"], "1");
     }
     // Who has been served makes room.
-    assert_eq!(hasher.verify(Secret::new("x".to_owned()), None).await.unwrap(), Verified::No);
+    assert!(!hasher.verify(Secret::new("x".to_owned()), None).await.unwrap());
+}
+
+/// What Django made of `right` (PBKDF2 with 1000 iterations).
+const OF_DJANGO: &str = "pbkdf2_sha256$1000$seasalt1$tq/taGJHeSM6OnYRPNpBRnputxhErDPRwysXGasAuWk=";
+
+async fn ann_with_a_hash_of_django() -> World {
+    let world = World::new().await;
+    let hash = Secret::new(OF_DJANGO.to_owned());
+    world.store.set_password(&"ann".parse().unwrap(), &hash, world.clock.now()).await.unwrap();
+    world
+}
+
+impl World {
+    async fn stored_hash(&self) -> String {
+        self.store.login("ann").await.unwrap().unwrap().password_hash.expose().clone()
+    }
+
+    async fn lets_in(&self, token: &TokenText) -> bool {
+        self.store.principal_of(Proof::ApiToken(token.digest()), self.clock.now()).await.unwrap().is_some()
+    }
+}
+
+// PWD-04
+#[tokio::test]
+async fn a_log_in_replaces_a_hash_of_another_format_and_ends_nothing() {
+    let world = ann_with_a_hash_of_django().await;
+    let log_in = world.log_in();
+    let password = || Secret::new("right".to_owned());
+    assert_eq!(
+        log_in
+            .with_password("ann", Secret::new("wrong".to_owned()), &Facts::new())
+            .await
+            .unwrap_err()
+            .status(),
+        401
+    );
+    assert_eq!(world.stored_hash().await, OF_DJANGO);
+
+    let first = log_in.with_password("ann", password(), &Facts::new()).await.unwrap();
+    let hash = world.stored_hash().await;
+    assert!(hash.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{hash}");
+    let second = log_in.with_password("ann", password(), &Facts::new()).await.unwrap();
+    assert_eq!(world.stored_hash().await, hash, "a present hash stays");
+    assert_eq!(world.store.calls(Operation::RenewPasswordHash), 1);
+    for token in [&first.text, &second.text, &world.token] {
+        assert!(world.lets_in(token).await);
+    }
+}
+
+// PWD-04
+#[tokio::test]
+async fn a_log_in_replaces_a_hash_of_other_parameters() {
+    let world = World::new().await;
+    let old = world.stored_hash().await;
+    let entropy: Arc<dyn Entropy> = Arc::new(world.entropy.clone());
+    let cost = HashCost { memory_kib: 16, ..CHEAP };
+    let hasher = PasswordHasher::new(cost, 1, Arc::clone(&entropy)).unwrap();
+    let log_in =
+        LogIn::new(world.store(), hasher, Arc::new(world.clock.clone()), entropy, Duration::from_secs(60), 2);
+    log_in.with_password("ann", Secret::new("right".to_owned()), &Facts::new()).await.unwrap();
+    assert_ne!(world.stored_hash().await, old);
+    assert!(world.stored_hash().await.starts_with("$argon2id$v=19$m=16,t=1,p=1$"));
+}
+
+#[tokio::test]
+async fn a_hash_that_cannot_be_replaced_keeps_nobody_out() {
+    for fault in [Fault::Unavailable, Fault::NotWritable, Fault::Corrupt, Fault::Refused, Fault::AnswerLost] {
+        let world = ann_with_a_hash_of_django().await;
+        world.store.fail_next(Operation::RenewPasswordHash, fault);
+        let issued =
+            world.log_in().with_password("ann", Secret::new("right".to_owned()), &Facts::new()).await;
+        assert!(world.lets_in(&issued.unwrap().text).await, "{fault:?}");
+        assert_eq!(world.stored_hash().await == OF_DJANGO, fault != Fault::AnswerLost);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn log_ins_at_the_same_time_all_succeed_though_one_replaces_the_hash() {
+    let world = ann_with_a_hash_of_django().await;
+    let log_in = world.log_in();
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let log_in = log_in.clone();
+        tasks.spawn(async move {
+            log_in.with_password("ann", Secret::new("right".to_owned()), &Facts::new()).await
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        assert!(done.unwrap().is_ok());
+    }
+}
+
+#[tokio::test]
+async fn a_disabled_user_is_refused_and_keeps_their_hash() {
+    let world = ann_with_a_hash_of_django().await;
+    world.store.set_active(&"ann".parse().unwrap(), false, world.clock.now()).await.unwrap();
+    let refused = world.log_in().with_password("ann", Secret::new("right".to_owned()), &Facts::new()).await;
+    assert_eq!(refused.unwrap_err().status(), 401);
+    assert_eq!(world.stored_hash().await, OF_DJANGO);
 }
