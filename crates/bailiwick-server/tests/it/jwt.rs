@@ -1,6 +1,15 @@
 //! Access tokens and refresh tokens, as a client sees them.
 use std::time::Duration;
 
+use bailiwick::{
+    authn::{
+        FamilyLimits, Jwt,
+        jwt::{AccessTokens, Algorithm, Subject},
+        keys::MasterKeys,
+    },
+    clock::{Clock, OsEntropy},
+};
+use bailiwick_server::config::{MasterKey, Setting};
 use bailiwick_testkit::{Fault, Operation, Person, Reply, TestApp};
 use http::Method;
 use serde_json::{Value, json};
@@ -342,6 +351,11 @@ async fn what_cannot_be_decided_is_503_and_lets_nobody_in() {
     app.store().fail_all(Operation::KeyRing, Fault::Unavailable);
     app.clock().advance(Duration::from_secs(1));
     me(&app, &tokens.access).await.expect_problem(503, "unavailable");
+    for password in ["wrong", TestApp::PASSWORD] {
+        let credentials = json!({"username": "member", "password": password});
+        let refused = app.anonymous().post("/auth/jwt/", credentials).await;
+        refused.expect_problem(503, "unavailable");
+    }
     app.store().mend();
     app.store().fail_all(Operation::PrincipalOf, Fault::Unavailable);
     me(&app, &tokens.access).await.expect_problem(503, "unavailable");
@@ -353,4 +367,79 @@ async fn what_cannot_be_decided_is_503_and_lets_nobody_in() {
     app.store().fail_next(Operation::RefreshFamily, Fault::AnswerLost);
     refresh(&app, &tokens.refresh).await.expect_problem(503, "unavailable");
     pair(&refresh(&app, &tokens.refresh).await.expect(200));
+}
+
+/// Signs as the server does: with its master key and its database.
+async fn sign(app: &TestApp, tokens: &AccessTokens, subject: Subject) -> String {
+    let master = MasterKey::from_text(support::MASTER_KEY, std::path::Path::new("")).unwrap();
+    let jwt = Jwt {
+        master: MasterKeys::new(&master.derive("signing keys"), []),
+        algorithm: Algorithm::EdDsa,
+        rotate_every: Duration::from_secs(90 * 24 * 60 * 60),
+        tokens: tokens.clone(),
+        limits: FamilyLimits::default(),
+    };
+    let clock = std::sync::Arc::new(app.clock().clone());
+    let ring = jwt.ring(std::sync::Arc::new(app.store().clone()), clock, std::sync::Arc::new(OsEntropy));
+    let keys = ring.keys().await.unwrap();
+    tokens.issue(keys.signing(), subject, app.clock().now(), "forged".to_owned()).unwrap()
+}
+
+// JWT-12
+#[tokio::test]
+async fn what_the_right_key_has_signed_is_good_for_a_living_family_of_its_user_only() {
+    let app = support::start().await;
+    let pair = log_in(&app, "member").await;
+    let said =
+        app.anonymous().post("/auth/jwt/verify/", json!({"token": pair.access})).await.expect(200).json();
+    let family = said["sid"].as_str().unwrap().parse().unwrap();
+    let (member, owner) = (app.member().id(), app.owner().id());
+    let ours = AccessTokens {
+        issuer: "bailiwick".to_owned(),
+        audience: "bailiwick".to_owned(),
+        lifetime: Duration::from_secs(300),
+    };
+    let right = sign(&app, &ours, Subject { user: member, family }).await;
+    me(&app, &right).await.expect(200);
+    let nobody = support::NOBODY.parse().unwrap();
+    for (user, family) in [(owner, family), (support::NOBODY.parse().unwrap(), family), (member, nobody)] {
+        is_dead(&app, &sign(&app, &ours, Subject { user, family }).await).await;
+    }
+    let other = |issuer: &str, audience: &str| AccessTokens {
+        issuer: issuer.to_owned(),
+        audience: audience.to_owned(),
+        ..ours.clone()
+    };
+    for wrong in [other("other", "bailiwick"), other("bailiwick", "other")] {
+        is_dead(&app, &sign(&app, &wrong, Subject { user: member, family }).await).await;
+    }
+}
+
+// Whatever is sent as a token is a 401, or too long for a header; never a 500.
+#[tokio::test]
+async fn no_text_in_the_place_of_a_token_is_more_than_refused() {
+    let app = support::start().await;
+    let access = log_in(&app, "member").await.access;
+    let [header, claims, signature] = access.split('.').collect::<Vec<_>>()[..] else { panic!("{access}") };
+    let encode = |json: Value| data_encoding::BASE64URL_NOPAD.encode(json.to_string().as_bytes());
+    let none = encode(json!({"alg": "none", "typ": "at+jwt", "kid": "x"}));
+    for wrong in [
+        "..".to_owned(),
+        ".".repeat(500),
+        format!("{none}.{claims}."),
+        format!("{none}.{claims}.{signature}"),
+        format!("{header}.{}.{signature}", encode(json!({"sub": app.owner().id()}))),
+        format!("{header}.{claims}.{}", "A".repeat(86)),
+        format!("{header}.{claims}.{signature}.{signature}.{signature}"),
+        format!("{access}{}", "A".repeat(7000)),
+        format!("{}.{claims}.{signature}", "A".repeat(5000)),
+    ] {
+        me(&app, &wrong).await.expect_problem(401, "invalid-token");
+        let asked = app.anonymous().post("/auth/jwt/verify/", json!({"token": wrong})).await;
+        asked.expect_problem(401, "invalid-token");
+    }
+    let long = format!("{header}.{}.{signature}", "A".repeat(64 * 1024));
+    me(&app, &long).await.expect_problem(431, "headers-too-large");
+    let asked = app.anonymous().post("/auth/jwt/verify/", json!({"token": long})).await;
+    asked.expect_problem(401, "invalid-token");
 }

@@ -155,7 +155,7 @@ fn the_command_line_publishes_promotes_retires_and_says_how_long_to_wait() {
     let site = site();
     let first = list(&site)[0]["kid"].as_str().unwrap().to_owned();
     let server = site.serve();
-    assert_eq!(kids(&server), [first.clone()], "migrate has made the first key, and all use it");
+    assert_eq!(kids(&server), std::slice::from_ref(&first), "migrate has made the first key, and all use it");
     let next = site.done(&["key", "generate"], None).trim().to_owned();
     assert_eq!(kids(&server), [first.clone(), next.clone()]);
     let early = site.run(&["key", "promote", &next], None);
@@ -172,6 +172,7 @@ fn the_command_line_publishes_promotes_retires_and_says_how_long_to_wait() {
     assert_eq!(states(&site), ["retiring", "active"]);
     assert_eq!(kids(&server).len(), 2, "it verifies through the grace");
     assert_eq!(site.run(&["key", "promote", &next], None).code, Some(1));
+    let event = |line: &str| line.contains(&next) && line.contains("active");
 
     let third = site.done(&["key", "rotate"], None).trim().to_owned();
     assert_eq!(site.done(&["key", "rotate"], None).trim(), third, "it is under way");
@@ -181,7 +182,8 @@ fn the_command_line_publishes_promotes_retires_and_says_how_long_to_wait() {
     assert_eq!(states(&site), ["retiring", "retiring", "active"]);
     let table = site.done(&["key", "list"], None);
     assert!(table.starts_with("KID") && table.contains(&third) && table.contains("LIVE TOKENS"), "{table}");
-    server.stop();
+    let log = server.stop().out;
+    assert!(log.lines().any(event), "KEY-10: {log}");
 }
 
 // Issue: `key rotate` under load.
@@ -293,4 +295,30 @@ fn a_rotation_that_is_faster_than_keys_end_is_refused() {
     let refused = site.run(&["serve"], None);
     assert_eq!(refused.code, Some(2));
     assert!(refused.err.contains("JWT-001") && refused.err.contains("780 s"), "{}", refused.err);
+}
+
+// KEY-10: the playbook, as it is printed.
+#[test]
+fn every_command_of_the_guide_runs() {
+    const GUIDE: &str = include_str!("../../../../docs/guide/key-rotation.md");
+    let scripts: Vec<_> =
+        GUIDE.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(scripts.len() >= 6, "{}", scripts.len());
+    let site = site();
+    let server = site.serve();
+    let pair = log_in(&mut server.connect());
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_bailiwick")).parent().unwrap();
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
+    let mut shell = site.command(Some(std::process::Command::new("sh")));
+    shell.env("PATH", path).args(["-eu", "-c", &scripts.concat()]);
+    let done = crate::site::finish(shell, None);
+    assert_eq!(done.code, Some(0), "{}", done.err);
+    assert!(done.out.contains("not yet") && done.err.contains("may be cached for another"), "{}", done.err);
+    // The leaked key signed the last of these; what it signed is over, and the user is not logged out.
+    let states = states(&site);
+    assert!(states.contains(&"revoked".to_owned()) && states.contains(&"active".to_owned()), "{states:?}");
+    assert_eq!(me(&mut server.connect(), &pair), 401);
+    let next = refresh(&mut server.connect(), &pair);
+    assert_eq!((next.status, me(&mut server.connect(), &next.json())), (200, 200));
+    server.stop();
 }

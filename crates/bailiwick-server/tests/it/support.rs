@@ -14,6 +14,9 @@ pub(crate) const TASKS: &str = "/orgs/acme/tasks/";
 /// An id that nothing has.
 pub(crate) const NOBODY: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
 
+/// The master key of the tests.
+pub(crate) const MASTER_KEY: &str = "9f1c04e2b7a95d3360ef4a1b92c7d85e0f6b3a49c1d27e8855aa3c96fe10b472";
+
 /// Nobody is counted: for tests of anything else.
 const UNTHROTTLED: [(&str, &str); 1] = [("throttle.enabled", "false")];
 
@@ -52,7 +55,7 @@ pub(crate) fn builder(changes: &[(&str, &str)]) -> TestAppBuilder<'static> {
 fn settings(changes: &[(&str, &str)]) -> Settings {
     let always = [
         ("server.environment", "development"),
-        ("secrets.master_key", "9f1c04e2b7a95d3360ef4a1b92c7d85e0f6b3a49c1d27e8855aa3c96fe10b472"),
+        ("secrets.master_key", MASTER_KEY),
         ("passwords.argon2_memory_kib", "8"),
         ("passwords.argon2_iterations", "1"),
     ];

@@ -37,7 +37,7 @@ fn new_family(world: &World, user: UserId, name: &str, first: CredentialDigest) 
     NewFamily {
         id: Id::from_uuid(world.random()),
         user_id: user,
-        password_hash: world.session(user, name).password_hash.clone(),
+        password_hash: world.session(user, name).password_hash,
         digest: first,
         created_at: world.clock.now(),
         lifetime: LIFETIME,

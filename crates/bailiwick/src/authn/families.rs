@@ -151,6 +151,8 @@ impl Families {
         facts: &Facts,
     ) -> Result<TokenPair, Problem> {
         let parts = self.parts()?;
+        // Asked before too: who is refused for want of a key must not learn whether the password was right.
+        parts.keys().await?;
         let login = parts.log_in.prove(username, password, facts).await?;
         let (keys, now) = (parts.keys().await?, parts.clock.now());
         let refresh = TokenText::generate(TokenKind::Refresh, &*parts.entropy);

@@ -80,7 +80,7 @@ enum Private {
     EdDsa(Box<Ed25519KeyPair>),
     Es256(Box<EcdsaKeyPair>),
     Rs256(Box<RsaKeyPair>),
-    Hs256(hmac::Key),
+    Hs256(Box<hmac::Key>),
 }
 
 impl SigningKey {
@@ -228,7 +228,7 @@ impl Private {
             }
             // JWT-10: an empty or short secret is none.
             Algorithm::Hs256 if bytes.len() < 32 => Err(KeyError::Malformed),
-            Algorithm::Hs256 => Ok(Self::Hs256(hmac::Key::new(hmac::HMAC_SHA256, bytes))),
+            Algorithm::Hs256 => Ok(Self::Hs256(Box::new(hmac::Key::new(hmac::HMAC_SHA256, bytes)))),
         }
     }
 
@@ -273,7 +273,7 @@ pub struct VerifyingKey(Verifier);
 #[derive(Clone)]
 enum Verifier {
     Public(Algorithm, ParsedPublicKey),
-    Shared(hmac::Key),
+    Shared(Box<hmac::Key>),
 }
 
 impl VerifyingKey {

@@ -8,12 +8,12 @@
 //! A ring that cannot be looked at lets nobody in: what it says may be older than a key's end (I9). The version is raised
 //! by every change in the transaction of the change, so that no two processes ever sign with keys of which one has ended.
 mod change;
+mod opened;
 mod seal;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::HashMap,
     fmt,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -24,20 +24,17 @@ use bailiwick_core::{
     error::StoreError,
     store::{KeyPurpose, KeyRecord, KeyRingRecord, KeyState, Store},
 };
-use moka::sync::Cache;
-use sha2::{Digest, Sha256};
 
 use self::change::{Changed, active, needs_fresh, pass_time};
 pub use self::{
     change::{Refusal, Rotation, Schedule, Wait},
+    opened::Keys,
     seal::{MasterKeys, SealError},
 };
-use super::jwt::{AccessClaims, AccessTokens, Algorithm, Invalid, KeyError, SigningKey, VerifyingKey, jwks};
+use super::jwt::{AccessClaims, AccessTokens, Algorithm, Invalid, KeyError, SigningKey};
 
 /// The ring this is about.
 const RING: KeyPurpose = KeyPurpose::AccessTokens;
-/// How many verified tokens are remembered at most; each takes about half a KiB.
-const REMEMBERED: u64 = 10_000;
 /// How often a change is tried again that others were faster with.
 const ATTEMPTS: u32 = 50;
 
@@ -88,22 +85,6 @@ struct Latest {
     keys: Arc<Keys>,
     /// When the store was asked, not when it answered.
     asked: Duration,
-}
-
-/// The keys, as they were at one version of the ring.
-pub struct Keys {
-    record: KeyRingRecord,
-    signing: Option<SigningKey>,
-    verifying: HashMap<String, Verifier>,
-    jwks: String,
-    /// Tokens that were verified with these keys, by the digest of their text: what verifying costs is spent once. When
-    /// a key ends, there are other `Keys`, which remember nothing.
-    remembered: Cache<[u8; 32], Arc<AccessClaims>>,
-}
-
-struct Verifier {
-    key: VerifyingKey,
-    ends_at: Option<Timestamp>,
 }
 
 impl KeyRing {
@@ -181,7 +162,13 @@ impl KeyRing {
             let version = self.0.store.key_ring_version(RING).await?;
             let keys = match known {
                 Some(known) if known.keys.record.version == version => known.keys,
-                _ => Arc::new(Keys::open(self.0.store.key_ring(RING).await?, &self.0.master)?),
+                known => {
+                    let keys = Arc::new(Keys::open(self.0.store.key_ring(RING).await?, &self.0.master)?);
+                    if let Some(known) = known {
+                        tell_of_changes(&known.keys.record, &keys.record);
+                    }
+                    keys
+                }
             };
             if keys.signing.is_none() {
                 self.begin().await?;
@@ -347,15 +334,22 @@ impl KeyRing {
             if changed.is_empty() {
                 return Ok(value);
             }
-            let events: Vec<_> = changed.iter().map(|key| (key.kid.clone(), key.state)).collect();
             if self.0.store.change_keys(RING, ring.version, changed).await? {
-                for (kid, state) in events {
-                    tracing::info!(kid, state = state.as_str(), "a signing key has changed");
-                }
                 return Ok(value);
             }
         }
         Err(RingError::Busy)
+    }
+}
+
+/// Whoever changed a key, each server says so when it acts on it (KEY-10).
+fn tell_of_changes(before: &KeyRingRecord, after: &KeyRingRecord) {
+    for key in &after.keys {
+        let was = before.keys.iter().find(|old| old.kid == key.kid).map(|old| old.state);
+        if was != Some(key.state) {
+            let (kid, state) = (key.kid.as_str(), key.state.as_str());
+            tracing::warn!(kid, state, was = was.map(KeyState::as_str), "a signing key has changed");
+        }
     }
 }
 
@@ -389,74 +383,8 @@ impl Parts {
     }
 }
 
-impl Keys {
-    fn open(record: KeyRingRecord, master: &MasterKeys) -> Result<Self, RingError> {
-        let mut opened = Vec::new();
-        for key in record.keys.iter().filter(|key| key.state.verifies()) {
-            let sealed = |source| RingError::Sealed { kid: key.kid.clone(), source };
-            let private = master.open(key).map_err(sealed)?;
-            let algorithm = Algorithm::parse(&key.algorithm).ok_or(KeyError::Malformed)?;
-            opened.push((SigningKey::read(&key.kid, algorithm, &private)?, key));
-        }
-        let verifying = opened.iter().map(|(opened, key)| {
-            let verifier = Verifier { key: opened.verifying()?, ends_at: key.ends_at };
-            Ok::<_, KeyError>((key.kid.clone(), verifier))
-        });
-        let verifying = verifying.collect::<Result<_, _>>()?;
-        let jwks = jwks(opened.iter().map(|(key, _)| key))?;
-        // KEY-05: of all of them, only the active one is kept to sign with.
-        let signing = opened.into_iter().find(|(_, key)| key.state == KeyState::Active).map(|(key, _)| key);
-        let remembered =
-            Cache::builder().max_capacity(REMEMBERED).time_to_idle(Duration::from_secs(600)).build();
-        Ok(Self { signing, verifying, jwks, remembered, record })
-    }
-
-    /// The key that signs.
-    pub(super) fn signing(&self) -> &SigningKey {
-        self.signing.as_ref().expect("keys that are given out have one that signs")
-    }
-
-    /// The JWKS document of the public keys: next, active and retiring (JWT-30).
-    pub fn jwks(&self) -> &str {
-        &self.jwks
-    }
-
-    /// Reads a token that one of these keys has signed, and remembers it.
-    ///
-    /// # Errors
-    /// As [`AccessTokens::verify`].
-    pub fn verify(
-        &self,
-        tokens: &AccessTokens,
-        text: &str,
-        now: Timestamp,
-    ) -> Result<Arc<AccessClaims>, Invalid> {
-        if text.len() > super::jwt::MAX_BYTES {
-            return Err(Invalid::TooLong);
-        }
-        let digest: [u8; 32] = Sha256::digest(text).into();
-        if let Some(claims) = self.remembered.get(&digest) {
-            claims.in_time(now)?;
-            return Ok(claims);
-        }
-        let living = |kid: &str| {
-            let verifier = self.verifying.get(kid)?;
-            verifier.ends_at.is_none_or(|end| now < end).then_some(&verifier.key)
-        };
-        let claims = Arc::new(tokens.verify(text, now, living)?);
-        self.remembered.insert(digest, Arc::clone(&claims));
-        Ok(claims)
-    }
-}
-
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyRing").field("algorithm", &self.0.algorithm).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Keys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keys").field("version", &self.record.version).finish_non_exhaustive()
     }
 }

@@ -148,7 +148,7 @@ mod tests {
             let changed = KeyRecord { sealed: Secret::new(bytes), ..row.clone() };
             assert_eq!(old.open(&changed), Err(SealError::Broken), "{at}");
         }
-        let empty = KeyRecord { sealed: Secret::new(Vec::new()), ..row.clone() };
+        let empty = KeyRecord { sealed: Secret::new(Vec::new()), ..row };
         assert_eq!(old.open(&empty), Err(SealError::Broken));
         assert_ne!(old.seal("kid", &private, &OsEntropy), old.seal("kid", &private, &OsEntropy));
         assert!(!format!("{old:?}").contains("[1, 1"));
