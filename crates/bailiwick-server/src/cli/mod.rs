@@ -16,6 +16,7 @@ mod org;
 mod output;
 mod password;
 mod serve;
+mod session;
 mod token;
 mod user;
 
@@ -62,6 +63,8 @@ enum Command {
     #[command(subcommand)]
     Org(org::Command),
     #[command(subcommand)]
+    Session(session::Command),
+    #[command(subcommand)]
     Token(token::Command),
     #[command(subcommand)]
     Config(config::Command),
@@ -96,6 +99,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::run(&context, args),
         Command::User(command) => user::run(&context, command),
         Command::Org(command) => org::run(&context, command),
+        Command::Session(command) => session::run(&context, command),
         Command::Token(command) => token::run(&context, command),
         Command::Config(command) => config::run(&context, command),
     };

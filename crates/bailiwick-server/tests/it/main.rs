@@ -15,6 +15,7 @@ mod orgs;
 mod paths;
 mod problems;
 mod process;
+mod session_commands;
 mod sessions;
 mod site;
 mod support;
