@@ -4,6 +4,7 @@ mod access;
 mod authn;
 mod bodies;
 mod browser;
+mod chromium;
 mod cli;
 mod conditions;
 mod csrf;
