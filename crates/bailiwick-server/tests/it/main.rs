@@ -9,6 +9,7 @@ mod cli;
 mod conditions;
 mod csrf;
 mod faults;
+mod guide;
 mod hidden;
 mod isolation;
 mod lists;
