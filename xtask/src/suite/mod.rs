@@ -2,6 +2,7 @@
 //!
 //! A step that fails does not stop the ones after it; what failed is listed at the end. What a step needs and
 //! the machine lacks is installed, or named in one line with the way to get it.
+mod browser;
 pub(crate) mod keeper;
 mod postgres;
 mod redis;
@@ -69,6 +70,10 @@ pub(crate) fn run(root: &Path, options: &Options) -> ExitCode {
     suite.environment.push(("BAILIWICK_TEST_ALL".to_owned(), "1".to_owned()));
 
     let whole = Stopwatch::start();
+    if let Some(Err(missing)) = suite.step("browser", Suite::find_browser) {
+        println!("{missing}");
+        return ExitCode::from(2);
+    }
     // Started before anything is built, so that a machine that lacks them says so within seconds. They stop
     // when this value goes, and also when this process is killed.
     let services = match suite.step("postgresql and redis", Suite::start_services) {
@@ -162,6 +167,15 @@ impl Suite<'_> {
     /// `--locked` on CI, so that a dependency which the lock file does not know is a failure.
     fn locked(&self) -> &'static [&'static str] {
         if self.ci { &["--locked"] } else { &[] }
+    }
+
+    /// The inner `Err` names what this machine lacks.
+    fn find_browser(&mut self) -> Result<Result<(), String>, Failure> {
+        Ok(browser::find(self.root).map(|program| {
+            let program = program.to_string_lossy().into_owned();
+            println!("browser {program}");
+            self.environment.push((browser::CHROMIUM.to_owned(), program));
+        }))
     }
 
     /// The outer `Err` is a service that does not start; the inner one names what this machine lacks.

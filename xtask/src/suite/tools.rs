@@ -30,11 +30,19 @@ pub(super) fn cargo_tool(root: &Path, name: &str) -> Result<(), Failure> {
 /// # Errors
 /// The one line to print when they are missing and cannot be installed.
 pub(super) fn install_services(wanted: &Wanted) -> Result<(), String> {
-    let lacking = lacking(wanted);
-    if lacking.is_empty() {
+    debian_packages(&|| lacking(wanted))
+}
+
+/// Installs the Debian packages that `lacking` names, until it names none.
+///
+/// # Errors
+/// The one line to print when they are missing and cannot be installed.
+pub(super) fn debian_packages(lacking: &dyn Fn() -> Vec<&'static str>) -> Result<(), String> {
+    let missing = lacking();
+    if missing.is_empty() {
         return Ok(());
     }
-    let packages = lacking.join(" ");
+    let packages = missing.join(" ");
     println!("installing {packages}");
     let as_root: &[&str] = if is_root() { &[] } else { &["sudo", "-n"] };
     let apt = |arguments: &[&str]| {
@@ -51,10 +59,10 @@ pub(super) fn install_services(wanted: &Wanted) -> Result<(), String> {
             .is_ok_and(|status| status.success())
     };
     let install =
-        ["install", "-y", "--no-install-recommends"].iter().chain(&lacking).copied().collect::<Vec<_>>();
+        ["install", "-y", "--no-install-recommends"].iter().chain(&missing).copied().collect::<Vec<_>>();
     // On a fresh machine the list of packages is empty or old.
     let installed = apt(&install) || (apt(&["update"]) && apt(&install));
-    if installed && self::lacking(wanted).is_empty() {
+    if installed && lacking().is_empty() {
         return Ok(());
     }
     Err(format!("missing: {packages}; get it with `sudo apt-get update && sudo apt-get install {packages}`"))

@@ -17,6 +17,7 @@ mod org;
 mod output;
 mod password;
 mod serve;
+mod session;
 mod token;
 mod user;
 
@@ -63,6 +64,8 @@ enum Command {
     #[command(subcommand)]
     Org(org::Command),
     #[command(subcommand)]
+    Session(session::Command),
+    #[command(subcommand)]
     Token(token::Command),
     #[command(subcommand)]
     Key(key::Command),
@@ -99,6 +102,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::run(&context, args),
         Command::User(command) => user::run(&context, command),
         Command::Org(command) => org::run(&context, command),
+        Command::Session(command) => session::run(&context, command),
         Command::Token(command) => token::run(&context, command),
         Command::Key(command) => key::run(&context, command),
         Command::Config(command) => config::run(&context, command),

@@ -40,7 +40,7 @@ const LOG_MEMBERS: [&str; 15] = [
     "denied_by",
 ];
 
-fn access_lines(output: &Output) -> Vec<(String, Value)> {
+pub(crate) fn access_lines(output: &Output) -> Vec<(String, Value)> {
     let lines = output.out.lines().map(|line| {
         let json: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         (line.to_owned(), json)

@@ -249,7 +249,6 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    #[expect(dead_code, reason = "shown where a test fails")]
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
 }
