@@ -29,9 +29,10 @@ use bailiwick_core::{
     query::Plan,
     secret::Secret,
     store::{
-        Answer, Charge, CounterStore, Directory, DirectoryError, EachRow, Login, NewOrg, NewSession,
-        NewToken, NewUser, OrgRecord, PrincipalStore, Proof, Right, RowStore, SessionRecord, SessionStore,
-        Sessions, Store, TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord, Verdict, Written,
+        Addressee, Answer, Charge, CounterKey, CounterStore, CredentialDigest, Directory, DirectoryError,
+        EachRow, Login, NewOrg, NewPasswordReset, NewSession, NewToken, NewUser, OrgRecord, PasswordChange,
+        PasswordStore, PrincipalStore, Proof, Right, RowStore, SessionRecord, SessionStore, Sessions, Store,
+        TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord, Verdict, Written,
     },
 };
 
@@ -85,13 +86,25 @@ pub enum Operation {
     RevokeToken,
     /// [`TokenStore::tokens_of`].
     TokensOf,
+    /// [`PasswordStore::change_password`].
+    ChangePassword,
+    /// [`PasswordStore::users_of_email`].
+    UsersOfEmail,
+    /// [`PasswordStore::create_password_reset`].
+    CreatePasswordReset,
+    /// [`PasswordStore::password_reset`].
+    PasswordReset,
+    /// [`PasswordStore::use_password_reset`].
+    UsePasswordReset,
     /// [`CounterStore::spend`].
     Spend,
+    /// [`CounterStore::refill`].
+    Refill,
 }
 
 impl Operation {
     /// All of them, so that a test can let each fail in turn.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 30] = [
         Self::Read,
         Self::Write,
         Self::Membership,
@@ -115,7 +128,13 @@ impl Operation {
         Self::RotateToken,
         Self::RevokeToken,
         Self::TokensOf,
+        Self::ChangePassword,
+        Self::UsersOfEmail,
+        Self::CreatePasswordReset,
+        Self::PasswordReset,
+        Self::UsePasswordReset,
         Self::Spend,
+        Self::Refill,
     ];
 }
 
@@ -280,6 +299,10 @@ impl CounterStore for FaultyCounters {
     fn spend<'a>(&'a self, charges: &'a [Charge]) -> Answer<'a, Vec<Verdict>> {
         Box::pin(self.faults.run(Operation::Spend, async move { self.inner.spend(charges).await }))
     }
+
+    fn refill<'a>(&'a self, key: &'a CounterKey) -> Answer<'a, ()> {
+        Box::pin(self.faults.run(Operation::Refill, async move { self.inner.refill(key).await }))
+    }
 }
 
 impl RowStore for FaultyStore {
@@ -360,6 +383,34 @@ impl Directory for FaultyStore {
 
     fn remove_member<'a>(&'a self, slug: &'a Slug, name: &'a Username) -> Answer<'a, (), DirectoryError> {
         self.run(Operation::RemoveMember, async move { self.inner.remove_member(slug, name).await })
+    }
+}
+
+impl PasswordStore for FaultyStore {
+    fn change_password(&self, change: PasswordChange) -> Answer<'_, bool> {
+        self.run(Operation::ChangePassword, async move { self.inner.change_password(change).await })
+    }
+
+    fn users_of_email<'a>(&'a self, email: &'a str) -> Answer<'a, Vec<Addressee>> {
+        self.run(Operation::UsersOfEmail, async move { self.inner.users_of_email(email).await })
+    }
+
+    fn create_password_reset(&self, reset: NewPasswordReset) -> Answer<'_, bool> {
+        self.run(Operation::CreatePasswordReset, async move { self.inner.create_password_reset(reset).await })
+    }
+
+    fn password_reset(&self, digest: CredentialDigest, now: Timestamp) -> Answer<'_, Option<String>> {
+        self.run(Operation::PasswordReset, async move { self.inner.password_reset(digest, now).await })
+    }
+
+    fn use_password_reset(
+        &self,
+        digest: CredentialDigest,
+        hash: Secret<String>,
+        now: Timestamp,
+    ) -> Answer<'_, Option<UserId>> {
+        let used = async move { self.inner.use_password_reset(digest, hash, now).await };
+        self.run(Operation::UsePasswordReset, used)
     }
 }
 

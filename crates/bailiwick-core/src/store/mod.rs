@@ -4,6 +4,7 @@
 //! await: a write then happens whole or not at all, and no transaction stays open (RST-12).
 mod counters;
 mod directory;
+mod passwords;
 mod principals;
 mod rows;
 mod sessions;
@@ -14,6 +15,7 @@ use std::{future::Future, pin::Pin};
 pub use self::{
     counters::{Caller, Charge, CounterKey, CounterStore, Gcra, Verdict},
     directory::{Directory, DirectoryError, Login, NewOrg, NewUser, OrgRecord, Right, UserRecord},
+    passwords::{Addressee, NewPasswordReset, PasswordChange, PasswordStore},
     principals::{CredentialDigest, PrincipalStore, Proof},
     rows::{EachRow, RowStore, Written},
     sessions::{NewSession, SessionRecord, SessionStore, Sessions},
@@ -26,13 +28,23 @@ pub type Answer<'a, T, E = StoreError> = Pin<Box<dyn Future<Output = Result<T, E
 
 /// A database: rows, users and organisations, and their credentials, which change in one transaction.
 pub trait Store:
-    RowStore + Directory + PrincipalStore + TokenStore + SessionStore + std::fmt::Debug + Send + Sync + 'static
+    RowStore
+    + Directory
+    + PasswordStore
+    + PrincipalStore
+    + TokenStore
+    + SessionStore
+    + std::fmt::Debug
+    + Send
+    + Sync
+    + 'static
 {
 }
 
 impl<S> Store for S where
     S: RowStore
         + Directory
+        + PasswordStore
         + PrincipalStore
         + TokenStore
         + SessionStore

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{
     PostgresStore,
     failure::Failure,
+    passwords::END_RESETS,
     pool::{Ask, Lease, Trying, retrying},
     sessions::END_ALL,
     value::{Bind, Columns},
@@ -37,8 +38,8 @@ const SET_EDITOR: &str = "UPDATE users SET is_editor = $2 WHERE lower(username) 
 
 /// Locks the user before their tokens are looked for: a log-in that is under way is waited for, and its token seen.
 const LOCK_USER: &str = "SELECT id FROM users WHERE lower(username) = $1 FOR NO KEY UPDATE";
-const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2 WHERE id = $1";
-const END_LOG_INS: &str =
+pub(super) const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2 WHERE id = $1";
+pub(super) const END_LOG_INS: &str =
     "UPDATE api_tokens SET revoked_at = $2 WHERE user_id = $1 AND name IS NULL AND revoked_at IS NULL";
 
 const ADD_ORG: &str =
@@ -290,7 +291,12 @@ fn set_active<'a>(
         let Some(user) = users[0].first() else { return Ok(false) };
         let user: Bind<'_> = user.uuid(0)?.into();
         let (set, end, all) = ([user, (*active).into()], [user, (*now).into()], [user]);
-        let changes = [Ask::new(SET_ACTIVE, &set), Ask::new(END_TOKENS, &end), Ask::new(END_ALL, &all)];
+        let changes = [
+            Ask::new(SET_ACTIVE, &set),
+            Ask::new(END_TOKENS, &end),
+            Ask::new(END_ALL, &all),
+            Ask::new(END_RESETS, &all),
+        ];
         lease.go_on(if *active { &changes[..1] } else { &changes }).await?;
         lease.commit().await?;
         Ok(true)
@@ -306,7 +312,12 @@ fn set_password<'a>(
         let Some(user) = users[0].first() else { return Ok(false) };
         let user: Bind<'_> = user.uuid(0)?.into();
         let (set, end, all) = ([user, hash.expose().as_str().into()], [user, (*now).into()], [user]);
-        let changes = [Ask::new(SET_PASSWORD, &set), Ask::new(END_LOG_INS, &end), Ask::new(END_ALL, &all)];
+        let changes = [
+            Ask::new(SET_PASSWORD, &set),
+            Ask::new(END_LOG_INS, &end),
+            Ask::new(END_ALL, &all),
+            Ask::new(END_RESETS, &all),
+        ];
         lease.go_on(&changes).await?;
         lease.commit().await?;
         Ok(true)

@@ -15,6 +15,7 @@ mod connect;
 mod directory;
 mod failure;
 mod migrate;
+mod passwords;
 mod pool;
 mod principals;
 mod rows;

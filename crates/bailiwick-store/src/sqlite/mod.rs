@@ -9,6 +9,7 @@ mod contains;
 mod directory;
 mod error;
 mod migrate;
+mod passwords;
 mod principals;
 mod readers;
 mod row;
