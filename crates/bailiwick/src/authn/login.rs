@@ -11,6 +11,7 @@ use bailiwick_core::{
 };
 
 use super::{
+    Guesses,
     password::{self, PasswordHasher},
     token::{TokenKind, TokenText},
 };
@@ -21,6 +22,7 @@ use crate::problem::Problem;
 pub struct LogIn {
     store: Arc<dyn Store>,
     hasher: PasswordHasher,
+    guesses: Option<Guesses>,
     issue: Issue,
 }
 
@@ -53,7 +55,14 @@ impl LogIn {
         lifetime: Duration,
         max_per_user: u32,
     ) -> Self {
-        Self { store, hasher, issue: Issue { clock, entropy, lifetime, max_per_user } }
+        Self { store, hasher, guesses: None, issue: Issue { clock, entropy, lifetime, max_per_user } }
+    }
+
+    /// Limits how often an account may be tried, if anything does: by default, nothing.
+    #[must_use]
+    pub fn guesses(mut self, guesses: Option<Guesses>) -> Self {
+        self.guesses = guesses;
+        self
     }
 
     /// The hasher, for whoever sets passwords.
@@ -64,14 +73,28 @@ impl LogIn {
     /// Logs in, for a token.
     ///
     /// # Errors
-    /// 401 `invalid-credentials`; 503 if the store or the hasher cannot decide.
+    /// 401 `invalid-credentials`; 429 if the account was tried too often; 503 if the store or the hasher cannot decide.
     pub async fn with_password(
         &self,
         username: &str,
         password: Secret<String>,
     ) -> Result<IssuedToken, Problem> {
-        let login = self.prove(username, password).await?;
+        let login = self.proves(username, password).await?;
         self.issue(login).await
+    }
+
+    /// The user who is called so and has this password, unless the account was tried too often. Every way to prove a
+    /// password leads through here.
+    ///
+    /// # Errors
+    /// 429 if it was, also for the right password, and whether there is such an account or not; else as
+    /// [`prove`](Self::prove).
+    pub(super) async fn proves(&self, username: &str, password: Secret<String>) -> Result<Login, Problem> {
+        let Some(guesses) = &self.guesses else { return self.prove(username, password).await };
+        let tried = guesses.begin(username).await?;
+        let login = self.prove(username, password).await?;
+        guesses.succeeded(tried).await;
+        Ok(login)
     }
 
     /// The user who is called so and has this password.
@@ -81,7 +104,7 @@ impl LogIn {
     ///
     /// # Security
     /// An unknown user, a wrong password and a disabled user have the same answer, after the same work (PWD-12).
-    pub(super) async fn prove(&self, username: &str, password: Secret<String>) -> Result<Login, Problem> {
+    async fn prove(&self, username: &str, password: Secret<String>) -> Result<Login, Problem> {
         // What is too long was never set; hashing it would only cost (PWD-09).
         if password.expose().chars().count() > password::MAX_CHARS {
             return Err(Problem::invalid_credentials());

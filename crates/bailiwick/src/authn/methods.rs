@@ -7,7 +7,7 @@ use bailiwick_core::{
 };
 
 use super::{
-    ApiTokens, LogIn, SessionLimits, Sessions,
+    Accounts, ApiTokens, Guesses, LogIn, SessionLimits, Sessions,
     password::{HashCost, HasherError, PasswordHasher},
 };
 
@@ -18,10 +18,27 @@ pub struct Authn {
     token_lifetime: Duration,
     max_tokens_per_user: u32,
     sessions: SessionLimits,
+    min_password_chars: usize,
+}
+
+/// What is made of the methods.
+pub(crate) struct Built {
+    pub(crate) log_in: LogIn,
+    pub(crate) tokens: ApiTokens,
+    pub(crate) sessions: Sessions,
+    pub(crate) accounts: Accounts,
+}
+
+/// How often accounts may be tried, and written to.
+#[derive(Default)]
+pub(crate) struct Quotas {
+    pub(crate) guesses: Option<Guesses>,
+    pub(crate) mails: Option<Guesses>,
 }
 
 impl Authn {
-    /// Tokens of 30 days, at most 20 from log-ins for each user; the default [`SessionLimits`] and [`HashCost`].
+    /// Tokens of 30 days, at most 20 from log-ins for each user; the default [`SessionLimits`] and [`HashCost`]; new
+    /// passwords of at least 15 characters (PWD-06).
     pub fn new() -> Self {
         let token_lifetime = Duration::from_secs(30 * 24 * 60 * 60);
         Self {
@@ -29,6 +46,7 @@ impl Authn {
             token_lifetime,
             max_tokens_per_user: 20,
             sessions: SessionLimits::default(),
+            min_password_chars: 15,
         }
     }
 
@@ -61,6 +79,13 @@ impl Authn {
         self
     }
 
+    /// How many characters a password that a user sets has at least.
+    #[must_use]
+    pub fn min_password_chars(mut self, least: usize) -> Self {
+        self.min_password_chars = least;
+        self
+    }
+
     /// For how long a session that is used works from then on.
     pub(crate) fn idle(&self) -> Duration {
         self.sessions.idle
@@ -71,7 +96,8 @@ impl Authn {
         store: &Arc<dyn Store>,
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
-    ) -> Result<(LogIn, ApiTokens, Sessions), HasherError> {
+        quotas: Quotas,
+    ) -> Result<Built, HasherError> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let hasher = PasswordHasher::new(self.hash_cost, threads, Arc::clone(entropy))?;
         let log_in = LogIn::new(
@@ -81,7 +107,8 @@ impl Authn {
             Arc::clone(entropy),
             self.token_lifetime,
             self.max_tokens_per_user,
-        );
+        )
+        .guesses(quotas.guesses);
         let sessions = Sessions::new(
             Arc::clone(store),
             log_in.clone(),
@@ -96,7 +123,15 @@ impl Authn {
             self.token_lifetime,
             self.max_tokens_per_user,
         );
-        Ok((log_in, tokens, sessions))
+        let accounts = Accounts::new(
+            Arc::clone(store),
+            log_in.clone(),
+            Arc::clone(clock),
+            Arc::clone(entropy),
+            self.min_password_chars,
+        )
+        .mails(quotas.mails);
+        Ok(Built { log_in, tokens, sessions, accounts })
     }
 }
 

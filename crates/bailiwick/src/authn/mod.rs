@@ -17,7 +17,9 @@
 //! # Security
 //! A bad `Authorization` never falls back to the cookie (CSRF-05). One text for all failures (TOK-03). A token with a wrong checksum is refused without a look-up (TOK-22). If the
 //! store cannot say whether a token is good, the request is answered 503, not let through (I9).
+mod accounts;
 mod api_tokens;
+mod guesses;
 mod layer;
 mod login;
 mod methods;
@@ -28,8 +30,11 @@ mod session;
 mod tests;
 pub mod token;
 
+pub(crate) use self::methods::{Built, Quotas};
 pub use self::{
+    accounts::{Accounts, PasswordReset},
     api_tokens::{ApiTokens, NamedToken},
+    guesses::Guesses,
     layer::{AuthnLayer, RefuseLayer},
     login::{IssuedToken, LogIn},
     methods::Authn,

@@ -84,14 +84,14 @@ impl Sessions {
     /// Logs a browser in. The session that it had ends, and the new one has an id of its own (SES-12).
     ///
     /// # Errors
-    /// 401 `invalid-credentials`; 503 if the store or the hasher cannot decide.
+    /// 401 `invalid-credentials`; 429 if the account was tried too often; 503 if the store or the hasher cannot decide.
     pub async fn begin(
         &self,
         username: &str,
         password: Secret<String>,
         browser: Browser,
     ) -> Result<BegunSession, Problem> {
-        let login = self.log_in.prove(username, password).await?;
+        let login = self.log_in.proves(username, password).await?;
         let (text, session) = self.session(login, browser);
         let (proof, now) = (session.proof(), session.created_at);
         // Since the password was checked the user may have been disabled, or been given another one.

@@ -10,6 +10,8 @@ pub enum TokenKind {
     Personal,
     /// A session: what its cookie holds.
     Session,
+    /// What replaces a lost password, once.
+    PasswordReset,
 }
 
 impl TokenKind {
@@ -18,6 +20,7 @@ impl TokenKind {
         match self {
             Self::Personal => "bw_pat_",
             Self::Session => "bw_ses_",
+            Self::PasswordReset => "bw_rst_",
         }
     }
 }
