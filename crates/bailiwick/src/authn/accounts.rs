@@ -79,7 +79,9 @@ impl Accounts {
             let detail = "an e-mail address looks like name@example.com";
             errors.push(FieldError::body("#/email", "invalid-format", detail));
         }
-        errors.extend(self.unfit("#/password", &password, username));
+        // No password has to keep clear of what is no name; none that is fit otherwise has a U+0000.
+        let kept_clear_of = name.as_ref().map_or("\0", Username::as_str);
+        errors.extend(self.unfit("#/password", &password, kept_clear_of));
         let Ok(username) = name else { return Err(Problem::validation(errors)) };
         if !errors.is_empty() {
             return Err(Problem::validation(errors));
