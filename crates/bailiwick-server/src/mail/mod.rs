@@ -13,16 +13,27 @@ mod resets;
 mod transport;
 
 use std::{
+    convert::Infallible,
     io,
     path::PathBuf,
-    sync::mpsc::{self, Receiver, SyncSender},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender},
+    },
     thread,
     time::Duration,
 };
 
+use bailiwick::{
+    clock::{OsEntropy, SystemClock},
+    id::Id,
+};
 use lettre::{
     Message,
-    message::{Mailbox, header::ContentType},
+    message::{
+        Body, Mailbox,
+        header::{ContentTransferEncoding, ContentType},
+    },
 };
 
 pub(crate) use self::resets::ResetMails;
@@ -31,10 +42,34 @@ use self::transport::{SendError, Transport};
 use crate::config;
 
 /// Sends letters. Cheap to clone.
+///
+/// The last clone to be dropped waits a moment for the letters that are in the queue: what was taken before a server
+/// stops leaves with it, if the way is free.
 #[derive(Clone, Debug)]
 pub(crate) struct Mailer {
-    queue: SyncSender<Message>,
+    queue: Arc<Queue>,
     from: Mailbox,
+}
+
+#[derive(Debug)]
+struct Queue {
+    /// There until the last clone is dropped.
+    letters: Option<SyncSender<Message>>,
+    /// Ends with the thread.
+    done: Mutex<Receiver<Infallible>>,
+}
+
+/// How long a server that stops waits for its last letters.
+const LAST_WAIT: Duration = Duration::from_secs(3);
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        drop(self.letters.take());
+        let done = self.done.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Err(RecvTimeoutError::Timeout) = done.recv_timeout(LAST_WAIT) {
+            tracing::error!("mail that waits to be sent is lost: the server stops");
+        }
+    }
 }
 
 /// Why no mail can be sent.
@@ -60,7 +95,7 @@ const QUEUE: usize = 256;
 const RETRY_AFTER: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(25)];
 
 impl Mailer {
-    /// A mailer of this transport. Its thread ends with the last clone, once the queue is empty.
+    /// A mailer of this transport.
     ///
     /// # Errors
     /// Names the setting that is wrong.
@@ -69,12 +104,17 @@ impl Mailer {
         let transport = Transport::of(&settings.transport)?;
         let (queue, letters) = mpsc::sync_channel(QUEUE);
         let thread = thread::Builder::new().name("bailiwick-mail".to_owned());
-        thread.spawn(move || work_off(&letters, &transport)).map_err(MailError::Thread)?;
-        Ok(Self { queue, from })
+        let (working, done) = mpsc::channel();
+        let work = move || {
+            work_off(&letters, &transport);
+            drop::<Sender<Infallible>>(working);
+        };
+        thread.spawn(work).map_err(MailError::Thread)?;
+        Ok(Self { queue: Arc::new(Queue { letters: Some(queue), done: Mutex::new(done) }), from })
     }
 
     /// Takes a letter to be sent. If that is not possible, the log says so, and nobody else is told.
-    pub(crate) fn send(&self, to: &str, subject: &str, text: String) {
+    pub(crate) fn send(&self, to: &str, subject: &str, text: &str) {
         let Ok(to) = to.parse() else {
             tracing::warn!("a mail is not sent: the address of its reader is none");
             return;
@@ -83,12 +123,13 @@ impl Mailer {
             .from(Mailbox::clone(&self.from))
             .to(Mailbox::new(None, to))
             .subject(subject)
-            .message_id(None)
+            .message_id(Some(self.message_id()))
             .header(ContentType::TEXT_PLAIN)
-            .body(text);
+            .body(body(text));
         match letter {
             Ok(letter) => {
-                if self.queue.try_send(letter).is_err() {
+                let queue = self.queue.letters.as_ref();
+                if queue.is_none_or(|queue| queue.try_send(letter).is_err()) {
                     tracing::error!("a mail is not sent: too many wait already");
                 }
             }
@@ -98,7 +139,28 @@ impl Mailer {
             }
         }
     }
+
+    /// An id that nothing else has, and that does not tell the name of this machine.
+    fn message_id(&self) -> String {
+        let id: Id<()> = Id::new(&SystemClock::new(), &OsEntropy);
+        format!("<{id}@{}>", self.from.email.domain())
+    }
 }
+
+/// A text as it is, lines ending as mail wants it. Other encodings would break a long link in two, which whoever reads a
+/// file or a terminal would have to mend.
+fn body(text: &str) -> Body {
+    let fits = text.is_ascii() && text.lines().all(|line| line.len() <= LONGEST_LINE);
+    if fits {
+        let bytes = text.replace('\n', "\r\n").into_bytes();
+        Body::dangerous_pre_encoded(bytes, ContentTransferEncoding::SevenBit)
+    } else {
+        Body::new(text.to_owned())
+    }
+}
+
+/// RFC 5322 §2.1.1.
+const LONGEST_LINE: usize = 998;
 
 /// Who mail comes from: none if the settings name nobody, and the mail leaves this machine.
 pub(crate) fn sender(settings: &config::Mail) -> Option<Mailbox> {

@@ -48,19 +48,19 @@ impl ResetMails {
     }
 
     fn send(&self, PasswordReset { to, text }: &PasswordReset) {
-        self.mailer.send(&to.email, "Set a new password", self.letter(&to.username, text.expose()));
+        self.mailer.send(&to.email, "Set a new password", &self.letter(&to.username, text.expose()));
     }
 
     fn letter(&self, username: &str, token: &str) -> String {
         let hour = Accounts::RESET_LIFETIME.as_secs() / 60;
         let way = match &self.public_url {
             // Behind the #, it goes to no server and into no log.
-            Some(url) => format!("To set one, open this link:\r\n\r\n{url}/reset-password#{token}"),
-            None => format!("To set one, use this token:\r\n\r\n{token}"),
+            Some(url) => format!("To set one, open this link:\n\n{url}/reset-password#{token}"),
+            None => format!("To set one, use this token:\n\n{token}"),
         };
         format!(
-            "Somebody, probably you, asked for a new password for the account\r\n{username}.\r\n\r\n{way}\r\n\r\n\
-             It works once, within {hour} minutes. If it was not you, ignore this mail:\r\nyour password stays as it is.\r\n"
+            "Somebody, probably you, asked for a new password for the account\n{username}.\n\n{way}\n\n\
+             It works once, within {hour} minutes. If it was not you, ignore this mail:\nyour password stays as it is.\n"
         )
     }
 }

@@ -120,7 +120,7 @@ impl Accounts {
         new: Secret<String>,
     ) -> Result<Option<TokenText>, Problem> {
         let mut errors: Vec<_> = self.unfit("#/new_password", &new, &caller.username).into_iter().collect();
-        let proved = match self.log_in.proves(&caller.username, current).await {
+        let proved = match self.log_in.prove(&caller.username, current).await {
             Ok(login) => Some(login).filter(|login| login.user_id == caller.user_id()),
             Err(problem) if problem.code() == Code::InvalidCredentials => None,
             Err(problem) => return Err(problem),

@@ -79,7 +79,7 @@ impl LogIn {
         username: &str,
         password: Secret<String>,
     ) -> Result<IssuedToken, Problem> {
-        let login = self.proves(username, password).await?;
+        let login = self.prove(username, password).await?;
         self.issue(login).await
     }
 
@@ -88,11 +88,11 @@ impl LogIn {
     ///
     /// # Errors
     /// 429 if it was, also for the right password, and whether there is such an account or not; else as
-    /// [`prove`](Self::prove).
-    pub(super) async fn proves(&self, username: &str, password: Secret<String>) -> Result<Login, Problem> {
-        let Some(guesses) = &self.guesses else { return self.prove(username, password).await };
+    /// [`find`](Self::find).
+    pub(super) async fn prove(&self, username: &str, password: Secret<String>) -> Result<Login, Problem> {
+        let Some(guesses) = &self.guesses else { return self.find(username, password).await };
         let tried = guesses.begin(username).await?;
-        let login = self.prove(username, password).await?;
+        let login = self.find(username, password).await?;
         guesses.succeeded(tried).await;
         Ok(login)
     }
@@ -104,7 +104,7 @@ impl LogIn {
     ///
     /// # Security
     /// An unknown user, a wrong password and a disabled user have the same answer, after the same work (PWD-12).
-    async fn prove(&self, username: &str, password: Secret<String>) -> Result<Login, Problem> {
+    async fn find(&self, username: &str, password: Secret<String>) -> Result<Login, Problem> {
         // What is too long was never set; hashing it would only cost (PWD-09).
         if password.expose().chars().count() > password::MAX_CHARS {
             return Err(Problem::invalid_credentials());

@@ -91,7 +91,7 @@ impl Sessions {
         password: Secret<String>,
         browser: Browser,
     ) -> Result<BegunSession, Problem> {
-        let login = self.log_in.proves(username, password).await?;
+        let login = self.log_in.prove(username, password).await?;
         let (text, session) = self.session(login, browser);
         let (proof, now) = (session.proof(), session.created_at);
         // Since the password was checked the user may have been disabled, or been given another one.
