@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr, sync::Arc};
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use crate::{clock::Timestamp, id::Id};
+use crate::{clock::Timestamp, id::Id, text::Lines};
 
 /// Marks the ids of users.
 pub enum User {}
@@ -317,6 +317,17 @@ impl FromStr for Username {
         let fits = (3..=64).contains(&text.len()) && text.bytes().all(allowed);
         if fits { Ok(Self(text.into())) } else { Err(InvalidUsername) }
     }
+}
+
+/// Whether `text` can be an e-mail address: something on both sides of one `@`, without white space and characters that
+/// deceive. Whether mail arrives there, only a mail can tell.
+pub fn is_email_address(text: &str) -> bool {
+    text.len() <= 254
+        && !text.contains(char::is_whitespace)
+        && Lines::One.first_forbidden(text).is_none()
+        && text.split_once('@').is_some_and(|(name, host)| {
+            !name.is_empty() && name.len() <= 64 && !host.is_empty() && !host.contains('@')
+        })
 }
 
 impl fmt::Display for Username {

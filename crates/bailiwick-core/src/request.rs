@@ -138,6 +138,10 @@ pub enum SecurityEventKind {
     LoginSuccess,
     /// A user name and a password that do not belong together, or of a user who is kept out.
     LoginFail,
+    /// A password was replaced by its user.
+    PasswordChange,
+    /// Somebody registered.
+    UserCreated,
     /// A token was made.
     TokenCreated,
     /// A token was ended.
@@ -160,6 +164,8 @@ impl SecurityEventKind {
         match self {
             Self::LoginSuccess => "authn_login_success",
             Self::LoginFail => "authn_login_fail",
+            Self::PasswordChange => "authn_password_change",
+            Self::UserCreated => "user_created",
             Self::TokenCreated => "authn_token_created",
             Self::TokenRevoked => "authn_token_revoked",
             Self::TokenReuse => "authn_token_reuse",

@@ -18,12 +18,15 @@ use bailiwick::{
     store::Store,
     tenancy::TenantFrom,
     trace::{Format, Log},
+    units::Rate,
 };
 use tokio::net::TcpListener;
 
 use crate::{
     config::{self, Settings},
-    handlers, resources,
+    handlers::{self, Registration},
+    mail::{MailError, Mailer, ResetMails},
+    resources,
 };
 
 /// Why the settings make no application.
@@ -35,6 +38,9 @@ pub enum ApplicationError {
     /// An origin that no browser sends.
     #[error("csrf.trusted_origins: {0}")]
     Origins(#[from] InvalidOrigin),
+    /// No mail can be sent.
+    #[error(transparent)]
+    Mail(#[from] MailError),
     /// The access log cannot be opened.
     #[error("the access log cannot be written")]
     Log(#[source] io::Error),
@@ -68,6 +74,7 @@ pub fn assemble(
         .hash_cost(hash_cost(settings))
         .token_lifetime(settings.tokens.default_lifetime.as_duration())
         .max_tokens_per_user(settings.tokens.max_per_user.get())
+        .min_password_chars(settings.passwords.min_length.get() as usize)
         .sessions(SessionLimits {
             idle: settings.sessions.idle.as_duration(),
             absolute: settings.sessions.absolute.as_duration(),
@@ -79,12 +86,20 @@ pub fn assemble(
     let origins = settings.csrf.trusted_origins.iter().map(|origin| origin.as_str().parse());
     let origins: Vec<Origin> = origins.collect::<Result<_, _>>()?;
     let rates = &settings.throttle.rates;
+    let registration = match settings.registration.mode {
+        config::RegistrationMode::Open => Registration::Open,
+        // There are no invitations yet.
+        config::RegistrationMode::Invited | config::RegistrationMode::Closed => Registration::Closed,
+    };
+    let public_url = settings.server.public_url.as_ref().map(config::PublicUrl::as_str);
+    let reset_mails = ResetMails::new(Mailer::new(&settings.mail)?, public_url);
     let builder = App::builder()
         .store(store)
         .authenticate(authn)
         .tenancy(TenantFrom::path())
         .resources(resources::all())
-        .routes(handlers::routes())
+        .routes(handlers::routes(registration))
+        .give(reset_mails)
         .log(log)
         .policies(|policies| {
             let policies = policies
@@ -94,6 +109,9 @@ pub fn assemble(
                 .throttle_users(rates.user)
                 .throttle_scope("login", rates.login)
                 .throttle_scope("refresh", rates.refresh)
+                .throttle_scope("register", rates.register)
+                .throttle_scope("password_reset", password_resets())
+                .throttle_failed_log_ins(rates.login_account)
                 .csrf_trusted_origins(origins)
                 .resources(answers(settings));
             let policies = match &settings.secrets.master_key {
@@ -162,6 +180,11 @@ pub async fn serve(
         .header_timeout(settings.server.header_timeout.as_duration())
         .max_connections(settings.server.max_connections.get() as usize);
     app.serve(listener, options, shutdown).await
+}
+
+/// How often one address may ask for new passwords, or set them by a token. To whom mail is sent, the framework limits.
+fn password_resets() -> Rate {
+    Rate::per_hour(20)
 }
 
 /// The work that a password's hash is.

@@ -12,7 +12,8 @@ use bailiwick::{
 
 use crate::{
     application,
-    config::{self, DatabaseUrl, Environment, Loaded, LogLevel, Settings, Source, Standing},
+    config::{self, DatabaseUrl, Environment, Loaded, LogLevel, MailTransport, Settings, Source, Standing},
+    mail,
 };
 
 /// How strictly to look.
@@ -123,6 +124,8 @@ const RULES: &[Rule] = &[
     Rule { code: "PWD-001", find: short_passwords },
     Rule { code: "ARGON-001", find: weak_hash },
     Rule { code: "ARGON-002", find: dear_hash },
+    Rule { code: "MAIL-001", find: mail_without_sender },
+    Rule { code: "MAIL-002", find: mail_that_may_be_read },
     Rule { code: "LOG-001", find: talkative_log },
 ];
 
@@ -356,6 +359,27 @@ fn proxies_everywhere(subject: &Subject<'_>, found: &mut Found) {
                 "list the addresses of your proxies, such as `10.0.0.0/24`",
             );
         }
+    }
+}
+
+fn mail_without_sender(subject: &Subject<'_>, found: &mut Found) {
+    if mail::sender(&subject.settings.mail).is_none() {
+        found.error(
+            "mail.from",
+            "mail cannot be sent without an address that it comes from",
+            "set it to one, such as \"Bailiwick <noreply@example.com>\"",
+        );
+    }
+}
+
+fn mail_that_may_be_read(subject: &Subject<'_>, found: &mut Found) {
+    let MailTransport::Smtp(url) = &subject.settings.mail.transport else { return };
+    if mail::is_opportunistic(url.expose()) {
+        found.error_in_production(
+            "mail.transport",
+            "whoever is on the way to the mail server can have mail sent unencrypted, and read what lets people in",
+            "use smtps://, or leave `tls=` out, which demands it",
+        );
     }
 }
 
@@ -615,11 +639,7 @@ mod tests {
     fn every_rule_is_triggered_and_cleared() {
         let cases = [
             ("check.allow = ['NOPE-001']", "error CHECK-001 check.allow", "check.allow = ['DB-001']"),
-            (
-                "registration.mode = 'open'",
-                "warning SET-001 registration.mode",
-                "registration.mode = 'closed'",
-            ),
+            ("limits.max_pixels = 1", "warning SET-001 limits.max_pixels", "limits.max_pixels = 40000000"),
             ("shared.url = 'redis://localhost'", "error SET-002 shared.url", "shared.url = 'memory'"),
             ("database.row_level_security = true", "error SET-002 database.row_level_security", ""),
             ("secrets.master_key = ''", "error KEY-001 secrets.master_key", ""),
@@ -739,6 +759,21 @@ mod tests {
                 "passwords.argon2_memory_kib = 262145",
                 "warning ARGON-002 passwords.argon2_memory_kib",
                 "passwords.argon2_memory_kib = 262144",
+            ),
+            (
+                "mail.transport = 'smtps://mail.example.com'",
+                "error MAIL-001 mail.from",
+                "mail.transport = 'file:mail'",
+            ),
+            (
+                "mail.from = 'nobody'",
+                "error MAIL-001 mail.from",
+                "mail.from = 'a@b.example'\nmail.transport = 'smtp://u:p@mail.example.com:587'",
+            ),
+            (
+                "mail.from = 'a@b.example'\nmail.transport = 'smtp://mail.example.com?tls=opportunistic'",
+                "error MAIL-002 mail.transport",
+                "mail.from = 'a@b.example'\nmail.transport = 'smtp://localhost?tls=opportunistic'",
             ),
             ("log.level = 'debug'", "warning LOG-001 log.level", "log.level = 'info'"),
         ];

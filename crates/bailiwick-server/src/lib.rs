@@ -4,6 +4,7 @@ pub mod check;
 pub mod cli;
 pub mod config;
 mod handlers;
+mod mail;
 mod resources;
 mod scopes;
 #[doc(hidden)]

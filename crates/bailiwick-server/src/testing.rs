@@ -1,7 +1,11 @@
 //! What the server's own tests need of its inside. It is no part of the public API.
 use bailiwick::{app::Resources, database::refinery::Runner, routes::Routes};
 
-use crate::{cli::embedded, handlers, resources};
+use crate::{
+    cli::embedded,
+    handlers::{self, Registration},
+    resources,
+};
 
 /// The server's resources.
 pub fn resources() -> Resources {
@@ -10,7 +14,7 @@ pub fn resources() -> Resources {
 
 /// The server's routes besides those of its resources.
 pub fn routes() -> Routes {
-    handlers::routes()
+    handlers::routes(Registration::Closed)
 }
 
 /// The server's migrations.

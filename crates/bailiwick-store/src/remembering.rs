@@ -25,10 +25,11 @@ use bailiwick_core::{
     query::Plan,
     secret::Secret,
     store::{
-        Answer, CredentialDigest, Directory, DirectoryError, EachRow, FamilyStore, KeyPurpose, KeyRecord,
-        KeyRingRecord, KeyStore, Login, NewFamily, NewOrg, NewSession, NewToken, NewUser, OrgRecord,
-        PrincipalStore, Proof, Refresh, Refreshed, Right, RowStore, SessionRecord, SessionStore, Sessions,
-        TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord, Written,
+        Addressee, Answer, CredentialDigest, Directory, DirectoryError, EachRow, FamilyStore, KeyPurpose,
+        KeyRecord, KeyRingRecord, KeyStore, Login, NewFamily, NewOrg, NewPasswordReset, NewSession, NewToken,
+        NewUser, OrgRecord, PasswordChange, PasswordStore, PrincipalStore, Proof, Refresh, Refreshed, Right,
+        RowStore, SessionRecord, SessionStore, Sessions, TokenCreation, TokenRecord, TokenRef, TokenStore,
+        UserRecord, Written,
     },
 };
 use moka::{Equivalent, sync::Cache};
@@ -198,6 +199,35 @@ impl<S: TokenStore + Sync> TokenStore for RememberingStore<S> {
 
     fn tokens_of(&self, user: UserId) -> Answer<'_, Vec<TokenRecord>> {
         self.inner.tokens_of(user)
+    }
+}
+
+impl<S: PasswordStore + Sync> PasswordStore for RememberingStore<S> {
+    fn change_password(&self, change: PasswordChange) -> Answer<'_, bool> {
+        let user = change.user_id.as_uuid();
+        self.then(self.inner.change_password(change), move |changes| changes.of(user))
+    }
+
+    fn users_of_email<'a>(&'a self, email: &'a str) -> Answer<'a, Vec<Addressee>> {
+        self.inner.users_of_email(email)
+    }
+
+    fn create_password_reset(&self, reset: NewPasswordReset) -> Answer<'_, bool> {
+        self.inner.create_password_reset(reset)
+    }
+
+    fn password_reset(&self, digest: CredentialDigest, now: Timestamp) -> Answer<'_, Option<String>> {
+        self.inner.password_reset(digest, now)
+    }
+
+    fn use_password_reset(
+        &self,
+        digest: CredentialDigest,
+        hash: Secret<String>,
+        now: Timestamp,
+    ) -> Answer<'_, Option<UserId>> {
+        // Whose it was is known only if the answer comes.
+        self.then(self.inner.use_password_reset(digest, hash, now), Changes::of_all)
     }
 }
 

@@ -29,11 +29,11 @@ use bailiwick_core::{
     query::Plan,
     secret::Secret,
     store::{
-        Answer, Charge, CounterStore, CredentialDigest, Directory, DirectoryError, EachRow, FamilyStore,
-        KeyPurpose, KeyRecord, KeyRingRecord, KeyStore, Login, NewFamily, NewOrg, NewSession, NewToken,
-        NewUser, OrgRecord, PrincipalStore, Proof, Refresh, Refreshed, Right, RowStore, SessionRecord,
-        SessionStore, Sessions, Store, TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord, Verdict,
-        Written,
+        Addressee, Answer, Charge, CounterKey, CounterStore, CredentialDigest, Directory, DirectoryError,
+        EachRow, FamilyStore, KeyPurpose, KeyRecord, KeyRingRecord, KeyStore, Login, NewFamily, NewOrg,
+        NewPasswordReset, NewSession, NewToken, NewUser, OrgRecord, PasswordChange, PasswordStore,
+        PrincipalStore, Proof, Refresh, Refreshed, Right, RowStore, SessionRecord, SessionStore, Sessions,
+        Store, TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord, Verdict, Written,
     },
 };
 
@@ -101,13 +101,25 @@ pub enum Operation {
     KeyRing,
     /// [`KeyStore::change_keys`].
     ChangeKeys,
+    /// [`PasswordStore::change_password`].
+    ChangePassword,
+    /// [`PasswordStore::users_of_email`].
+    UsersOfEmail,
+    /// [`PasswordStore::create_password_reset`].
+    CreatePasswordReset,
+    /// [`PasswordStore::password_reset`].
+    PasswordReset,
+    /// [`PasswordStore::use_password_reset`].
+    UsePasswordReset,
     /// [`CounterStore::spend`].
     Spend,
+    /// [`CounterStore::refill`].
+    Refill,
 }
 
 impl Operation {
     /// All of them, so that a test can let each fail in turn.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 37] = [
         Self::Read,
         Self::Write,
         Self::Membership,
@@ -138,7 +150,13 @@ impl Operation {
         Self::LiveAccessTokens,
         Self::KeyRing,
         Self::ChangeKeys,
+        Self::ChangePassword,
+        Self::UsersOfEmail,
+        Self::CreatePasswordReset,
+        Self::PasswordReset,
+        Self::UsePasswordReset,
         Self::Spend,
+        Self::Refill,
     ];
 }
 
@@ -303,6 +321,10 @@ impl CounterStore for FaultyCounters {
     fn spend<'a>(&'a self, charges: &'a [Charge]) -> Answer<'a, Vec<Verdict>> {
         Box::pin(self.faults.run(Operation::Spend, async move { self.inner.spend(charges).await }))
     }
+
+    fn refill<'a>(&'a self, key: &'a CounterKey) -> Answer<'a, ()> {
+        Box::pin(self.faults.run(Operation::Refill, async move { self.inner.refill(key).await }))
+    }
 }
 
 impl RowStore for FaultyStore {
@@ -393,6 +415,34 @@ impl Directory for FaultyStore {
 
     fn remove_member<'a>(&'a self, slug: &'a Slug, name: &'a Username) -> Answer<'a, (), DirectoryError> {
         self.run(Operation::RemoveMember, async move { self.inner.remove_member(slug, name).await })
+    }
+}
+
+impl PasswordStore for FaultyStore {
+    fn change_password(&self, change: PasswordChange) -> Answer<'_, bool> {
+        self.run(Operation::ChangePassword, async move { self.inner.change_password(change).await })
+    }
+
+    fn users_of_email<'a>(&'a self, email: &'a str) -> Answer<'a, Vec<Addressee>> {
+        self.run(Operation::UsersOfEmail, async move { self.inner.users_of_email(email).await })
+    }
+
+    fn create_password_reset(&self, reset: NewPasswordReset) -> Answer<'_, bool> {
+        self.run(Operation::CreatePasswordReset, async move { self.inner.create_password_reset(reset).await })
+    }
+
+    fn password_reset(&self, digest: CredentialDigest, now: Timestamp) -> Answer<'_, Option<String>> {
+        self.run(Operation::PasswordReset, async move { self.inner.password_reset(digest, now).await })
+    }
+
+    fn use_password_reset(
+        &self,
+        digest: CredentialDigest,
+        hash: Secret<String>,
+        now: Timestamp,
+    ) -> Answer<'_, Option<UserId>> {
+        let used = async move { self.inner.use_password_reset(digest, hash, now).await };
+        self.run(Operation::UsePasswordReset, used)
     }
 }
 

@@ -4,6 +4,8 @@ use std::{
     time::Duration,
 };
 
+use sha2::{Digest, Sha256};
+
 use super::Answer;
 use crate::{identity::UserId, units::Rate};
 
@@ -15,6 +17,12 @@ pub trait CounterStore: Send + Sync + 'static {
     /// # Errors
     /// If the counters are out of reach: nothing can be decided then (I9).
     fn spend<'a>(&'a self, charges: &'a [Charge]) -> Answer<'a, Vec<Verdict>>;
+
+    /// Fills a quota again, as if nothing had been spent of it.
+    ///
+    /// # Errors
+    /// If the counters are out of reach: the quota is as it was.
+    fn refill<'a>(&'a self, key: &'a CounterKey) -> Answer<'a, ()>;
 }
 
 /// One unit to spend of one quota.
@@ -42,9 +50,18 @@ pub enum Caller {
     Address(IpAddr),
     /// This user, wherever they come from.
     User(UserId),
+    /// Whoever tries this account, wherever they come from: half of the SHA-256 of its name in lower case, so that the
+    /// counters hold no names (THR-36).
+    Account([u8; 16]),
 }
 
 impl Caller {
+    /// Whoever tries the account called `name`, without regard to case, whether there is one or not.
+    pub fn from_account(name: &str) -> Self {
+        let digest: [u8; 32] = Sha256::digest(name.to_lowercase()).into();
+        Self::Account(std::array::from_fn(|at| digest[at]))
+    }
+
     /// Whoever comes from `address`: an IPv4 address whole, also where it is written as IPv6, and an IPv6 address
     /// by its /64, since every host has one to itself (THR-11).
     pub fn from_address(address: IpAddr) -> Self {
@@ -131,6 +148,13 @@ mod tests {
         assert_ne!(caller("192.0.2.1"), caller("192.0.2.2"));
         assert_eq!(caller("2001:db8:1:2::1"), caller("2001:db8:1:2:ffff::9"));
         assert_ne!(caller("2001:db8:1:2::1"), caller("2001:db8:1:3::1"));
+    }
+
+    // THR-36
+    #[test]
+    fn an_account_counts_without_regard_to_case() {
+        assert_eq!(Caller::from_account("Ann"), Caller::from_account("aNN"));
+        assert_ne!(Caller::from_account("ann"), Caller::from_account("ann "));
     }
 
     // THR-31

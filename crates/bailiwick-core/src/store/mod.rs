@@ -6,6 +6,7 @@ mod counters;
 mod directory;
 mod families;
 mod keys;
+mod passwords;
 mod principals;
 mod rows;
 mod sessions;
@@ -18,6 +19,7 @@ pub use self::{
     directory::{Directory, DirectoryError, Login, NewOrg, NewUser, OrgRecord, Right, UserRecord},
     families::{AccessNote, FamilyStore, Grant, NewFamily, Refresh, Refreshed},
     keys::{KeyPurpose, KeyRecord, KeyRingRecord, KeyState, KeyStore},
+    passwords::{Addressee, NewPasswordReset, PasswordChange, PasswordStore},
     principals::{CredentialDigest, PrincipalStore, Proof},
     rows::{EachRow, RowStore, Written},
     sessions::{NewSession, SessionRecord, SessionStore, Sessions},
@@ -32,6 +34,7 @@ pub type Answer<'a, T, E = StoreError> = Pin<Box<dyn Future<Output = Result<T, E
 pub trait Store:
     RowStore
     + Directory
+    + PasswordStore
     + PrincipalStore
     + TokenStore
     + SessionStore
@@ -47,6 +50,7 @@ pub trait Store:
 impl<S> Store for S where
     S: RowStore
         + Directory
+        + PasswordStore
         + PrincipalStore
         + TokenStore
         + SessionStore

@@ -1,16 +1,17 @@
 //! Arguments that several commands take.
-use bailiwick::text::{Lines, visible};
+use bailiwick::{
+    identity::is_email_address,
+    text::{Lines, visible},
+};
 use clap::Args;
 
 /// Reads an e-mail address: something on both sides of one `@`, without white space.
 pub(super) fn email(text: &str) -> Result<String, &'static str> {
-    let fits = text.len() <= 254
-        && !text.contains(char::is_whitespace)
-        && Lines::One.first_forbidden(text).is_none()
-        && text.split_once('@').is_some_and(|(name, host)| {
-            !name.is_empty() && name.len() <= 64 && !host.is_empty() && !host.contains('@')
-        });
-    if fits { Ok(text.to_owned()) } else { Err("an e-mail address looks like name@example.com") }
+    if is_email_address(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("an e-mail address looks like name@example.com")
+    }
 }
 
 /// Reads a name for people: one line of 1 to 100 characters.

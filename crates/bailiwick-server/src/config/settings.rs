@@ -118,8 +118,9 @@ section! {
 section! {
     /// Who may make an account.
     pub struct Registration {
-        /// `closed`: users are made by the command line. `invited`: by an invitation. `open`: by anyone.
-        mode: RegistrationMode = "closed" [not_yet];
+        /// `closed`: users are made by the command line. `open`: by anyone. `invited` is for invitations, which this
+        /// version does not have: until then it is `closed`.
+        mode: RegistrationMode = "closed";
     }
 }
 
@@ -231,7 +232,7 @@ section! {
         /// Log-ins, for each address.
         login: Rate = "5/min";
         /// Failed log-ins, for each user name.
-        login_account: Rate = "10/15min" [not_yet];
+        login_account: Rate = "10/15min";
         /// Refreshed tokens.
         refresh: Rate = "30/min";
         /// New comments.
@@ -243,7 +244,7 @@ section! {
         /// Invitations.
         invitations: Rate = "20/hour" [not_yet];
         /// Registrations.
-        register: Rate = "5/hour" [not_yet];
+        register: Rate = "5/hour";
     }
 }
 
@@ -335,10 +336,11 @@ section! {
 section! {
     /// Outgoing mail.
     pub struct Mail {
-        /// `console` writes mail to the log, `file:` with a directory into files, an SMTP URL sends it.
-        transport: MailTransport = "console" [not_yet];
-        /// The sender.
-        from: Option<Text> = unset like "Bailiwick <noreply@example.com>" [not_yet];
+        /// `console` writes mail to standard error, `file:` with a directory into files, an SMTP URL sends it:
+        /// `smtps://` by TLS, `smtp://` by STARTTLS, which a server on this machine need not have.
+        transport: MailTransport = "console";
+        /// The sender. Required by an SMTP URL.
+        from: Option<Text> = unset like "Bailiwick <noreply@example.com>";
     }
 }
 

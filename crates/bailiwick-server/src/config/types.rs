@@ -729,7 +729,7 @@ impl Setting for SharedUrl {
 /// How mail leaves.
 #[derive(Clone, Debug)]
 pub enum MailTransport {
-    /// It is written to the log.
+    /// It is written to standard error.
     Console,
     /// Each mail becomes a file in this directory.
     Files(PathBuf),

@@ -9,6 +9,7 @@ use bailiwick::{
     identity::{OrgId, Principal, Role, UserId},
     problem::Problem,
     query::ListQuery,
+    store::NewUser,
 };
 use serde::Serialize;
 
@@ -74,6 +75,18 @@ pub(super) async fn show(access: Access<MyPlace, List>, State(db): State<Db>) ->
         query = query.next_page();
     }
     Ok(Json(Me { user: User::from(access.principal()), orgs }))
+}
+
+impl From<NewUser> for User {
+    fn from(user: NewUser) -> Self {
+        Self {
+            id: user.id,
+            username: user.username.as_str().to_owned(),
+            email: user.email,
+            is_staff: user.is_staff,
+            created_at: user.created_at,
+        }
+    }
 }
 
 impl From<&Principal> for User {

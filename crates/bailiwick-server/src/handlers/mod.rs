@@ -3,14 +3,39 @@ mod auth;
 mod jwt;
 mod me;
 mod orgs;
+mod passwords;
 mod sessions;
 mod tokens;
 
 use bailiwick::{routes::Routes, throttle::By};
 
+/// Who may make an account by a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Registration {
+    /// Anyone.
+    Open,
+    /// Nobody: there is no such route.
+    Closed,
+}
+
 /// All of them.
-pub(crate) fn routes() -> Routes {
-    Routes::new()
+pub(crate) fn routes(registration: Registration) -> Routes {
+    let register = match registration {
+        Registration::Open => Routes::new()
+            .post("/auth/register/", passwords::register)
+            .throttled("register", By::Address)
+            .credential_in_body(),
+        Registration::Closed => Routes::new(),
+    };
+    register
+        .post("/auth/password/", passwords::change)
+        .throttled("login", By::Principal)
+        .post("/auth/password/reset/", passwords::ask_for_reset)
+        .throttled("password_reset", By::Address)
+        .credential_in_body()
+        .post("/auth/password/reset/confirm/", passwords::reset)
+        .throttled("password_reset", By::Address)
+        .credential_in_body()
         .post("/auth/token/", auth::obtain_token)
         .throttled("login", By::Address)
         .credential_in_body()

@@ -13,6 +13,10 @@ const EXPECTED: &[(&str, &str, [u16; 6])] = &[
     //                                                      anonymous viewer member admin owner other tenant
     ("POST",   "/api/v1/auth/token/",                      [200,      200,   200,   200,  200,  200]),
     ("DELETE", "/api/v1/auth/token/",                      [401,      204,   204,   204,  204,  204]),
+    ("POST",   "/api/v1/auth/register/",                   [201,      201,   201,   201,  201,  201]),
+    ("POST",   "/api/v1/auth/password/",                   [401,      204,   204,   204,  204,  204]),
+    ("POST",   "/api/v1/auth/password/reset/",             [202,      202,   202,   202,  202,  202]),
+    ("POST",   "/api/v1/auth/password/reset/confirm/",     [422,      422,   422,   422,  422,  422]),
     ("GET",    "/api/v1/auth/tokens/",                     [401,      200,   200,   200,  200,  200]),
     ("POST",   "/api/v1/auth/tokens/",                     [401,      201,   201,   201,  201,  201]),
     ("DELETE", "/api/v1/auth/tokens/{id}/",                [401,      404,   404,   404,  404,  404]),
@@ -52,6 +56,16 @@ fn body(method: &str, path: &str, person: &Person) -> Option<Value> {
         ("POST", "/api/v1/auth/token/" | "/api/v1/auth/jwt/") => {
             Some(json!({"username": "admin", "password": TestApp::PASSWORD}))
         }
+        ("POST", "/api/v1/auth/register/") => Some(json!({
+            "username": format!("{}-too", person.name()), "email": "x@example.com", "password": TestApp::PASSWORD,
+        })),
+        ("POST", "/api/v1/auth/password/") => {
+            Some(json!({"current_password": TestApp::PASSWORD, "new_password": TestApp::PASSWORD}))
+        }
+        ("POST", "/api/v1/auth/password/reset/") => Some(json!({"email": "nobody@example.com"})),
+        ("POST", "/api/v1/auth/password/reset/confirm/") => {
+            Some(json!({"token": "bw_rst_x", "new_password": TestApp::PASSWORD}))
+        }
         ("POST", "/api/v1/auth/tokens/") => Some(json!({"name": "new"})),
         ("POST", "/api/v1/auth/tokens/report-leak/") => Some(json!({"token": "bw_pat_x"})),
         ("POST", "/api/v1/auth/jwt/verify/") => Some(json!({"token": "a.b.c"})),
@@ -63,12 +77,17 @@ fn body(method: &str, path: &str, person: &Person) -> Option<Value> {
     }
 }
 
+/// The server with all of its routes.
+async fn open() -> TestApp {
+    support::with(&[("registration.mode", "open")]).await
+}
+
 // ACL-01, ACL-03, ERR-55
 #[tokio::test]
 async fn every_operation_answers_every_kind_of_person_as_the_table_says() {
     for (method, template, statuses) in EXPECTED {
         // A row changes what it is asked about; an application for each keeps them apart.
-        let app = support::start().await;
+        let app = open().await;
         let (mut found, mut tasks) = (Vec::new(), Vec::new());
         for _ in app.people() {
             tasks.push(app.owner().task(json!({"title": "the owner's"})).await);
@@ -89,7 +108,7 @@ async fn every_operation_answers_every_kind_of_person_as_the_table_says() {
 
 #[tokio::test]
 async fn every_operation_of_the_server_has_a_row_in_the_table_and_every_row_an_operation() {
-    let app = support::start().await;
+    let app = open().await;
     let served: HashSet<(Method, &str)> =
         app.routes().iter().map(|route| (route.method.clone(), route.path.as_str())).collect();
     assert_eq!(served.len(), app.routes().len(), "an operation is listed twice");

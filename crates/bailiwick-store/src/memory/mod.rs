@@ -117,6 +117,14 @@ impl CounterStore for MemoryCounters {
     fn spend<'a>(&'a self, charges: &'a [Charge]) -> Answer<'a, Vec<Verdict>> {
         Box::pin(async move { self.spend_now(charges) })
     }
+
+    fn refill<'a>(&'a self, key: &'a CounterKey) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let mut shard = self.shards[self.shard_of(key)].lock().unwrap_or_else(PoisonError::into_inner);
+            shard.arrivals.remove(key);
+            Ok(())
+        })
+    }
 }
 
 impl std::fmt::Debug for MemoryCounters {

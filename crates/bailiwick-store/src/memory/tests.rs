@@ -40,6 +40,20 @@ fn allowed(counters: &MemoryCounters, charges: &[Charge]) -> bool {
     counters.spend_now(charges).unwrap().iter().all(|verdict| verdict.allowed)
 }
 
+// PWD-17
+#[test]
+fn a_quota_that_is_refilled_is_whole_and_no_other_is() {
+    let counters = MemoryCounters::new(Manual::new());
+    let charges = [1, 2].map(|caller| charge("login_account", caller, Rate::per_minute(2)));
+    for charge in &charges {
+        while allowed(&counters, std::slice::from_ref(charge)) {}
+    }
+    let refill = counters.refill(&charges[0].key);
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(refill).unwrap();
+    assert!(allowed(&counters, &charges[..1]) && allowed(&counters, &charges[..1]));
+    assert!(!allowed(&counters, &charges[..1]) && !allowed(&counters, &charges[1..]));
+}
+
 // THR-33
 #[test]
 fn exactly_the_quota_is_admitted_from_many_threads() {

@@ -15,6 +15,7 @@ use super::{
     PostgresStore,
     failure::Failure,
     families::END_FAMILIES,
+    passwords::END_RESETS,
     pool::{Ask, Lease, Trying, retrying},
     sessions::END_ALL,
     value::{Bind, Columns},
@@ -38,10 +39,10 @@ const SET_EDITOR: &str = "UPDATE users SET is_editor = $2 WHERE lower(username) 
 
 /// Locks the user before their tokens are looked for: a log-in that is under way is waited for, and its token seen.
 const LOCK_USER: &str = "SELECT id FROM users WHERE lower(username) = $1 FOR NO KEY UPDATE";
-const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2 WHERE id = $1";
+pub(super) const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2 WHERE id = $1";
 const RENEW_PASSWORD_HASH: &str =
     "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 RETURNING id";
-const END_LOG_INS: &str =
+pub(super) const END_LOG_INS: &str =
     "UPDATE api_tokens SET revoked_at = $2 WHERE user_id = $1 AND name IS NULL AND revoked_at IS NULL";
 
 const ADD_ORG: &str =
@@ -310,6 +311,7 @@ fn set_active<'a>(
             Ask::new(END_TOKENS, &end),
             Ask::new(END_ALL, &all),
             Ask::new(END_FAMILIES, &end),
+            Ask::new(END_RESETS, &all),
         ];
         lease.go_on(if *active { &changes[..1] } else { &changes }).await?;
         lease.commit().await?;
@@ -331,6 +333,7 @@ fn set_password<'a>(
             Ask::new(END_LOG_INS, &end),
             Ask::new(END_ALL, &all),
             Ask::new(END_FAMILIES, &end),
+            Ask::new(END_RESETS, &all),
         ];
         lease.go_on(&changes).await?;
         lease.commit().await?;

@@ -17,6 +17,7 @@ mod failure;
 mod families;
 mod keys;
 mod migrate;
+mod passwords;
 mod pool;
 mod principals;
 mod rows;

@@ -28,7 +28,7 @@ const REPLACE: &str = "DELETE FROM sessions WHERE digest = $1";
 
 pub(super) const END_ALL: &str = "DELETE FROM sessions WHERE user_id = $1 RETURNING id";
 const END_ONE: &str = "DELETE FROM sessions WHERE user_id = $1 AND id = $2 RETURNING id";
-const END_OTHERS: &str = "DELETE FROM sessions WHERE user_id = $1 AND id <> $2 RETURNING id";
+pub(super) const END_OTHERS: &str = "DELETE FROM sessions WHERE user_id = $1 AND id <> $2 RETURNING id";
 
 const SESSIONS: &str = "SELECT id, created_at, last_seen_at, expires_at, user_agent, address FROM sessions \
      WHERE user_id = $1 AND expires_at > $2 ORDER BY last_seen_at DESC, id DESC";

@@ -15,7 +15,7 @@ use rusqlite::{
 use super::{
     SqliteStore,
     error::{Violation, store_error, violation},
-    families,
+    families, passwords,
     row::{Key, Moment},
     sessions,
 };
@@ -248,6 +248,7 @@ fn set_active(
                 .execute(params![user, Moment(now)])?;
             sessions::end(connection, user.id(), Sessions::All)?;
             families::end_all(connection, user.id(), now)?;
+            passwords::end_resets(connection, &user)?;
         }
         rusqlite::Result::Ok(())
     };
@@ -260,21 +261,8 @@ fn set_password(
     hash: &Secret<String>,
     now: Timestamp,
 ) -> Result<(), DirectoryError> {
-    let user = Key::from(user_of(connection, name)?);
-    let change = || {
-        connection
-            .prepare_cached("UPDATE users SET password_hash = ?2 WHERE id = ?1")?
-            .execute(params![user, hash.expose()])?;
-        sessions::end(connection, user.id(), Sessions::All)?;
-        families::end_all(connection, user.id(), now)?;
-        connection
-            .prepare_cached(
-                "UPDATE api_tokens SET revoked_at = ?2
-                 WHERE user_id = ?1 AND name IS NULL AND revoked_at IS NULL",
-            )?
-            .execute(params![user, Moment(now)])
-    };
-    change().map(drop).map_err(failed)
+    let user = user_of(connection, name)?;
+    passwords::replace_password(connection, user, hash, now).map_err(failed)
 }
 
 fn create_org(connection: &Connection, org: &NewOrg) -> Result<(), DirectoryError> {

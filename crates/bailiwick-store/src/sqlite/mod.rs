@@ -11,6 +11,7 @@ mod error;
 mod families;
 mod keys;
 mod migrate;
+mod passwords;
 mod principals;
 mod readers;
 mod row;

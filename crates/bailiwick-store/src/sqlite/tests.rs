@@ -755,8 +755,15 @@ fn migrating_twice_does_nothing_twice_and_pending_says_so() {
     assert_eq!(
         (&all.applied[..], &all.counted[..]),
         (
-            &["V1__identity", "V2__credentials", "V3__keys", "V4__families", "V1__cards"].map(str::to_owned)
-                [..],
+            &[
+                "V1__identity",
+                "V2__credentials",
+                "V3__keys",
+                "V4__families",
+                "V5__password_resets",
+                "V1__cards",
+            ]
+            .map(str::to_owned)[..],
             &["cards"][..]
         )
     );

@@ -46,6 +46,12 @@ mod model;
     clippy::unwrap_used,
     reason = "these are tests, and their names say what they promise"
 )]
+mod passwords;
+#[expect(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "these are tests, and their names say what they promise"
+)]
 mod sessions;
 #[expect(
     missing_docs,
@@ -70,7 +76,9 @@ use bailiwick_store::{
 };
 
 #[doc(hidden)]
-pub use self::{cancel::*, directory::*, families::*, keys::*, lists::*, sessions::*, tokens::*, writes::*};
+pub use self::{
+    cancel::*, directory::*, families::*, keys::*, lists::*, passwords::*, sessions::*, tokens::*, writes::*,
+};
 use crate::databases;
 
 /// The tables that the suite reads and writes beside those of the framework.
@@ -238,6 +246,14 @@ macro_rules! conformance_tests {
             a_ring_changes_from_the_version_that_was_read_only
             one_of_many_who_change_a_ring_at_once_wins
             two_keys_never_sign_at_once
+            // passwords
+            a_password_is_changed_by_whoever_proved_the_old_one_only
+            a_changed_password_ends_all_but_the_session_that_goes_on_under_another_digest
+            one_of_many_who_change_a_password_at_once_does
+            users_are_found_by_their_address_whatever_its_case
+            a_reset_token_sets_a_password_once
+            a_reset_token_ends_with_its_time_its_user_and_their_password
+            one_of_many_who_use_a_reset_token_at_once_does
             // directory
             user_names_are_unique_and_found_without_regard_to_case
             names_that_nothing_can_have_are_not_found

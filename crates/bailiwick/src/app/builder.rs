@@ -7,6 +7,7 @@ use std::{
     io,
     marker::PhantomData,
     sync::Arc,
+    time::Duration,
 };
 
 use axum::{Router, body::Body, routing::MethodRouter};
@@ -19,7 +20,7 @@ use bailiwick_core::{
     units::Rate,
 };
 use bailiwick_store::MemoryCounters;
-use http::{Method, Request, Response};
+use http::{Extensions, Method, Request, Response};
 use tokio::net::TcpListener;
 use tower_service::Service;
 use tracing::Level;
@@ -30,7 +31,7 @@ use super::{
     state::{Parts, State},
 };
 use crate::{
-    authn::{Authn, AuthnLayer, jwks, keys::KeyRing},
+    authn::{Authn, AuthnLayer, Built, Guesses, Quotas, jwks, keys::KeyRing},
     csrf::{Csrf, CsrfLayer},
     gate::{self, Guarded},
     health,
@@ -76,6 +77,7 @@ struct Decided {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     log: Option<Log>,
+    given: Extensions,
 }
 
 /// The resources of an application: a list that can be made without a store, so that whoever migrates the database
@@ -133,6 +135,8 @@ pub struct Policies {
     anon: Rate,
     user: Rate,
     scopes: HashMap<&'static str, Rate>,
+    failed_log_ins: Rate,
+    mails: Rate,
     throttled: bool,
     counters: Option<Arc<dyn CounterStore>>,
     csrf_key: Option<Secret<[u8; 32]>>,
@@ -149,6 +153,9 @@ impl Policies {
             anon: Rate::per_minute(60),
             user: Rate::per_minute(600),
             scopes: HashMap::from([("login", Rate::per_minute(5))]),
+            failed_log_ins: Rate::new(10, Duration::from_secs(15 * 60))
+                .expect("a whole window, and a limit in it"),
+            mails: Rate::per_hour(5),
             throttled: true,
             counters: None,
             csrf_key: None,
@@ -190,6 +197,20 @@ impl Policies {
     #[must_use]
     pub fn throttle_scope(mut self, scope: &'static str, rate: Rate) -> Self {
         self.scopes.insert(scope, rate);
+        self
+    }
+
+    /// How often the log-in to one account may fail, from wherever it is tried. The default is 10 in 15 minutes.
+    #[must_use]
+    pub fn throttle_failed_log_ins(mut self, rate: Rate) -> Self {
+        self.failed_log_ins = rate;
+        self
+    }
+
+    /// How often mail that anybody can ask for is sent to one address. The default is 5 an hour.
+    #[must_use]
+    pub fn throttle_mails(mut self, rate: Rate) -> Self {
+        self.mails = rate;
         self
     }
 
@@ -327,12 +348,20 @@ impl Builder<Ready> {
         self
     }
 
+    /// Gives handlers a value of the application's own, which they take by [`Given`](super::Given): one of each type.
+    #[must_use]
+    pub fn give<T: Clone + Send + Sync + 'static>(mut self, value: T) -> Self {
+        self.decided.given.insert(value);
+        self
+    }
+
     /// Builds the application.
     ///
     /// # Errors
     /// Every mistake of the configuration, all at once.
     pub fn build(self) -> Result<App, BuildError> {
-        let Decided { store, authn, resources, routes, policies, clock, entropy, log } = self.decided;
+        let Decided { store, authn, resources, routes, mut policies, clock, entropy, log, given } =
+            self.decided;
         let store = store.expect("the stage is reached with a store");
         let mut mistakes = Vec::new();
 
@@ -344,8 +373,15 @@ impl Builder<Ready> {
             }
         };
         let idle = authn.idle();
-        let log_in = match authn.build(&store, &clock, &entropy) {
-            Ok(log_in) => Some(log_in),
+        let counters = policies.throttled.then(|| {
+            policies.counters.take().unwrap_or_else(|| Arc::new(MemoryCounters::new(Arc::clone(&clock))))
+        });
+        let quotas = counters.as_ref().map_or_else(Quotas::default, |counters| Quotas {
+            guesses: Some(Guesses::new(Arc::clone(counters), "login_account", policies.failed_log_ins)),
+            mails: Some(Guesses::new(Arc::clone(counters), "mails", policies.mails)),
+        });
+        let built = match authn.build(&store, &clock, &entropy, quotas) {
+            Ok(built) => Some(built),
             Err(error) => {
                 mistakes.push(error.to_string());
                 None
@@ -364,18 +400,15 @@ impl Builder<Ready> {
         let browser_log_ins = marked(&routes, |route| route.logs_in_browsers);
         let (api, mut listed) = join(resources.paths.iter().flat_map(|paths| paths()), routes, &mut mistakes);
 
-        let (Some(log), Some((log_in, tokens, sessions, families))) = (log, log_in) else {
+        let (Some(log), Some(Built { log_in, tokens, sessions, families, accounts })) = (log, built) else {
             return Err(BuildError { mistakes });
         };
         if !mistakes.is_empty() {
             return Err(BuildError { mistakes });
         }
         let db = Db::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy));
-        let throttle = policies.throttled.then(|| {
-            let counters =
-                policies.counters.unwrap_or_else(|| Arc::new(MemoryCounters::new(Arc::clone(&clock))));
-            (Throttle::new(policies.anon, policies.user).scopes(scopes), counters)
-        });
+        let throttle =
+            counters.map(|counters| (Throttle::new(policies.anon, policies.user).scopes(scopes), counters));
         let csrf_key = policies.csrf_key.unwrap_or_else(|| Csrf::random_key(&*entropy));
         let own = policies.resources.public_url.as_ref().and_then(|url| Origin::of_url(url.as_str()));
         let csrf = Csrf::new(csrf_key, Arc::clone(&entropy))
@@ -406,7 +439,9 @@ impl Builder<Ready> {
             sessions,
             families: families.clone(),
             csrf,
+            accounts,
             founding,
+            given,
         });
         let key_ring = families.ring();
         let mut public = problem::router();
@@ -551,6 +586,7 @@ impl App {
             clock: Arc::new(SystemClock::new()),
             entropy: Arc::new(OsEntropy),
             log: None,
+            given: Extensions::new(),
         };
         Builder { decided, stage: PhantomData }
     }

@@ -28,5 +28,5 @@ pub use self::{
         App, BuildError, Builder, NeedsAuthn, NeedsStore, NeedsTenancy, Policies, Ready, Resources, RouteInfo,
     },
     stack::STACK,
-    state::State,
+    state::{Given, State},
 };

@@ -1,16 +1,19 @@
 //! What handlers can take by `State`.
 use std::sync::Arc;
 
-use axum::extract::FromRef;
+use axum::extract::{FromRef, FromRequestParts};
 use bailiwick_core::{
     clock::{Clock, Entropy},
     db::Db,
 };
+use http::{Extensions, request::Parts as Head};
 
 use crate::{
-    authn::{ApiTokens, Families, LogIn, Sessions},
+    authn::{Accounts, ApiTokens, Families, LogIn, Sessions},
     csrf::Csrf,
-    gate, resource,
+    gate,
+    problem::Problem,
+    resource,
     tenancy::Founding,
 };
 
@@ -29,7 +32,9 @@ pub(super) struct Parts {
     pub(super) sessions: Sessions,
     pub(super) families: Families,
     pub(super) csrf: Csrf,
+    pub(super) accounts: Accounts,
     pub(super) founding: Founding,
+    pub(super) given: Extensions,
 }
 
 impl State {
@@ -63,7 +68,28 @@ from_state! {
     sessions: Sessions,
     families: Families,
     csrf: Csrf,
+    accounts: Accounts,
     founding: Founding,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
+
+/// What the application gave its handlers by [`Builder::give`](super::Builder::give), as an argument of theirs.
+///
+/// A handler that asks for what was not given answers 500.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<T>(pub T);
+
+impl<T: Clone + Send + Sync + 'static> FromRequestParts<State> for Given<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(_: &mut Head, state: &State) -> Result<Self, Problem> {
+        let given = state.0.given.get::<T>().cloned().map(Self);
+        given.ok_or_else(|| Problem::internal().because(NotGiven(std::any::type_name::<T>())))
+    }
+}
+
+/// A defect of the application.
+#[derive(Debug, thiserror::Error)]
+#[error("a handler asks for a {0}, which the application was not given")]
+struct NotGiven(&'static str);

@@ -12,6 +12,7 @@ use bailiwick_core::{
 };
 
 use super::{
+    Guesses,
     password::{self, PasswordHasher},
     token::{TokenKind, TokenText},
 };
@@ -22,6 +23,7 @@ use crate::problem::Problem;
 pub struct LogIn {
     store: Arc<dyn Store>,
     hasher: PasswordHasher,
+    guesses: Option<Guesses>,
     issue: Issue,
 }
 
@@ -62,7 +64,14 @@ impl LogIn {
         lifetime: Duration,
         max_per_user: u32,
     ) -> Self {
-        Self { store, hasher, issue: Issue { clock, entropy, lifetime, max_per_user } }
+        Self { store, hasher, guesses: None, issue: Issue { clock, entropy, lifetime, max_per_user } }
+    }
+
+    /// Limits how often an account may be tried, if anything does: by default, nothing.
+    #[must_use]
+    pub fn guesses(mut self, guesses: Option<Guesses>) -> Self {
+        self.guesses = guesses;
+        self
     }
 
     /// The hasher, for whoever sets passwords.
@@ -73,7 +82,7 @@ impl LogIn {
     /// Logs in, for a token.
     ///
     /// # Errors
-    /// 401 `invalid-credentials`; 503 if the store or the hasher cannot decide.
+    /// 401 `invalid-credentials`; 429 if the account was tried too often; 503 if the store or the hasher cannot decide.
     pub async fn with_password(
         &self,
         username: &str,
@@ -86,10 +95,12 @@ impl LogIn {
         Ok(issued)
     }
 
-    /// The user who is called so and has this password.
+    /// The user who is called so and has this password, unless the account was tried too often. Every way to prove a
+    /// password leads through here.
     ///
     /// # Errors
-    /// 401 `invalid-credentials`; 503 if the store or the hasher cannot decide.
+    /// 429 if it was, also for the right password, and whether there is such an account or not; 401
+    /// `invalid-credentials`; 503 if the store or the hasher cannot decide.
     ///
     /// # Security
     /// An unknown user, a wrong password and a disabled user have the same answer, after the same work (PWD-12).
@@ -99,8 +110,15 @@ impl LogIn {
         password: Secret<String>,
         facts: &Facts,
     ) -> Result<Login, Problem> {
+        let tried = match &self.guesses {
+            Some(guesses) => Some((guesses, guesses.begin(username).await?)),
+            None => None,
+        };
         match self.find(username, password).await? {
             Proof::Given(login) => {
+                if let Some((guesses, tried)) = tried {
+                    guesses.succeeded(tried).await;
+                }
                 facts.note(SecurityEventKind::LoginSuccess, Some(login.user_id), None);
                 Ok(login)
             }

@@ -7,7 +7,7 @@ use bailiwick_core::{
 };
 
 use super::{
-    ApiTokens, Families, Jwt, LogIn, SessionLimits, Sessions,
+    Accounts, ApiTokens, Families, Guesses, Jwt, LogIn, SessionLimits, Sessions,
     password::{HashCost, HasherError, PasswordHasher},
 };
 
@@ -19,10 +19,28 @@ pub struct Authn {
     max_tokens_per_user: u32,
     sessions: SessionLimits,
     jwt: Option<Jwt>,
+    min_password_chars: usize,
+}
+
+/// What is made of the methods.
+pub(crate) struct Built {
+    pub(crate) log_in: LogIn,
+    pub(crate) tokens: ApiTokens,
+    pub(crate) sessions: Sessions,
+    pub(crate) families: Families,
+    pub(crate) accounts: Accounts,
+}
+
+/// How often accounts may be tried, and written to.
+#[derive(Default)]
+pub(crate) struct Quotas {
+    pub(crate) guesses: Option<Guesses>,
+    pub(crate) mails: Option<Guesses>,
 }
 
 impl Authn {
-    /// Tokens of 30 days, at most 20 from log-ins for each user; the default [`SessionLimits`] and [`HashCost`].
+    /// Tokens of 30 days, at most 20 from log-ins for each user; the default [`SessionLimits`] and [`HashCost`]; new
+    /// passwords of at least 15 characters (PWD-06).
     pub fn new() -> Self {
         let token_lifetime = Duration::from_secs(30 * 24 * 60 * 60);
         Self {
@@ -31,6 +49,7 @@ impl Authn {
             max_tokens_per_user: 20,
             sessions: SessionLimits::default(),
             jwt: None,
+            min_password_chars: 15,
         }
     }
 
@@ -70,6 +89,13 @@ impl Authn {
         self
     }
 
+    /// How many characters a password that a user sets has at least.
+    #[must_use]
+    pub fn min_password_chars(mut self, least: usize) -> Self {
+        self.min_password_chars = least;
+        self
+    }
+
     /// For how long a session that is used works from then on.
     pub(crate) fn idle(&self) -> Duration {
         self.sessions.idle
@@ -80,7 +106,8 @@ impl Authn {
         store: &Arc<dyn Store>,
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
-    ) -> Result<(LogIn, ApiTokens, Sessions, Families), HasherError> {
+        quotas: Quotas,
+    ) -> Result<Built, HasherError> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let hasher = PasswordHasher::new(self.hash_cost, threads, Arc::clone(entropy))?;
         let log_in = LogIn::new(
@@ -90,7 +117,8 @@ impl Authn {
             Arc::clone(entropy),
             self.token_lifetime,
             self.max_tokens_per_user,
-        );
+        )
+        .guesses(quotas.guesses);
         let sessions = Sessions::new(
             Arc::clone(store),
             log_in.clone(),
@@ -105,6 +133,14 @@ impl Authn {
             self.token_lifetime,
             self.max_tokens_per_user,
         );
+        let accounts = Accounts::new(
+            Arc::clone(store),
+            log_in.clone(),
+            Arc::clone(clock),
+            Arc::clone(entropy),
+            self.min_password_chars,
+        )
+        .mails(quotas.mails);
         let families = Families::new(
             Arc::clone(store),
             log_in.clone(),
@@ -112,7 +148,7 @@ impl Authn {
             Arc::clone(entropy),
             self.jwt,
         );
-        Ok((log_in, tokens, sessions, families))
+        Ok(Built { log_in, tokens, sessions, families, accounts })
     }
 }
 

@@ -18,8 +18,10 @@
 //! # Security
 //! A bad `Authorization` never falls back to the cookie (CSRF-05). One text for all failures (TOK-03). A token with a wrong checksum is refused without a look-up (TOK-22). If the
 //! store cannot say whether a token is good, the request is answered 503, not let through (I9).
+mod accounts;
 mod api_tokens;
 mod families;
+mod guesses;
 pub(crate) mod jwks;
 pub mod jwt;
 pub mod keys;
@@ -33,9 +35,12 @@ mod session;
 mod tests;
 pub mod token;
 
+pub(crate) use self::methods::{Built, Quotas};
 pub use self::{
+    accounts::{Accounts, PasswordReset},
     api_tokens::{ApiTokens, NamedToken},
     families::{Families, FamilyLimits, Jwt, TokenPair},
+    guesses::Guesses,
     layer::{AuthnLayer, RefuseLayer},
     login::{IssuedToken, LogIn},
     methods::Authn,

@@ -84,7 +84,7 @@ impl Sessions {
     /// Logs a browser in. The session that it had ends, and the new one has an id of its own (SES-12).
     ///
     /// # Errors
-    /// 401 `invalid-credentials`; 503 if the store or the hasher cannot decide.
+    /// 401 `invalid-credentials`; 429 if the account was tried too often; 503 if the store or the hasher cannot decide.
     pub async fn begin(
         &self,
         username: &str,

@@ -12,6 +12,8 @@ pub enum TokenKind {
     Session,
     /// A refresh token, which is exchanged for the next pair of tokens.
     Refresh,
+    /// What replaces a lost password, once.
+    PasswordReset,
 }
 
 impl TokenKind {
@@ -21,6 +23,7 @@ impl TokenKind {
             Self::Personal => "bw_pat_",
             Self::Session => "bw_ses_",
             Self::Refresh => "bw_rt_",
+            Self::PasswordReset => "bw_rst_",
         }
     }
 }

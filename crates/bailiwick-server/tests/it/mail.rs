@@ -1,0 +1,224 @@
+//! A mail server, small and real: it speaks SMTP on a socket, and keeps what it was sent.
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::{TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use serde_json::json;
+
+use crate::site::{Server, Site};
+
+/// A mail, as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Mail {
+    /// The name and password that the sender showed, in base 64.
+    pub(crate) credentials: Option<String>,
+    pub(crate) from: String,
+    pub(crate) to: String,
+    /// Headers and text, with transfer encoding.
+    pub(crate) data: String,
+}
+
+impl Mail {
+    /// The token in its text.
+    pub(crate) fn token(&self) -> String {
+        let start = self.data.find("bw_rst_").unwrap_or_else(|| panic!("no token: {}", self.data));
+        self.data[start..].chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let (headers, _) = self.data.split_once("\r\n\r\n")?;
+        headers.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+}
+
+/// The server. It ends with the test.
+pub(crate) struct MailServer {
+    port: u16,
+    inbox: Arc<Mutex<Vec<Mail>>>,
+    conversations: Arc<AtomicUsize>,
+}
+
+impl MailServer {
+    /// One that takes every mail.
+    pub(crate) fn start() -> Self {
+        Self::busy_for(0)
+    }
+
+    /// One that says to the first `refusals` mails that it is busy.
+    pub(crate) fn busy_for(refusals: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let inbox: Arc<Mutex<Vec<Mail>>> = Arc::default();
+        let conversations = Arc::new(AtomicUsize::new(0));
+        let (kept, had) = (Arc::clone(&inbox), Arc::clone(&conversations));
+        thread::spawn(move || {
+            for (number, stream) in listener.incoming().enumerate() {
+                // One after the other: there is one sender. A sender that goes away is no failure of the test.
+                let _ = converse(&stream.unwrap(), number < refusals, &kept);
+                had.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        Self { port, inbox, conversations }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("smtp://mailer:s3cr%40t@127.0.0.1:{}", self.port)
+    }
+
+    /// Waits until it has spoken with a sender.
+    async fn conversation(&self) {
+        while self.conversations.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Its mails, once there are so many.
+    pub(crate) async fn mails(&self, wanted: usize) -> Vec<Mail> {
+        for _ in 0..2000 {
+            let inbox = self.inbox.lock().unwrap().clone();
+            assert!(inbox.len() <= wanted, "more mail than expected: {inbox:#?}");
+            if inbox.len() == wanted {
+                return inbox;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{wanted} mails do not come: {:#?}", self.inbox.lock().unwrap())
+    }
+
+    /// That no mail comes after those that are there, as far as a moment can tell.
+    pub(crate) async fn no_more_than(&self, mails: usize) {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        self.mails(mails).await;
+    }
+}
+
+/// RFC 5321, as much of it as a sender needs.
+fn converse(stream: &TcpStream, is_busy: bool, inbox: &Mutex<Vec<Mail>>) -> std::io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let mut lines = BufReader::new(stream.try_clone()?);
+    let say = |text: &str| (&*stream).write_all(format!("{text}\r\n").as_bytes());
+    let mut mail = Mail { credentials: None, from: String::new(), to: String::new(), data: String::new() };
+    say("220 mail.test ESMTP")?;
+    loop {
+        let mut line = String::new();
+        if lines.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let line = line.trim_end();
+        let (command, rest) = line.split_at(line.find([' ', ':']).unwrap_or(line.len()));
+        match command.to_ascii_uppercase().as_str() {
+            "EHLO" => {
+                say("250-mail.test")?;
+                say("250 AUTH PLAIN")?;
+            }
+            "AUTH" => {
+                mail.credentials = rest.trim().strip_prefix("PLAIN ").map(str::to_owned);
+                say("235 welcome")?;
+            }
+            "MAIL" => {
+                mail.from = address(rest);
+                say(if is_busy { "451 busy" } else { "250 ok" })?;
+            }
+            "RCPT" => {
+                mail.to = address(rest);
+                say("250 ok")?;
+            }
+            "DATA" => {
+                say("354 go on")?;
+                loop {
+                    let mut line = String::new();
+                    lines.read_line(&mut line)?;
+                    if line == ".\r\n" {
+                        break;
+                    }
+                    mail.data.push_str(line.strip_prefix('.').unwrap_or(&line));
+                }
+                inbox.lock().unwrap().push(mail.clone());
+                say("250 taken")?;
+            }
+            "QUIT" => return say("221 bye"),
+            _ => say("250 ok")?,
+        }
+    }
+}
+
+fn address(rest: &str) -> String {
+    let start = rest.find('<').map_or(0, |at| at + 1);
+    let end = rest.find('>').unwrap_or(rest.len());
+    rest[start..end].to_owned()
+}
+
+/// Asks a real server for a token of `ann`'s.
+fn ask(server: &Server) {
+    let body = json!({"email": "ann@example.com"});
+    let asked = server.connect().ask("POST", "/api/v1/auth/password/reset/", "", Some(&body)).unwrap();
+    assert_eq!(asked.status, 202);
+}
+
+// PWD-19: the token is in the mail, and nowhere else.
+#[tokio::test]
+async fn mail_goes_to_standard_error_if_nothing_else_is_said_and_never_into_the_log_or_the_database() {
+    let site = Site::new();
+    let server = site.serve();
+    ask(&server);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let output = server.stop();
+    let mail = Mail {
+        credentials: None,
+        from: String::new(),
+        to: String::new(),
+        data: output.err.replace('\n', "\r\n"),
+    };
+    let token = mail.token();
+    assert!(output.err.contains("To: ann@example.com\n"), "{}", output.err);
+    assert!(
+        output.err.contains(&format!("http://127.0.0.1:8000/reset-password#{token}\n")),
+        "{}",
+        output.err
+    );
+    assert!(!output.out.contains(&token) && !output.out.contains("ann@example.com"), "{}", output.out);
+    for entry in std::fs::read_dir(site.path(".")).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        let found = bytes.windows(token.len()).any(|window| window == token.as_bytes());
+        assert!(!found, "the token is in a file");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_stops_sends_the_mail_that_it_has_taken() {
+    let mails = MailServer::busy_for(1);
+    let mut site = Site::new();
+    site.set("BAILIWICK_MAIL__TRANSPORT", &mails.url());
+    site.set("BAILIWICK_MAIL__FROM", "noreply@example.com");
+    let server = site.serve();
+    ask(&server);
+    mails.conversation().await;
+    let output = server.stop();
+    mails.mails(1).await;
+    assert!(!output.out.contains("lost"), "{}", output.out);
+}
+
+#[tokio::test]
+async fn a_mail_that_cannot_be_sent_is_told_in_the_log_without_what_it_holds() {
+    let mut site = Site::new();
+    // Nobody listens on a port that was just given back.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    site.set("BAILIWICK_MAIL__TRANSPORT", &format!("smtp://mailer:s3cret@127.0.0.1:{port}"));
+    site.set("BAILIWICK_MAIL__FROM", "noreply@example.com");
+    let server = site.serve();
+    ask(&server);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let output = server.stop();
+    assert!(output.out.contains("mail that waits to be sent is lost"), "{}", output.out);
+    let everything = format!("{}{}", output.out, output.err);
+    for secret in ["bw_rst_", "s3cret", "ann@example.com"] {
+        assert!(!everything.contains(secret), "{secret}: {everything}");
+    }
+}
