@@ -59,6 +59,9 @@ async fn a_change_ends_all_but_the_session_that_made_it_which_gets_another_id() 
     let stranger = Browser::logged_in(&app, "admin").await;
     let before = browser.clone();
     let listed = browser.get("/auth/sessions/").await.json();
+    for known in [&browser, &other, &stranger] {
+        known.get("/me/").await.expect(200);
+    }
 
     let call = browser.request(Method::POST, "/auth/password/").json(&bodies(TestApp::PASSWORD, NEW));
     let reply = call.await.expect(204);
@@ -204,6 +207,7 @@ async fn whoever_reads_the_mail_sets_another_password_once_and_is_not_logged_in(
     let server = MailServer::start();
     let app = mailing(&server, &[]).await;
     let browser = Browser::logged_in(&app, "member").await;
+    browser.get("/me/").await.expect(200);
     let asked = ask_for_reset(&app, "MEMBER@example.com").await.expect(202);
     assert_eq!(asked.bytes(), b"");
     let mail = server.mails(1).await.remove(0);
