@@ -8,6 +8,7 @@ mod cli;
 mod conditions;
 mod csrf;
 mod faults;
+mod guesses;
 mod hidden;
 mod isolation;
 mod lists;
