@@ -10,6 +10,7 @@ mod conditions;
 mod csrf;
 mod faults;
 mod guide;
+mod guesses;
 mod hidden;
 mod isolation;
 mod jwt;

@@ -1,0 +1,108 @@
+//! How often an account may be tried, wherever that comes from (contract §1).
+use std::time::Duration;
+
+use bailiwick_testkit::{Fault, Operation, Reply, TestApp};
+use serde_json::json;
+
+use crate::{
+    browser::Browser,
+    support::{self, log_in},
+};
+
+/// Log-ins from ever other addresses, none of which meets a quota of its own.
+struct Guesser<'a> {
+    app: &'a TestApp,
+    host: std::cell::Cell<u8>,
+}
+
+impl Guesser<'_> {
+    async fn tries(&self, username: &str, password: &str) -> Reply {
+        self.host.set(self.host.get() + 1);
+        log_in(&self.app.anonymous().from([203, 0, 113, self.host.get()]), username, password).await
+    }
+}
+
+fn guesser(app: &TestApp) -> Guesser<'_> {
+    Guesser { app, host: std::cell::Cell::new(0) }
+}
+
+// PWD-13, PWD-14, THR-25
+#[tokio::test]
+async fn an_account_is_tried_ten_times_wherever_that_comes_from_and_whether_it_is_there_or_not() {
+    let app = support::throttled(&[]).await;
+    let guesser = guesser(&app);
+    let mut refusals = Vec::new();
+    for (name, same) in [("member", "MEMBER"), ("nobody-there", "Nobody-There")] {
+        for _ in 0..10 {
+            guesser.tries(name, "wrong").await.expect_problem(401, "invalid-credentials");
+        }
+        let refused = guesser.tries(same, TestApp::PASSWORD).await.expect_problem(429, "throttled");
+        // 10 in 15 minutes is one every 90 seconds.
+        assert_eq!(refused.header("retry-after"), Some("90"));
+        assert!(
+            !refused.text().contains("login_account") && !refused.text().contains("violated"),
+            "{refused:?}"
+        );
+        for field in ["ratelimit", "ratelimit-policy"] {
+            assert!(!refused.header(field).unwrap().contains("account"), "{refused:?}");
+        }
+        refusals.push(refused.bare());
+    }
+    assert_eq!(refusals[0], refusals[1]);
+    // Browsers log in to the same accounts.
+    let mut browser = Browser::new(&app);
+    browser.log_in("member").await.expect_problem(429, "throttled");
+    // Others are not concerned, and who is in stays in.
+    guesser.tries("admin", TestApp::PASSWORD).await.expect(200);
+    app.member().get("/me/").await.expect(200);
+    // To be refused costs nothing: it is over when it was said to be.
+    app.clock().advance(Duration::from_secs(89));
+    guesser.tries("member", TestApp::PASSWORD).await.expect(429);
+    app.clock().advance(Duration::from_secs(1));
+    guesser.tries("member", TestApp::PASSWORD).await.expect(200);
+}
+
+// PWD-17
+#[tokio::test]
+async fn a_log_in_forgets_the_failures_of_the_account_and_not_of_the_address() {
+    let app = support::throttled(&[]).await;
+    let guesser = guesser(&app);
+    for _ in 0..3 {
+        for _ in 0..9 {
+            guesser.tries("member", "wrong").await.expect(401);
+        }
+        guesser.tries("member", TestApp::PASSWORD).await.expect(200);
+    }
+    for _ in 0..4 {
+        log_in(&app.anonymous(), "member", "wrong").await.expect(401);
+    }
+    log_in(&app.anonymous(), "member", TestApp::PASSWORD).await.expect(200);
+    let refused = log_in(&app.anonymous(), "member", "wrong").await.expect_problem(429, "throttled");
+    assert_eq!(refused.json()["violated-policies"], json!(["login"]));
+}
+
+// THR-33
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_guesses_at_once_no_more_than_ten_are_tried() {
+    let app = support::throttled(&[]).await;
+    let mut callers = tokio::task::JoinSet::new();
+    for host in 0..200 {
+        let anonymous = app.anonymous().from([203, 0, 113, host]);
+        callers.spawn(async move { log_in(&anonymous, "member", "wrong").await.status().as_u16() });
+    }
+    let found = callers.join_all().await;
+    let count = |status| found.iter().filter(|found| **found == status).count();
+    assert_eq!((count(401), count(429)), (10, 190));
+}
+
+// THR-35
+#[tokio::test]
+async fn with_the_counters_out_of_reach_nobody_logs_in() {
+    let app = support::throttled(&[("throttle.rates.login", "1000/s")]).await;
+    app.counters().fail_all(Operation::Spend, Fault::Unavailable);
+    log_in(&app.anonymous(), "member", TestApp::PASSWORD).await.expect_problem(503, "unavailable");
+    app.counters().mend();
+    // Failures that cannot be forgotten keep nobody out.
+    app.counters().fail_all(Operation::Refill, Fault::Unavailable);
+    log_in(&app.anonymous(), "member", TestApp::PASSWORD).await.expect(200);
+}
