@@ -71,6 +71,8 @@ fn serial_a_page_of_another_origin_changes_nothing_and_a_trusted_one_does() {
     let Some(chromium) = chromium() else { return };
     let (foreign, trusted) = (origins(serve_page()), origins(serve_page()));
     let mut site = Site::new();
+    // Nobody in production may trust an origin of plain http.
+    site.set("BAILIWICK_SERVER__ENVIRONMENT", "development");
     let trusted_origins = ["same_site", "cross_site"].map(|name| trusted[name].as_str().unwrap());
     site.set("BAILIWICK_CSRF__TRUSTED_ORIGINS", &trusted_origins.join(","));
     // Everybody here has one address.
