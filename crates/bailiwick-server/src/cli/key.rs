@@ -32,6 +32,8 @@ pub(super) enum Command {
     #[command(after_help = "Examples:\n  bailiwick key promote KID\n  bailiwick key promote KID --now")]
     Promote {
         /// The key, as `key list` shows it
+        // One of 64 begins with a hyphen, and is no option for that.
+        #[arg(allow_hyphen_values = true)]
         kid: String,
         /// Do not wait: whoever has an older JWKS document refuses new tokens until it is read again
         #[arg(long)]
@@ -41,12 +43,14 @@ pub(super) enum Command {
     #[command(after_help = "Example:\n  bailiwick key retire KID")]
     Retire {
         /// The key, as `key list` shows it
+        #[arg(allow_hyphen_values = true)]
         kid: String,
     },
     /// End a key, and all tokens that it signed, at once
     #[command(after_help = "Example:\n  bailiwick key revoke KID")]
     Revoke {
         /// The key, as `key list` shows it
+        #[arg(allow_hyphen_values = true)]
         kid: String,
     },
     /// Publish a key and let it sign as soon as everybody can know it; prints its kid

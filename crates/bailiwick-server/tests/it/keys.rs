@@ -166,6 +166,8 @@ fn the_command_line_publishes_promotes_retires_and_says_how_long_to_wait() {
     for command in ["promote", "retire", "revoke"] {
         let unknown = site.run(&["key", command, "nonsense"], None);
         assert!(unknown.code == Some(1) && unknown.err.contains("key list"), "{command}: {}", unknown.err);
+        // A kid is base64url, so one of 64 begins like an option.
+        assert_eq!(site.run(&["key", command, "-Nonsense"], None).code, Some(1), "{command}");
         assert_eq!(site.run(&["key", command], None).code, Some(2));
     }
     site.done(&["key", "promote", &next, "--now"], None);
