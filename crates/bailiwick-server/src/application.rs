@@ -12,7 +12,6 @@ use bailiwick::{
     clock::SystemClock,
     hosts::{AllowedHosts, InvalidHost},
     limits::LimitsLayer,
-    origin::{InvalidOrigin, Origin},
     query::{OverLimit, PageSettings},
     resource,
     store::Store,
@@ -35,9 +34,6 @@ pub enum ApplicationError {
     /// A host that no request can name.
     #[error("server.allowed_hosts: {0}")]
     Hosts(#[from] InvalidHost),
-    /// An origin that no browser sends.
-    #[error("csrf.trusted_origins: {0}")]
-    Origins(#[from] InvalidOrigin),
     /// No mail can be sent.
     #[error(transparent)]
     Mail(#[from] MailError),
@@ -83,8 +79,7 @@ pub fn assemble(
         Some(jwt) => authn.jwt(jwt),
         None => authn,
     };
-    let origins = settings.csrf.trusted_origins.iter().map(|origin| origin.as_str().parse());
-    let origins: Vec<Origin> = origins.collect::<Result<_, _>>()?;
+    let origins = settings.csrf.trusted_origins.iter().map(config::Origin::to_framework);
     let rates = &settings.throttle.rates;
     let registration = match settings.registration.mode {
         config::RegistrationMode::Open => Registration::Open,

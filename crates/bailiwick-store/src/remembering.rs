@@ -28,8 +28,8 @@ use bailiwick_core::{
         Addressee, Answer, CredentialDigest, Directory, DirectoryError, EachRow, FamilyStore, KeyPurpose,
         KeyRecord, KeyRingRecord, KeyStore, Login, NewFamily, NewOrg, NewPasswordReset, NewSession, NewToken,
         NewUser, OrgRecord, PasswordChange, PasswordStore, PrincipalStore, Proof, Refresh, Refreshed, Right,
-        RowStore, SessionRecord, SessionStore, Sessions, TokenCreation, TokenRecord, TokenRef, TokenStore,
-        UserRecord, Written,
+        RowStore, SessionRecord, SessionStore, TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord,
+        WhichSessions, Written,
     },
 };
 use moka::{Equivalent, sync::Cache};
@@ -243,7 +243,7 @@ impl<S: SessionStore + Sync> SessionStore for RememberingStore<S> {
         })
     }
 
-    fn end_sessions(&self, user: UserId, which: Sessions) -> Answer<'_, u64> {
+    fn end_sessions(&self, user: UserId, which: WhichSessions) -> Answer<'_, u64> {
         self.then(self.inner.end_sessions(user, which), move |changes| changes.of(user.as_uuid()))
     }
 

@@ -32,8 +32,8 @@ use bailiwick_core::{
         Addressee, Answer, Charge, CounterKey, CounterStore, CredentialDigest, Directory, DirectoryError,
         EachRow, FamilyStore, KeyPurpose, KeyRecord, KeyRingRecord, KeyStore, Login, NewFamily, NewOrg,
         NewPasswordReset, NewSession, NewToken, NewUser, OrgRecord, PasswordChange, PasswordStore,
-        PrincipalStore, Proof, Refresh, Refreshed, Right, RowStore, SessionRecord, SessionStore, Sessions,
-        Store, TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord, Verdict, Written,
+        PrincipalStore, Proof, Refresh, Refreshed, Right, RowStore, SessionRecord, SessionStore, Store,
+        TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord, Verdict, WhichSessions, Written,
     },
 };
 
@@ -470,7 +470,7 @@ impl SessionStore for FaultyStore {
         self.run(Operation::CreateSession, async move { self.inner.create_session(session).await })
     }
 
-    fn end_sessions(&self, user: UserId, which: Sessions) -> Answer<'_, u64> {
+    fn end_sessions(&self, user: UserId, which: WhichSessions) -> Answer<'_, u64> {
         self.run(Operation::EndSessions, async move { self.inner.end_sessions(user, which).await })
     }
 

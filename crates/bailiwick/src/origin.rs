@@ -85,10 +85,11 @@ impl FromStr for Origin {
             return Err(InvalidOrigin::NoOrigin);
         }
         let sent = Self::of_host(authority.as_str(), is_https);
-        if text.len() > "https://".len() + authority.as_str().len()
-            || !text.to_ascii_lowercase().ends_with(&authority.as_str().to_ascii_lowercase())
-        {
-            return Err(InvalidOrigin::More);
+        let begins = text.find("://").map_or(text.len(), |at| at + "://".len() + authority.as_str().len());
+        match text.get(begins..).unwrap_or_default() {
+            "" => {}
+            "/" => return Err(InvalidOrigin::OtherForm(sent.0)),
+            _ => return Err(InvalidOrigin::More),
         }
         if *sent.0 == *text { Ok(sent) } else { Err(InvalidOrigin::OtherForm(sent.0)) }
     }
@@ -123,7 +124,7 @@ mod tests {
             ("https://example.com:", InvalidOrigin::NoOrigin),
             ("https://example.com:x", InvalidOrigin::NoOrigin),
             ("https://example.com:65536", InvalidOrigin::NoOrigin),
-            ("https://example.com/", InvalidOrigin::More),
+            ("https://example.com/", InvalidOrigin::OtherForm("https://example.com".into())),
             ("https://example.com/a", InvalidOrigin::More),
             ("https://example.com?a", InvalidOrigin::More),
             ("https://example.com#a", InvalidOrigin::More),

@@ -22,7 +22,7 @@ pub use self::{
     passwords::{Addressee, NewPasswordReset, PasswordChange, PasswordStore},
     principals::{CredentialDigest, PrincipalStore, Proof},
     rows::{EachRow, RowStore, Written},
-    sessions::{NewSession, SessionRecord, SessionStore, Sessions},
+    sessions::{NewSession, SessionRecord, SessionStore, WhichSessions},
     tokens::{NewToken, TokenCreation, TokenRecord, TokenRef, TokenStore},
 };
 use crate::error::StoreError;

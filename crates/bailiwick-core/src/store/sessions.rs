@@ -1,4 +1,4 @@
-//! Sessions of browsers.
+//! WhichSessions of browsers.
 use std::time::Duration;
 
 use super::{Answer, CredentialDigest, Proof};
@@ -16,7 +16,7 @@ pub trait SessionStore {
     fn create_session(&self, session: NewSession) -> Answer<'_, bool>;
 
     /// Ends sessions of a user at once, and answers how many there were.
-    fn end_sessions(&self, user: UserId, which: Sessions) -> Answer<'_, u64>;
+    fn end_sessions(&self, user: UserId, which: WhichSessions) -> Answer<'_, u64>;
 
     /// The live sessions of a user, the one that was used last first.
     fn sessions_of(&self, user: UserId, now: Timestamp) -> Answer<'_, Vec<SessionRecord>>;
@@ -31,7 +31,7 @@ pub trait SessionStore {
 
 /// Which sessions of a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sessions {
+pub enum WhichSessions {
     /// Every one.
     All,
     /// This one.

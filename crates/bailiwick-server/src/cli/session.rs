@@ -2,7 +2,7 @@
 use bailiwick::{
     clock::{Clock, SystemClock},
     identity::Username,
-    store::{DirectoryError, Sessions},
+    store::{DirectoryError, WhichSessions},
 };
 use clap::Subcommand;
 
@@ -56,7 +56,7 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
             let count = database::change(&loaded, async |store| {
                 let known = store.sessions_of_name(&user, now).await?;
                 let (user_id, live) = known.ok_or(DirectoryError::NoSuchUser)?;
-                let ended = store.end_sessions(user_id, Sessions::All).await?;
+                let ended = store.end_sessions(user_id, WhichSessions::All).await?;
                 Ok((ended > 0).then_some(live.len()))
             })?;
             // That there was none is no failure: what was asked for is so.

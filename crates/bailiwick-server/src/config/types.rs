@@ -392,13 +392,19 @@ pub(crate) fn is_loopback_host(host: &str) -> bool {
 
 /// An origin that may do what other origins may not: `scheme://host[:port]`, lower case, no default port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin(String);
+pub struct Origin(bailiwick::origin::Origin);
 
 impl Origin {
     /// The origin, byte for byte as a browser sends it.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
+    }
+
+    /// The origin as the framework takes it.
+    #[must_use]
+    pub fn to_framework(&self) -> bailiwick::origin::Origin {
+        self.0.clone()
     }
 }
 
@@ -409,21 +415,11 @@ impl Setting for Origin {
     }
 
     fn from_text(text: &str, _: &Path) -> Result<Self, String> {
-        match text {
-            // Sandboxed frames and files all have the origin `null`, so it would allow anybody (CORS-41).
-            "null" => return Err("`null` is the origin of any sandboxed page".to_owned()),
-            "*" => return Err("`*` is not an origin".to_owned()),
-            _ => {}
-        }
-        // A browser compares bytes: what is not in the form it sends would never match (CORS-40).
-        match origin(text)?.0 {
-            sent if sent == text => Ok(Self(sent)),
-            sent => Err(format!("a browser sends this origin as `{sent}`")),
-        }
+        text.parse().map(Self).map_err(|error: bailiwick::origin::InvalidOrigin| error.to_string())
     }
 
     fn show(&self) -> Value {
-        self.0.as_str().into()
+        self.as_str().into()
     }
 }
 

@@ -130,10 +130,11 @@ pub(super) async fn rotate(
     url: CanonicalUrl,
     RequestFacts(facts): RequestFacts,
     Path(id): Path<String>,
-    JsonBody(rotation): JsonBody<Rotation>,
+    rotation: Option<JsonBody<Rotation>>,
 ) -> Result<Response, Problem> {
     let mut errors = Vec::new();
-    let seconds = rotation.overlap_seconds.map(|seconds| (seconds, 0..=MAX_OVERLAP_SECONDS));
+    let overlap_seconds = rotation.and_then(|JsonBody(rotation)| rotation.overlap_seconds);
+    let seconds = overlap_seconds.map(|seconds| (seconds, 0..=MAX_OVERLAP_SECONDS));
     let overlap = bounded("#/overlap_seconds", seconds, &mut errors).unwrap_or(0);
     if !errors.is_empty() {
         return Err(Problem::validation(errors));

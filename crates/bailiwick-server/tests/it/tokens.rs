@@ -225,6 +225,11 @@ async fn a_token_is_rotated_with_an_overlap() {
     let new = rotate(&id, json!({})).await.expect(201).json()["token"].as_str().unwrap().to_owned();
     assert!(!works(&app, &old).await && works(&app, &new).await);
     rotate(&id, json!({})).await.expect_problem(404, "not-found");
+    // Nothing need be said.
+    let (id, old) = made(&member, json!({"name": "bare"})).await;
+    member.request(Method::POST, &format!("{TOKENS}{id}/rotate/")).await.expect(201);
+    assert!(!works(&app, &old).await);
+    let (id, _) = made(&member, json!({"name": "y"})).await;
     for wrong in [json!(-1), json!(604_801), json!("1")] {
         let reply =
             rotate(&id, json!({"overlap_seconds": wrong})).await.expect_problem(422, "validation-failed");

@@ -1,11 +1,11 @@
-//! Sessions.
+//! WhichSessions.
 use bailiwick_core::{
     clock::Timestamp,
     error::StoreError,
     id::Id,
     identity::{UserId, Username},
     query::Lane,
-    store::{Answer, NewSession, SessionRecord, SessionStore, Sessions},
+    store::{Answer, NewSession, SessionRecord, SessionStore, WhichSessions},
 };
 use tokio_postgres::Row;
 
@@ -39,13 +39,13 @@ impl SessionStore for PostgresStore {
         Box::pin(async move { Ok(self.pool.to_the_end(session, create_session).await?) })
     }
 
-    fn end_sessions(&self, user: UserId, which: Sessions) -> Answer<'_, u64> {
+    fn end_sessions(&self, user: UserId, which: WhichSessions) -> Answer<'_, u64> {
         Box::pin(async move {
             let user: Bind<'_> = user.as_uuid().into();
             let ended = match which {
-                Sessions::All => self.change(END_ALL, &[user]).await?,
-                Sessions::Only(id) => self.change(END_ONE, &[user, id.as_uuid().into()]).await?,
-                Sessions::AllBut(id) => self.change(END_OTHERS, &[user, id.as_uuid().into()]).await?,
+                WhichSessions::All => self.change(END_ALL, &[user]).await?,
+                WhichSessions::Only(id) => self.change(END_ONE, &[user, id.as_uuid().into()]).await?,
+                WhichSessions::AllBut(id) => self.change(END_OTHERS, &[user, id.as_uuid().into()]).await?,
             };
             Ok(ended.len() as u64)
         })

@@ -4,7 +4,8 @@ use bailiwick_core::{
     identity::{Membership, OrgId, Role, Slug, UserId, Username},
     secret::Secret,
     store::{
-        Answer, Directory, DirectoryError, Login, NewOrg, NewUser, OrgRecord, Right, Sessions, UserRecord,
+        Answer, Directory, DirectoryError, Login, NewOrg, NewUser, OrgRecord, Right, UserRecord,
+        WhichSessions,
     },
 };
 use rusqlite::{
@@ -246,7 +247,7 @@ fn set_active(
                     "UPDATE api_tokens SET revoked_at = ?2 WHERE user_id = ?1 AND revoked_at IS NULL",
                 )?
                 .execute(params![user, Moment(now)])?;
-            sessions::end(connection, user.id(), Sessions::All)?;
+            sessions::end(connection, user.id(), WhichSessions::All)?;
             families::end_all(connection, user.id(), now)?;
             passwords::end_resets(connection, &user)?;
         }

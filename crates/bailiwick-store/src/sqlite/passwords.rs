@@ -3,7 +3,9 @@ use bailiwick_core::{
     clock::Timestamp,
     identity::UserId,
     secret::Secret,
-    store::{Addressee, Answer, CredentialDigest, NewPasswordReset, PasswordChange, PasswordStore, Sessions},
+    store::{
+        Addressee, Answer, CredentialDigest, NewPasswordReset, PasswordChange, PasswordStore, WhichSessions,
+    },
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -61,12 +63,12 @@ fn change_password(connection: &Connection, change: &PasswordChange) -> rusqlite
         return Ok(false);
     }
     if let Some((session, digest)) = &change.session {
-        sessions::end(connection, change.user_id, Sessions::AllBut(*session))?;
+        sessions::end(connection, change.user_id, WhichSessions::AllBut(*session))?;
         connection
             .prepare_cached("UPDATE sessions SET digest = ?3 WHERE id = ?1 AND user_id = ?2")?
             .execute(params![Key::from(*session), user, digest.as_slice()])?;
     } else {
-        sessions::end(connection, change.user_id, Sessions::All)?;
+        sessions::end(connection, change.user_id, WhichSessions::All)?;
     }
     set_hash(connection, &user, &change.new_hash, change.changed_at)?;
     Ok(true)
@@ -79,7 +81,7 @@ pub(super) fn replace_password(
     hash: &Secret<String>,
     now: Timestamp,
 ) -> rusqlite::Result<()> {
-    sessions::end(connection, user, Sessions::All)?;
+    sessions::end(connection, user, WhichSessions::All)?;
     set_hash(connection, &Key::from(user), hash, now)
 }
 

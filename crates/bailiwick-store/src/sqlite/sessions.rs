@@ -1,8 +1,8 @@
-//! Sessions on SQLite.
+//! WhichSessions on SQLite.
 use bailiwick_core::{
     clock::Timestamp,
     identity::{UserId, Username},
-    store::{Answer, NewSession, SessionRecord, SessionStore, Sessions},
+    store::{Answer, NewSession, SessionRecord, SessionStore, WhichSessions},
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -18,7 +18,7 @@ impl SessionStore for SqliteStore {
         Box::pin(self.writer.run(move |connection| create(connection, &session).map_err(store_error)))
     }
 
-    fn end_sessions(&self, user: UserId, which: Sessions) -> Answer<'_, u64> {
+    fn end_sessions(&self, user: UserId, which: WhichSessions) -> Answer<'_, u64> {
         Box::pin(self.writer.run(move |connection| end(connection, user, which).map_err(store_error)))
     }
 
@@ -84,16 +84,16 @@ fn create(connection: &Connection, session: &NewSession) -> rusqlite::Result<boo
     Ok(true)
 }
 
-pub(super) fn end(connection: &Connection, user: UserId, which: Sessions) -> rusqlite::Result<u64> {
+pub(super) fn end(connection: &Connection, user: UserId, which: WhichSessions) -> rusqlite::Result<u64> {
     let user = Key::from(user);
     let ended = match which {
-        Sessions::All => {
+        WhichSessions::All => {
             connection.prepare_cached("DELETE FROM sessions WHERE user_id = ?1")?.execute([user])?
         }
-        Sessions::Only(id) => connection
+        WhichSessions::Only(id) => connection
             .prepare_cached("DELETE FROM sessions WHERE user_id = ?1 AND id = ?2")?
             .execute(params![user, Key::from(id)])?,
-        Sessions::AllBut(id) => connection
+        WhichSessions::AllBut(id) => connection
             .prepare_cached("DELETE FROM sessions WHERE user_id = ?1 AND id <> ?2")?
             .execute(params![user, Key::from(id)])?,
     };

@@ -108,7 +108,7 @@ pub async fn a_changed_password_ends_all_but_the_session_that_goes_on_under_anot
 
     // A session that was ended meanwhile does not come back, and that of another is not taken.
     for session in [mine.id, his.id] {
-        world.store.end_sessions(alice, bailiwick_core::store::Sessions::All).await.unwrap();
+        world.store.end_sessions(alice, bailiwick_core::store::WhichSessions::All).await.unwrap();
         let old = hash_of(&world, "alice").await;
         let change = PasswordChange {
             session: Some((session, [8; 32])),

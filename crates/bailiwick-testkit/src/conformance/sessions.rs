@@ -1,11 +1,11 @@
-//! Sessions: how long they work, what ends them, and that nothing brings one back.
+//! WhichSessions: how long they work, what ends them, and that nothing brings one back.
 use std::time::Duration;
 
 use bailiwick_core::{
     clock::{Clock, Timestamp},
     identity::{Credential, Role, SessionId, UserId},
     secret::Secret,
-    store::{NewSession, Proof, Sessions, TokenRef},
+    store::{NewSession, Proof, TokenRef, WhichSessions},
 };
 use tokio::task::JoinSet;
 
@@ -108,13 +108,17 @@ pub async fn sessions_are_listed_and_ended(subject: Subject) {
     );
     assert_eq!(store.sessions_of_name(&username("nobody"), world.clock.now()).await.unwrap(), None);
 
-    assert_eq!(store.end_sessions(bob, Sessions::Only(ids[0])).await.unwrap(), 0, "it is not his to end");
-    assert_eq!(store.end_sessions(alice, Sessions::Only(ids[1])).await.unwrap(), 1);
-    assert_eq!(store.end_sessions(alice, Sessions::Only(ids[1])).await.unwrap(), 0);
+    assert_eq!(
+        store.end_sessions(bob, WhichSessions::Only(ids[0])).await.unwrap(),
+        0,
+        "it is not his to end"
+    );
+    assert_eq!(store.end_sessions(alice, WhichSessions::Only(ids[1])).await.unwrap(), 1);
+    assert_eq!(store.end_sessions(alice, WhichSessions::Only(ids[1])).await.unwrap(), 0);
     assert!(!is_live(&world, &made[1]).await);
-    assert_eq!(store.end_sessions(alice, Sessions::AllBut(ids[2])).await.unwrap(), 1);
+    assert_eq!(store.end_sessions(alice, WhichSessions::AllBut(ids[2])).await.unwrap(), 1);
     assert_eq!(live(&world, alice).await, [ids[2]]);
-    assert_eq!(store.end_sessions(alice, Sessions::All).await.unwrap(), 1);
+    assert_eq!(store.end_sessions(alice, WhichSessions::All).await.unwrap(), 1);
     assert_eq!(live(&world, alice).await, []);
     assert!(is_live(&world, &his).await, "others live on");
 }
@@ -134,7 +138,7 @@ pub async fn an_ended_session_never_comes_back(subject: Subject) {
             );
         }
         if round % 2 == 0 {
-            assert_eq!(world.store.end_sessions(alice, Sessions::Only(session.id)).await.unwrap(), 1);
+            assert_eq!(world.store.end_sessions(alice, WhichSessions::Only(session.id)).await.unwrap(), 1);
         } else {
             let next = NewSession { replaces: Some(session.digest), ..world.session(alice, "alice") };
             add(&world, &next).await;

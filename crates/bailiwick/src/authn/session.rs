@@ -9,7 +9,7 @@ use bailiwick_core::{
     identity::{Credential, Principal, SessionId, UserId},
     request::{Facts, PeerAddr, SecurityEventKind},
     secret::Secret,
-    store::{CredentialDigest, Login, NewSession, SessionRecord, Sessions as Which, Store},
+    store::{CredentialDigest, Login, NewSession, SessionRecord, Store, WhichSessions},
 };
 use http::{HeaderMap, HeaderValue, request::Parts};
 
@@ -135,7 +135,8 @@ impl Sessions {
     /// # Errors
     /// 503 if the store is out of reach.
     pub async fn end(&self, user: UserId, session: SessionId, facts: &Facts) -> Result<bool, Problem> {
-        let ended = self.store.end_sessions(user, Which::Only(session)).await.map_err(unavailable)? > 0;
+        let ended =
+            self.store.end_sessions(user, WhichSessions::Only(session)).await.map_err(unavailable)? > 0;
         if ended {
             facts.note(SecurityEventKind::SessionLogout, Some(user), Some(session.as_uuid()));
         }
@@ -148,8 +149,8 @@ impl Sessions {
     /// 503 if the store is out of reach.
     pub async fn end_others(&self, caller: &Principal, facts: &Facts) -> Result<(), Problem> {
         let which = match caller.credential {
-            Credential::Session(id) => Which::AllBut(id),
-            _ => Which::All,
+            Credential::Session(id) => WhichSessions::AllBut(id),
+            _ => WhichSessions::All,
         };
         if self.store.end_sessions(caller.user_id(), which).await.map_err(unavailable)? > 0 {
             facts.note(SecurityEventKind::SessionLogout, Some(caller.user_id()), None);

@@ -1,10 +1,11 @@
 //! Bodies of requests.
 use axum::{
     body::Body,
-    extract::{FromRef, FromRequest},
+    extract::{FromRef, FromRequest, OptionalFromRequest},
 };
 use bailiwick_core::model::{FromJson, json};
 use http::{HeaderMap, HeaderValue, Method, Request, header};
+use http_body::Body as _;
 
 use super::Settings;
 use crate::problem::Problem;
@@ -26,6 +27,21 @@ where
         let bytes = bytes(request).await?;
         let body = json::parse(&bytes, Settings::from_ref(state).json_depth).map_err(malformed)?;
         T::from_json(body).map(Self).map_err(Problem::validation)
+    }
+}
+
+/// A body that need not be there: `Option<JsonBody<T>>` is none for a request without a body and without a type.
+impl<T: FromJson, S: Send + Sync> OptionalFromRequest<S> for JsonBody<T>
+where
+    Settings: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request(request: Request<Body>, state: &S) -> Result<Option<Self>, Problem> {
+        if request.body().is_end_stream() && !request.headers().contains_key(header::CONTENT_TYPE) {
+            return Ok(None);
+        }
+        <Self as FromRequest<S>>::from_request(request, state).await.map(Some)
     }
 }
 
