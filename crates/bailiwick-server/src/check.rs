@@ -242,7 +242,20 @@ fn exposed_settings_file(subject: &Subject<'_>, found: &mut Found) {
 }
 
 fn writable_settings_file(subject: &Subject<'_>, found: &mut Found) {
-    if let Some(file) = subject.loaded.file.as_deref().filter(|file| have(file, 0o022)) {
+    let Some(file) = subject.loaded.file.as_deref() else { return };
+    let directory = config::directory_of(file);
+    // The sticky bit keeps others from putting a file of their own in its place.
+    if have(directory, 0o002) && !have(directory, 0o1000) {
+        found.error_in_production(
+            "settings file",
+            format!(
+                "every user of this machine can write to {}, and put another file in the place of {}",
+                directory.display(),
+                file.display()
+            ),
+            format!("chmod o-w {}", directory.display()),
+        );
+    } else if have(file, 0o022) {
         // Of the group too: to read is the operator's choice, but whoever writes here can take off any protection.
         found.error_in_production(
             "settings file",
@@ -843,9 +856,12 @@ mod tests {
             fs::set_permissions(&log, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(codes([0o600, 0o600, 0o600]), found);
         }
-        for (mode, found) in
-            [(0o777, &["error DB-003"][..]), (0o1777, &["error DB-003"]), (0o775, &[]), (0o700, &[])]
-        {
+        for (mode, found) in [
+            (0o777, &["error SET-003", "error DB-003"][..]),
+            (0o1777, &["error DB-003"]),
+            (0o775, &[]),
+            (0o700, &[]),
+        ] {
             fs::set_permissions(directory.path(), fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(codes([0o600, 0o600, 0o600]), found, "{mode:o}");
         }
