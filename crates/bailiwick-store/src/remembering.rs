@@ -250,14 +250,6 @@ impl<S: SessionStore + Sync> SessionStore for RememberingStore<S> {
     fn sessions_of(&self, user: UserId, now: Timestamp) -> Answer<'_, Vec<SessionRecord>> {
         self.inner.sessions_of(user, now)
     }
-
-    fn sessions_of_name<'a>(
-        &'a self,
-        name: &'a Username,
-        now: Timestamp,
-    ) -> Answer<'a, Option<(UserId, Vec<SessionRecord>)>> {
-        self.inner.sessions_of_name(name, now)
-    }
 }
 
 impl<S: FamilyStore + Sync> FamilyStore for RememberingStore<S> {

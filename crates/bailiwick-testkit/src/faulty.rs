@@ -79,7 +79,7 @@ pub enum Operation {
     CreateSession,
     /// [`SessionStore::end_sessions`].
     EndSessions,
-    /// [`SessionStore::sessions_of`] and [`SessionStore::sessions_of_name`].
+    /// [`SessionStore::sessions_of`].
     SessionsOf,
     /// [`TokenStore::create_token`].
     CreateToken,
@@ -476,14 +476,6 @@ impl SessionStore for FaultyStore {
 
     fn sessions_of(&self, user: UserId, now: Timestamp) -> Answer<'_, Vec<SessionRecord>> {
         self.run(Operation::SessionsOf, async move { self.inner.sessions_of(user, now).await })
-    }
-
-    fn sessions_of_name<'a>(
-        &'a self,
-        name: &'a Username,
-        now: Timestamp,
-    ) -> Answer<'a, Option<(UserId, Vec<SessionRecord>)>> {
-        self.run(Operation::SessionsOf, async move { self.inner.sessions_of_name(name, now).await })
     }
 }
 

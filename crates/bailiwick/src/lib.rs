@@ -93,6 +93,7 @@ pub mod prelude;
 pub mod problem;
 pub mod request_id;
 pub mod resource;
+mod route_set;
 pub mod routes;
 pub mod tenancy;
 pub mod throttle;

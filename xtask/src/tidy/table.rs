@@ -47,6 +47,8 @@ pub(super) enum Imports {
 pub(super) const ROOMS: &[Room] = &[
     part("problem", &[]),
     part("origin", &[]),
+    // Routes that a control treats in a way of their own.
+    part("route_set", &[]),
     // Two controls and the handlers read and write the same two cookies.
     part("cookies", &["origin"]),
     // The gate reads the principal from the request, however it came there: it never imports `authn`.
@@ -62,8 +64,12 @@ pub(super) const ROOMS: &[Room] = &[
     control("headers"),
     control("hosts"),
     control("limits"),
-    Room { name: "authn", kind: Kind::Control, imports: Imports::Only(&["problem", "cookies"]) },
-    Room { name: "csrf", kind: Kind::Control, imports: Imports::Only(&["problem", "cookies", "origin"]) },
+    Room { name: "authn", kind: Kind::Control, imports: Imports::Only(&["problem", "cookies", "route_set"]) },
+    Room {
+        name: "csrf",
+        kind: Kind::Control,
+        imports: Imports::Only(&["problem", "cookies", "origin", "route_set"]),
+    },
     control("throttle"),
     // Re-exports for users, and nothing else; nobody in here imports it.
     Room { name: "prelude", kind: Kind::Part, imports: Imports::Anything },

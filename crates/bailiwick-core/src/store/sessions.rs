@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::{Answer, CredentialDigest, Proof};
 use crate::{
     clock::Timestamp,
-    identity::{SessionId, UserId, Username},
+    identity::{SessionId, UserId},
     secret::Secret,
 };
 
@@ -20,13 +20,6 @@ pub trait SessionStore {
 
     /// The live sessions of a user, the one that was used last first.
     fn sessions_of(&self, user: UserId, now: Timestamp) -> Answer<'_, Vec<SessionRecord>>;
-
-    /// The same for the user called `name`; none if there is no such user.
-    fn sessions_of_name<'a>(
-        &'a self,
-        name: &'a Username,
-        now: Timestamp,
-    ) -> Answer<'a, Option<(UserId, Vec<SessionRecord>)>>;
 }
 
 /// Which sessions of a user.

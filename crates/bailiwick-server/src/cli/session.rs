@@ -35,9 +35,10 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
     let now = SystemClock::new().now();
     match command {
         Command::List { user, format } => {
-            let (_, sessions) = block_on(async {
-                let sessions = database::open(&loaded).await?.sessions_of_name(&user, now).await?;
-                Ok(sessions.ok_or(DirectoryError::NoSuchUser)?)
+            let sessions = block_on(async {
+                let store = database::open(&loaded).await?;
+                let user = store.user_id(&user).await?.ok_or(DirectoryError::NoSuchUser)?;
+                Ok(store.sessions_of(user, now).await?)
             })?;
             let rows = sessions.into_iter().map(|session| {
                 vec![
@@ -54,8 +55,8 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
         }
         Command::Revoke { user } => {
             let count = database::change(&loaded, async |store| {
-                let known = store.sessions_of_name(&user, now).await?;
-                let (user_id, live) = known.ok_or(DirectoryError::NoSuchUser)?;
+                let user_id = store.user_id(&user).await?.ok_or(DirectoryError::NoSuchUser)?;
+                let live = store.sessions_of(user_id, now).await?;
                 let ended = store.end_sessions(user_id, WhichSessions::All).await?;
                 Ok((ended > 0).then_some(live.len()))
             })?;

@@ -3,7 +3,7 @@ use bailiwick_core::{
     clock::Timestamp,
     error::StoreError,
     id::Id,
-    identity::{UserId, Username},
+    identity::UserId,
     query::Lane,
     store::{Answer, NewSession, SessionRecord, SessionStore, WhichSessions},
 };
@@ -32,7 +32,6 @@ pub(super) const END_OTHERS: &str = "DELETE FROM sessions WHERE user_id = $1 AND
 
 const SESSIONS: &str = "SELECT id, created_at, last_seen_at, expires_at, user_agent, address FROM sessions \
      WHERE user_id = $1 AND expires_at > $2 ORDER BY last_seen_at DESC, id DESC";
-const USER: &str = "SELECT id FROM users WHERE lower(username) = $1";
 
 impl SessionStore for PostgresStore {
     fn create_session(&self, session: NewSession) -> Answer<'_, bool> {
@@ -56,21 +55,6 @@ impl SessionStore for PostgresStore {
             let binds = [user.as_uuid().into(), now.into()];
             let [rows] = self.pool.read(Lane::Short, [Ask::new(SESSIONS, &binds)]).await?;
             rows.iter().map(record).collect()
-        })
-    }
-
-    fn sessions_of_name<'a>(
-        &'a self,
-        name: &'a Username,
-        now: Timestamp,
-    ) -> Answer<'a, Option<(UserId, Vec<SessionRecord>)>> {
-        Box::pin(async move {
-            let name = name.as_str().to_ascii_lowercase();
-            let binds = [name.as_str().into()];
-            let [users] = self.pool.read(Lane::Short, [Ask::new(USER, &binds)]).await?;
-            let Some(user) = users.first() else { return Ok(None) };
-            let user = Id::from_uuid(user.uuid(0)?);
-            Ok(Some((user, self.sessions_of(user, now).await?)))
         })
     }
 }

@@ -1,10 +1,10 @@
 //! WhichSessions on SQLite.
 use bailiwick_core::{
     clock::Timestamp,
-    identity::{UserId, Username},
+    identity::UserId,
     store::{Answer, NewSession, SessionRecord, SessionStore, WhichSessions},
 };
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::{
     SqliteStore,
@@ -24,22 +24,6 @@ impl SessionStore for SqliteStore {
 
     fn sessions_of(&self, user: UserId, now: Timestamp) -> Answer<'_, Vec<SessionRecord>> {
         Box::pin(self.scans.run(move |connection| sessions_of(connection, user, now).map_err(store_error)))
-    }
-
-    fn sessions_of_name<'a>(
-        &'a self,
-        name: &'a Username,
-        now: Timestamp,
-    ) -> Answer<'a, Option<(UserId, Vec<SessionRecord>)>> {
-        let name = name.as_str().to_ascii_lowercase();
-        Box::pin(self.scans.run(move |connection| {
-            let user: Option<Key> = connection
-                .prepare_cached("SELECT id FROM users WHERE lower(username) = ?1")
-                .and_then(|mut find| find.query_row([&name], |row| row.get(0)).optional())
-                .map_err(store_error)?;
-            let Some(user) = user.map(|key| key.id()) else { return Ok(None) };
-            Ok(Some((user, sessions_of(connection, user, now).map_err(store_error)?)))
-        }))
     }
 }
 

@@ -1,18 +1,19 @@
 //! The layers that find out who is asking, and refuse whoever lies.
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bailiwick_core::{clock::Clock, store::Store};
 use http::Method;
 use tower_layer::Layer;
 
 use super::{AuthnService, Families, RefuseService, SessionLimits};
+use crate::route_set::RouteSet;
 
 /// Reads the credential of each request.
 #[derive(Clone)]
 pub struct AuthnLayer {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) in_body: Arc<HashSet<(Method, String)>>,
+    pub(super) in_body: RouteSet,
     pub(super) idle: Duration,
     pub(super) families: Option<Families>,
 }
@@ -20,7 +21,13 @@ pub struct AuthnLayer {
 impl AuthnLayer {
     /// Accepts the tokens and sessions that `store` knows.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock, in_body: Arc::default(), idle: SessionLimits::default().idle, families: None }
+        Self {
+            store,
+            clock,
+            in_body: RouteSet::default(),
+            idle: SessionLimits::default().idle,
+            families: None,
+        }
     }
 
     /// For how long a session that is used works from then on. The default is 30 minutes.
@@ -41,7 +48,7 @@ impl AuthnLayer {
     /// a log-in fail (TOK-04). Each is a method and a route template, both with and without the trailing slash.
     #[must_use]
     pub fn credential_in_body(mut self, routes: impl IntoIterator<Item = (Method, String)>) -> Self {
-        self.in_body = Arc::new(routes.into_iter().collect());
+        self.in_body = routes.into_iter().collect();
         self
     }
 }

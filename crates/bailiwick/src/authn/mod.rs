@@ -16,8 +16,8 @@
 //! | any, on a route that takes the credential in the body | ignored, and the cookie too (TOK-04) |
 //!
 //! # Security
-//! A bad `Authorization` never falls back to the cookie (CSRF-05). One text for all failures (TOK-03). A token with a wrong checksum is refused without a look-up (TOK-22). If the
-//! store cannot say whether a token is good, the request is answered 503, not let through (I9).
+//! A bad `Authorization` never falls back to the cookie (CSRF-05). One text for all failures (TOK-03). A token with a wrong
+//! checksum is refused without a look-up (TOK-22). If the store cannot say whether a token is good, the request is answered 503, not let through (I9).
 mod accounts;
 mod api_tokens;
 mod families;

@@ -141,10 +141,7 @@ impl AuthnLayer {
         if !headers.contains_key(header::AUTHORIZATION) && !headers.contains_key(header::COOKIE) {
             return false;
         }
-        let Some(route) = request.extensions().get::<MatchedPath>() else { return false };
-        self.in_body.iter().any(|(method, path)| {
-            method == request.method() && path.trim_end_matches('/') == route.as_str().trim_end_matches('/')
-        })
+        self.in_body.holds(request)
     }
 
     async fn identify_shown<B>(&self, shown: Authorization, request: &mut Request<B>) -> Found {

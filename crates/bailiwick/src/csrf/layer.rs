@@ -1,10 +1,9 @@
 //! The layer that refuses forged requests.
-use std::{collections::HashSet, sync::Arc};
-
 use http::Method;
 use tower_layer::Layer;
 
 use super::{Csrf, CsrfService};
+use crate::route_set::RouteSet;
 
 /// Passes on only requests that another site cannot have forged.
 ///
@@ -12,20 +11,20 @@ use super::{Csrf, CsrfService};
 #[derive(Clone, Debug)]
 pub struct CsrfLayer {
     pub(super) csrf: Csrf,
-    pub(super) log_ins: Arc<HashSet<(Method, String)>>,
+    pub(super) log_ins: RouteSet,
 }
 
 impl CsrfLayer {
     /// Checks requests whose credential came by cookie.
     pub fn new(csrf: Csrf) -> Self {
-        Self { csrf, log_ins: Arc::default() }
+        Self { csrf, log_ins: RouteSet::default() }
     }
 
     /// Checks requests to these routes too, which log a browser in (CSRF-03). Each is a method and a route template,
     /// both with and without the trailing slash.
     #[must_use]
     pub fn log_ins(mut self, routes: impl IntoIterator<Item = (Method, String)>) -> Self {
-        self.log_ins = Arc::new(routes.into_iter().collect());
+        self.log_ins = routes.into_iter().collect();
         self
     }
 }

@@ -1,7 +1,6 @@
 //! The service behind [`CsrfLayer`](super::CsrfLayer).
 use std::task::{Context, Poll};
 
-use axum::extract::MatchedPath;
 use bailiwick_core::{
     identity::{Credential, Principal},
     request::{Facts, SecurityEventKind},
@@ -65,7 +64,7 @@ impl CsrfLayer {
         if request.method().is_safe() {
             return Ok(());
         }
-        let is_log_in = self.is_log_in(request);
+        let is_log_in = self.log_ins.holds(request);
         if !is_log_in && !came_by_cookie(request) {
             return Ok(());
         }
@@ -94,13 +93,6 @@ impl CsrfLayer {
             None | Some("same-origin" | "none") => Ok(()),
             Some(_) => Err("Sec-Fetch-Site says that another site sent the request"),
         }
-    }
-
-    fn is_log_in<B>(&self, request: &Request<B>) -> bool {
-        let Some(route) = request.extensions().get::<MatchedPath>() else { return false };
-        self.log_ins.iter().any(|(method, path)| {
-            method == request.method() && path.trim_end_matches('/') == route.as_str().trim_end_matches('/')
-        })
     }
 }
 
