@@ -1,7 +1,8 @@
-//! Where Bailiwick keeps its data: SQLite, PostgreSQL, and memory.
+//! Where Bailiwick keeps its data: SQLite, PostgreSQL, Redis, and memory.
 //!
 //! [`open`] gives a [`Store`] for a `database.url`; [`migrate`] brings the database to the schema that the program
-//! needs; [`MemoryCounters`] counts what callers spend, in one process.
+//! needs. What callers spend is counted by [`MemoryCounters`] in one process, and for several servers by [`RedisCounters`]
+//! or in the database, by the counters that [`open_with_counters`] gives.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -25,17 +26,23 @@
 //! else: there is no way to hand it SQL.
 #[cfg(test)]
 mod fixture;
+mod ledger;
 mod memory;
 mod migrations;
 mod postgres;
+mod redis;
 mod refresh;
 mod remembering;
 mod sql;
 mod sqlite;
 
-use std::{path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, thread, time::Duration};
 
-use bailiwick_core::{clock::SystemClock, model::TableDef, store::Store};
+use bailiwick_core::{
+    clock::SystemClock,
+    model::TableDef,
+    store::{CounterStore, Store},
+};
 pub use refinery;
 use refinery::Runner;
 
@@ -43,9 +50,10 @@ use self::remembering::RememberingStore;
 pub use self::{
     memory::MemoryCounters,
     migrations::{APP_HISTORY, FRAMEWORK_HISTORY, MigrateError, MigrateReport},
-    postgres::{ConnectError, PostgresOptions, PostgresStore},
+    postgres::{ConnectError, PostgresCounters, PostgresOptions, PostgresStore},
+    redis::{RedisCounters, RedisError, RedisOptions},
     remembering::IN_FORCE_AFTER,
-    sqlite::{SqliteError, SqliteOptions, SqliteStore},
+    sqlite::{SqliteCounters, SqliteError, SqliteOptions, SqliteStore},
 };
 
 /// How a database is opened.
@@ -87,15 +95,42 @@ pub enum OpenError {
 /// # Errors
 /// Names the cause and what to do about it.
 pub async fn open(url: &str, options: &OpenOptions) -> Result<Arc<dyn Store>, OpenError> {
+    Ok(open_with_counters(url, options).await?.store)
+}
+
+/// A database, and counters in it that all processes share which have it open.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Opened {
+    /// The database.
+    pub store: Arc<dyn Store>,
+    /// What callers spend, in its table `counters`.
+    pub counters: Arc<dyn CounterStore>,
+}
+
+impl fmt::Debug for Opened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opened").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
+/// Opens the database that `url` names, as [`open`], and the counters in it.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_with_counters(url: &str, options: &OpenOptions) -> Result<Opened, OpenError> {
     // The time of the machine, whatever clock the application has: other processes go by it too.
     let clock = Arc::new(SystemClock::new());
     match Location::of(url)? {
         Location::Sqlite(path) => {
-            Ok(Arc::new(RememberingStore::new(SqliteStore::open(path, &options.sqlite)?, clock)))
+            let store = SqliteStore::open(path, &options.sqlite)?;
+            let counters = Arc::new(store.counters(clock.clone()));
+            Ok(Opened { store: Arc::new(RememberingStore::new(store, clock)), counters })
         }
         Location::Postgres => {
             let store = PostgresStore::connect(url, &options.postgres).await?;
-            Ok(Arc::new(RememberingStore::new(store, clock)))
+            let counters = Arc::new(store.counters());
+            Ok(Opened { store: Arc::new(RememberingStore::new(store, clock)), counters })
         }
     }
 }

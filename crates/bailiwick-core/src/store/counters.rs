@@ -1,13 +1,18 @@
 //! Counters for rate limits: the generic cell rate algorithm, once for all stores.
 use std::{
+    fmt,
     net::{IpAddr, Ipv6Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use sha2::{Digest, Sha256};
 
 use super::Answer;
-use crate::{identity::UserId, units::Rate};
+use crate::{clock::Clock, identity::UserId, units::Rate};
 
 /// Counts what callers spend. The count is exact under any concurrency (THR-33).
 pub trait CounterStore: Send + Sync + 'static {
@@ -53,6 +58,18 @@ pub enum Caller {
     /// Whoever tries this account, wherever they come from: half of the SHA-256 of its name in lower case, so that the
     /// counters hold no names (THR-36).
     Account([u8; 16]),
+}
+
+/// The key as text, for stores that are shared: `anon:192.0.2.1`, `user:0192…`, `login_account:` and 32 hex digits.
+impl fmt::Display for CounterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.policy)?;
+        match &self.caller {
+            Caller::Address(address) => address.fmt(f),
+            Caller::User(user) => user.as_uuid().fmt(f),
+            Caller::Account(digest) => digest.iter().try_for_each(|byte| write!(f, "{byte:02x}")),
+        }
+    }
 }
 
 impl Caller {
@@ -103,10 +120,35 @@ impl Gcra {
         Self { interval, tolerance: interval.saturating_mul(limit) }
     }
 
+    /// The same in whole microseconds: every number that it gives and is given is a multiple of 1000 nanoseconds. For
+    /// stores whose clock has no finer step, or that count in floating point, which is exact to 2^53.
+    pub fn in_micros(rate: Rate) -> Self {
+        let exact = Self::new(rate);
+        let interval = exact.interval.div_ceil(1000).saturating_mul(1000);
+        Self { interval, tolerance: interval.saturating_mul(u64::from(rate.limit().get())) }
+    }
+
+    /// The time between two units, in nanoseconds.
+    pub const fn interval(self) -> u64 {
+        self.interval
+    }
+
+    /// The time that an empty quota takes to be full, in nanoseconds.
+    pub const fn tolerance(self) -> u64 {
+        self.tolerance
+    }
+
+    /// The arrival time that counts at `now`: no earlier, and no later than that of a quota just used up. A later one was
+    /// left behind by a clock that went back or by a larger rate; it must lock nobody out for longer than a caller who
+    /// has used up all, and mints nothing (THR-32).
+    pub fn held(self, arrival: u64, now: u64) -> u64 {
+        arrival.clamp(now, now.saturating_add(self.tolerance))
+    }
+
     /// What a quota whose arrival time is `arrival` says to one unit at `now`, and the arrival time if it is
     /// spent. Both are nanoseconds on one clock; an unknown quota has arrival 0.
     pub fn decide(self, arrival: u64, now: u64) -> (Verdict, u64) {
-        let arrival = arrival.max(now);
+        let arrival = self.held(arrival, now);
         let spent = arrival.saturating_add(self.interval);
         let earliest = spent.saturating_sub(self.tolerance);
         if now < earliest {
@@ -131,6 +173,51 @@ impl Gcra {
     /// When a quota is full again and may be forgotten.
     pub const fn is_full(arrival: u64, now: u64) -> bool {
         arrival <= now
+    }
+}
+
+/// Counts the requests that passed although nobody could count them: reads, while the counters were out of reach (THR-35).
+/// Clones count together.
+#[derive(Clone)]
+pub struct Uncounted(Arc<Reads>);
+
+struct Reads {
+    clock: Arc<dyn Clock>,
+    total: AtomicU64,
+    /// When it was told last, in milliseconds of the clock, and one more: zero if never.
+    told: AtomicU64,
+}
+
+impl Uncounted {
+    /// How often an outage is told at most.
+    pub const TELL_EVERY: Duration = Duration::from_secs(10);
+
+    /// None yet. When to tell is decided by `clock`.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self(Arc::new(Reads { clock, total: AtomicU64::new(0), told: AtomicU64::new(0) }))
+    }
+
+    /// Counts one. Answers whether it is to be told, which is so for the first and then every
+    /// [`TELL_EVERY`](Self::TELL_EVERY) at most.
+    pub fn note(&self) -> bool {
+        self.0.total.fetch_add(1, Ordering::Relaxed);
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let now = millis(self.0.clock.monotonic()).saturating_add(1);
+        let told = self.0.told.load(Ordering::Relaxed);
+        let is_due = told == 0 || now.saturating_sub(told) >= millis(Self::TELL_EVERY);
+        // Of many at once, one tells.
+        is_due && self.0.told.compare_exchange(told, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// How many there were.
+    pub fn total(&self) -> u64 {
+        self.0.total.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Uncounted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Uncounted").field(&self.total()).finish()
     }
 }
 
@@ -209,5 +296,64 @@ mod tests {
         let (_, arrival) = quota.decide(0, 100 * SECOND);
         let (_, arrival) = quota.decide(arrival, 100 * SECOND);
         assert!(!quota.decide(arrival, 50 * SECOND).0.allowed);
+    }
+
+    // THR-32
+    #[test]
+    fn an_arrival_from_a_clock_that_was_ahead_locks_nobody_out_for_long() {
+        let quota = Gcra::new(Rate::per_minute(2));
+        let (refused, kept) = quota.decide(100_000 * SECOND, 100 * SECOND);
+        assert_eq!((refused.allowed, refused.next), (false, Duration::from_secs(30)));
+        assert_eq!(quota.look(100_000 * SECOND, 100 * SECOND).next, Duration::from_secs(30));
+        assert!(!quota.decide(kept, 130 * SECOND - 1).0.allowed);
+        let (verdict, kept) = quota.decide(kept, 130 * SECOND);
+        assert!(verdict.allowed && !quota.decide(kept, 130 * SECOND).0.allowed);
+    }
+
+    #[test]
+    fn in_microseconds_a_quota_is_never_larger_and_hardly_smaller() {
+        for rate in [Rate::per_minute(7), Rate::per_hour(1000), Rate::per_second(1_000_000), Rate::per_second(3)] {
+            let (exact, coarse) = (Gcra::new(rate), Gcra::in_micros(rate));
+            assert!(coarse.interval().is_multiple_of(1000) && coarse.tolerance().is_multiple_of(1000));
+            assert!((exact.interval()..exact.interval() + 1000).contains(&coarse.interval()), "{rate:?}");
+            let (verdict, arrival) = coarse.decide(0, 5000 * SECOND);
+            assert_eq!((verdict.allowed, verdict.remaining), (true, rate.limit().get() - 1));
+            assert!(arrival.is_multiple_of(1000));
+        }
+    }
+
+    #[test]
+    fn no_two_keys_have_one_text() {
+        let user = UserId::from_uuid(uuid::Uuid::from_u128(7));
+        let key = |caller| CounterKey { policy: "anon", caller }.to_string();
+        let address = |text: &str| Caller::from_address(text.parse().unwrap());
+        assert_eq!(key(address("192.0.2.1")), "anon:192.0.2.1");
+        assert_eq!(key(address("2001:db8:1:2::1")), "anon:2001:db8:1:2::");
+        assert_eq!(key(Caller::User(user)), "anon:00000000-0000-0000-0000-000000000007");
+        let account = key(Caller::from_account("ann"));
+        assert_eq!((account.len(), &account[..5]), (5 + 32, "anon:"));
+        assert!(!account.contains("ann"), "the counters hold no names (THR-36)");
+    }
+
+    // THR-35
+    #[test]
+    fn an_outage_is_told_at_once_and_then_now_and_then() {
+        struct Manual(AtomicU64);
+        impl Clock for Manual {
+            fn now(&self) -> crate::clock::Timestamp {
+                unreachable!("only the time that passes is asked")
+            }
+            fn monotonic(&self) -> Duration {
+                Duration::from_millis(self.0.load(Ordering::Relaxed))
+            }
+        }
+        let clock = Arc::new(Manual(AtomicU64::new(0)));
+        let uncounted = Uncounted::new(clock.clone());
+        let told = || (0..100).filter(|_| uncounted.note()).count();
+        assert_eq!(told(), 1);
+        clock.0.store(9_999, Ordering::Relaxed);
+        assert_eq!(told(), 0);
+        clock.0.store(10_000, Ordering::Relaxed);
+        assert_eq!((told(), uncounted.total()), (1, 300));
     }
 }

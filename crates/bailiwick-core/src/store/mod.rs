@@ -15,7 +15,7 @@ mod tokens;
 use std::{future::Future, pin::Pin};
 
 pub use self::{
-    counters::{Caller, Charge, CounterKey, CounterStore, Gcra, Verdict},
+    counters::{Caller, Charge, CounterKey, CounterStore, Gcra, Uncounted, Verdict},
     directory::{Directory, DirectoryError, Login, NewOrg, NewUser, OrgRecord, Right, UserRecord},
     families::{AccessNote, FamilyStore, Grant, NewFamily, Refresh, Refreshed},
     keys::{KeyPurpose, KeyRecord, KeyRingRecord, KeyState, KeyStore},

@@ -12,6 +12,7 @@
 //! There is no TLS yet. Reach the server over a Unix socket, the loopback interface or a tunnel; a URL that asks for
 //! TLS is refused, not weakened.
 mod connect;
+mod counters;
 mod directory;
 mod failure;
 mod families;
@@ -27,7 +28,7 @@ mod value;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
-pub use self::connect::ConnectError;
+pub use self::{connect::ConnectError, counters::PostgresCounters};
 pub(crate) use self::migrate::{migrate, pending};
 use self::{connect::Target, pool::Pool};
 use crate::sql::{Dialect, Statements};

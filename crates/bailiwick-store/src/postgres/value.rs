@@ -21,6 +21,9 @@ const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 pub(super) enum Bind<'a> {
     Value(ValueRef<'a>),
     Bytes(&'a [u8]),
+    Texts(&'a [String]),
+    Strs(&'a [&'a str]),
+    Integers(&'a [i64]),
 }
 
 impl From<Uuid> for Bind<'_> {
@@ -80,7 +83,12 @@ impl ToSql for Bind<'_> {
                 out.extend_from_slice(bytes);
                 return Ok(IsNull::No);
             }
-            Self::Bytes(_) => return Err(Mismatch(ty.clone()).into()),
+            Self::Texts(texts) if *ty == Type::TEXT_ARRAY => return texts.to_sql(ty, out),
+            Self::Strs(texts) if *ty == Type::TEXT_ARRAY => return texts.to_sql(ty, out),
+            Self::Integers(integers) if *ty == Type::INT8_ARRAY => return integers.to_sql(ty, out),
+            Self::Bytes(_) | Self::Texts(_) | Self::Strs(_) | Self::Integers(_) => {
+                return Err(Mismatch(ty.clone()).into());
+            }
         };
         match (value, of(ty)) {
             (ValueRef::Null, _) => return Ok(IsNull::Yes),

@@ -6,6 +6,7 @@
 //! - **Writes** go through [one thread](writer), which commits them in groups: an answer means that the change is on disk.
 mod connection;
 mod contains;
+mod counters;
 mod directory;
 mod error;
 mod families;
@@ -29,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-pub use self::error::SqliteError;
+pub use self::{counters::SqliteCounters, error::SqliteError};
 pub(crate) use self::migrate::{migrate, pending};
 use self::{
     connection::{Purpose, absolute, connect, is_there},
@@ -72,7 +73,7 @@ pub struct SqliteStore {
     statements: Arc<Statements>,
     readers: Readers,
     scans: Scans,
-    writer: Writer,
+    writer: Arc<Writer>,
 }
 
 impl SqliteStore {
@@ -97,7 +98,7 @@ impl SqliteStore {
             statements: Arc::new(Statements::new(Dialect::Sqlite)),
             readers: Readers::new(path.clone(), options.busy_timeout),
             scans,
-            writer,
+            writer: Arc::new(writer),
             path,
         })
     }

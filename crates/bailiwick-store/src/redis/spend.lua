@@ -1,0 +1,35 @@
+-- Spends one unit of each quota, or of none: the generic cell rate algorithm (THR-30) in microseconds, which a number of
+-- Lua holds exactly. KEYS are the quotas; ARGV has the interval and the tolerance of each, and then the time, if it is not
+-- to be this server's. Answers whether all had a unit, and how much time each had used of its tolerance before.
+local now = tonumber(ARGV[2 * #KEYS + 1])
+if not now then
+  local time = redis.call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
+local answer, arrivals, ahead = { 1 }, {}, {}
+for i, key in ipairs(KEYS) do
+  local interval, tolerance = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
+  local arrival = arrivals[key]
+  if not arrival then
+    local kept = redis.call('GET', key)
+    arrival = kept and tonumber(kept) or 0
+    if arrival > now + tolerance then
+      -- A clock went back, or the rate was larger: nobody is locked out for longer than whoever has spent all (THR-32).
+      arrival = now + tolerance
+      ahead[key] = arrival
+    end
+  end
+  arrival = math.max(arrival, now)
+  answer[i + 1] = arrival - now
+  if arrival + interval > now + tolerance then
+    answer[1] = 0
+  else
+    arrival = arrival + interval
+  end
+  arrivals[key] = arrival
+end
+for key, arrival in pairs(answer[1] == 1 and arrivals or ahead) do
+  -- A quota that is full again is as good as none.
+  redis.call('SET', key, string.format('%.0f', arrival), 'PX', math.ceil((arrival - now) / 1000))
+end
+return answer
