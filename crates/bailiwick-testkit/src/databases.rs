@@ -7,6 +7,8 @@ use tokio_postgres::{Config, NoTls, config::Host};
 
 /// Names the PostgreSQL server that tests may make databases on, as `postgres://user@host:port/postgres`.
 pub const POSTGRES_URL: &str = "BAILIWICK_TEST_POSTGRES_URL";
+/// Names the Redis server that tests may write to, each under a prefix of its own, as `redis://host:port/`.
+pub const REDIS_URL: &str = "BAILIWICK_TEST_REDIS_URL";
 /// Set to `1`, it turns every skipped test into a failure: nothing may be left out where all is to run.
 pub const TEST_ALL: &str = "BAILIWICK_TEST_ALL";
 
@@ -16,15 +18,34 @@ pub const TEST_ALL: &str = "BAILIWICK_TEST_ALL";
 /// # Panics
 /// If the variable is missing and `BAILIWICK_TEST_ALL=1` says that nothing may be skipped.
 pub fn postgres_url() -> Option<String> {
-    if let Ok(url) = env::var(POSTGRES_URL)
+    server(POSTGRES_URL, "PostgreSQL")
+}
+
+/// The server named by `BAILIWICK_TEST_REDIS_URL`, as [`postgres_url`] for PostgreSQL.
+///
+/// # Panics
+/// If the variable is missing and `BAILIWICK_TEST_ALL=1` says that nothing may be skipped.
+pub fn redis_url() -> Option<String> {
+    server(REDIS_URL, "Redis")
+}
+
+fn server(variable: &str, kind: &str) -> Option<String> {
+    if let Ok(url) = env::var(variable)
         && !url.is_empty()
     {
         return Some(url);
     }
-    assert!(env::var(TEST_ALL).as_deref() != Ok("1"), "{TEST_ALL}=1, but {POSTGRES_URL} names no server");
+    assert!(env::var(TEST_ALL).as_deref() != Ok("1"), "{TEST_ALL}=1, but {variable} names no server");
     #[expect(clippy::print_stdout, reason = "a test that skips says so, where the runner looks for it")]
-    let () = println!("skipped: {POSTGRES_URL} names no PostgreSQL server");
+    let () = println!("skipped: {variable} names no {kind} server");
     None
+}
+
+/// A name that nobody else has: the prefix and 16 hex digits.
+pub fn random_name(prefix: &str) -> String {
+    let mut random = [0; 8];
+    OsEntropy.fill(&mut random);
+    format!("{prefix}{:016x}", u64::from_be_bytes(random))
 }
 
 /// A SQLite database in a directory of its own, which goes when this is dropped.
@@ -72,9 +93,7 @@ pub async fn fresh_postgres() -> Option<FreshPostgres> {
     let url = postgres_url()?;
     let server: Config =
         url.parse().unwrap_or_else(|error| panic!("{POSTGRES_URL} is no PostgreSQL URL: {error}"));
-    let mut random = [0; 8];
-    OsEntropy.fill(&mut random);
-    let name = format!("bailiwick_test_{:016x}", u64::from_be_bytes(random));
+    let name = random_name("bailiwick_test_");
     // Not template1, which somebody else may be connected to.
     let create = format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'");
     let english = format!("{create} LOCALE_PROVIDER icu ICU_LOCALE 'en-US'");

@@ -9,6 +9,8 @@
 //! }
 //! ```
 //!
+//! Counters have a suite of their own, by [`counter_conformance_tests!`](crate::counter_conformance_tests).
+//!
 //! A back-end of your own is a [`Subject`] that opens it on a database that holds the tables of [`migrations`].
 #[expect(
     missing_docs,
@@ -16,6 +18,12 @@
     reason = "these are tests, and their names say what they promise"
 )]
 mod cancel;
+#[expect(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "these are tests, and their names say what they promise"
+)]
+mod counters;
 #[expect(
     missing_docs,
     clippy::unwrap_used,
@@ -77,7 +85,7 @@ use bailiwick_store::{
 
 #[doc(hidden)]
 pub use self::{
-    cancel::*, directory::*, families::*, keys::*, lists::*, passwords::*, sessions::*, tokens::*, writes::*,
+    cancel::*, counters::*, directory::*, families::*, keys::*, lists::*, passwords::*, sessions::*, tokens::*, writes::*,
 };
 use crate::databases;
 
