@@ -14,7 +14,7 @@ use bailiwick::{
     limits::LimitsLayer,
     query::{OverLimit, PageSettings},
     resource,
-    store::Store,
+    store::{CounterStore, Store},
     tenancy::TenantFrom,
     trace::{Format, Log},
     units::Rate,
@@ -45,12 +45,22 @@ pub enum ApplicationError {
     Build(#[from] BuildError),
 }
 
-/// Builds the server's application on `store`.
+/// Builds the server's application on `store`. Quotas are counted in `counters`, or else in the memory of this process.
 ///
 /// # Errors
 /// Names the setting that is wrong.
-pub fn build(settings: &Settings, store: Arc<dyn Store>, log: Log) -> Result<App, ApplicationError> {
-    Ok(assemble(settings, store, log)?.build()?)
+pub fn build(
+    settings: &Settings,
+    store: Arc<dyn Store>,
+    counters: Option<Arc<dyn CounterStore>>,
+    log: Log,
+) -> Result<App, ApplicationError> {
+    let builder = assemble(settings, store, log)?;
+    let builder = match counters {
+        Some(counters) => builder.policies(|policies| policies.counters(counters)),
+        None => builder,
+    };
+    Ok(builder.build()?)
 }
 
 /// The application before it is built, for whoever brings a clock of their own.

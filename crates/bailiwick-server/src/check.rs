@@ -121,6 +121,7 @@ const RULES: &[Rule] = &[
     Rule { code: "DB-001", find: exposed_database },
     Rule { code: "DB-002", find: database_without_tls },
     Rule { code: "DB-003", find: exposed_database_directory },
+    Rule { code: "SHARED-001", find: redis_without_tls },
     Rule { code: "PWD-001", find: short_passwords },
     Rule { code: "ARGON-001", find: weak_hash },
     Rule { code: "ARGON-002", find: dear_hash },
@@ -549,6 +550,17 @@ fn database_without_tls(subject: &Subject<'_>, found: &mut Found) {
     }
 }
 
+fn redis_without_tls(subject: &Subject<'_>, found: &mut Found) {
+    let host = subject.settings.shared.url.plain_host();
+    if let Some(host) = host.filter(|host| !config::is_loopback_host(host)) {
+        found.warning(
+            "shared.url",
+            format!("the connection to {host} is not encrypted: whoever is on the way reads the password, and fills quotas"),
+            "use rediss://, or a private network or a tunnel, and then accept this finding in check.allow",
+        );
+    }
+}
+
 fn short_passwords(subject: &Subject<'_>, found: &mut Found) {
     let length = subject.settings.passwords.min_length.get();
     if found.is_production && length < 15 {
@@ -653,7 +665,13 @@ mod tests {
         let cases = [
             ("check.allow = ['NOPE-001']", "error CHECK-001 check.allow", "check.allow = ['DB-001']"),
             ("limits.max_pixels = 1", "warning SET-001 limits.max_pixels", "limits.max_pixels = 40000000"),
-            ("shared.url = 'redis://localhost'", "error SET-002 shared.url", "shared.url = 'memory'"),
+            (
+                "shared.url = 'redis://:p@cache.example:6379'",
+                "warning SHARED-001 shared.url",
+                "shared.url = 'rediss://:p@cache.example:6379'",
+            ),
+            ("shared.url = 'redis://10.0.0.5'", "warning SHARED-001 shared.url", "shared.url = 'redis://[::1]:6379/2'"),
+            ("shared.url = 'redis://u:p@cache/1'", "warning SHARED-001 shared.url", "shared.url = 'database'"),
             ("database.row_level_security = true", "error SET-002 database.row_level_security", ""),
             ("secrets.master_key = ''", "error KEY-001 secrets.master_key", ""),
             (

@@ -2,7 +2,7 @@
 use std::{fs, io::ErrorKind, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use bailiwick::{
-    database::{IN_FORCE_AFTER, MigrateError, MigrateReport, OpenError, OpenOptions, PostgresOptions},
+    database::{IN_FORCE_AFTER, MigrateError, MigrateReport, OpenError, OpenOptions, Opened, PostgresOptions},
     model::TableDef,
     store::Store,
 };
@@ -24,12 +24,17 @@ pub(crate) mod embedded {
 /// Opens the database, which must have the schema of this version: the framework's part of it, which opening looks at,
 /// and the application's.
 pub(super) async fn open(loaded: &Loaded) -> Result<Arc<dyn Store>, Failure> {
+    Ok(open_with_counters(loaded).await?.store)
+}
+
+/// The same with the counters in it.
+pub(super) async fn open_with_counters(loaded: &Loaded) -> Result<Opened, Failure> {
     let pending = pending(loaded).await?;
     let (url, options) = location(loaded)?;
     // First, because it tells best of a database that is not there.
-    let store = bailiwick::database::open(&url, &options).await.map_err(cannot_open)?;
+    let opened = bailiwick::database::open_with_counters(&url, &options).await.map_err(cannot_open)?;
     if pending.is_empty() {
-        return Ok(store);
+        return Ok(opened);
     }
     Err(Failure::out_of_reach(
         format!("the database lacks {}", pending.join(", ")),
@@ -101,7 +106,7 @@ pub(super) async fn migrate(loaded: &Loaded) -> Result<Vec<String>, Failure> {
 
 /// Makes the database ready to be served: a SQLite that is there is migrated, PostgreSQL must have been, since several
 /// servers share it and the old ones may still run.
-pub(super) async fn prepare(loaded: &Loaded) -> Result<Arc<dyn Store>, Failure> {
+pub(super) async fn prepare(loaded: &Loaded) -> Result<Opened, Failure> {
     if let DatabaseUrl::Sqlite(path) = &loaded.settings.database.url {
         if lacks_database(path) && loaded.settings.server.environment == Environment::Development {
             tell(&format!("there was no database: made an empty one at {}", path.display()));
@@ -113,7 +118,7 @@ pub(super) async fn prepare(loaded: &Loaded) -> Result<Arc<dyn Store>, Failure> 
         }
         migrate(loaded).await?;
     }
-    open(loaded).await
+    open_with_counters(loaded).await
 }
 
 /// Whether there is nothing at `path`, or an empty file. A database that is not where it was, such as one on a volume that

@@ -81,11 +81,11 @@ pub(super) fn run(args: Args) -> Outcome {
         let loaded = home.write_settings(address)?;
         let report = refuse_unsafe(&loaded)?;
         database::migrate(&loaded).await?;
-        let store = database::open(&loaded).await?;
-        let demo = fill(&store, &loaded).await?;
+        let opened = database::open_with_counters(&loaded).await?;
+        let demo = fill(&opened.store, &loaded).await?;
         print(&describe(&demo, &home, &reachable(address)))?;
         // Standard output is a script that was printed; what happens from now on is for people.
-        serve(&loaded.settings, &report, store, listener, io::stderr(), stop).await
+        serve(&loaded.settings, &report, opened, listener, io::stderr(), stop).await
     })
 }
 

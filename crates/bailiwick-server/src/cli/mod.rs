@@ -18,6 +18,7 @@ mod output;
 mod password;
 mod serve;
 mod session;
+mod shared;
 mod token;
 mod user;
 

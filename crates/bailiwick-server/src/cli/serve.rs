@@ -1,10 +1,10 @@
 //! `bailiwick serve`.
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, time::Duration};
 
 use bailiwick::{
     check::{Report, Severity},
     clock::OsEntropy,
-    store::Store,
+    database::Opened,
     trace::Log,
 };
 use clap::Args as ClapArgs;
@@ -21,7 +21,7 @@ use super::{
     failure::{Failure, with_causes},
     key,
     output::tell,
-    run_on,
+    run_on, shared,
 };
 use crate::{
     application::{self, ApplicationError},
@@ -44,15 +44,15 @@ pub(super) fn run(context: &Context) -> Outcome {
         // The address first: whoever finds it taken should not have migrated the database of another server.
         let listener = listen(loaded.settings.server.bind, "server.bind").await?;
         let prepared = async {
-            let store = database::prepare(&loaded).await?;
-            key::begin(&loaded, &store).await?;
-            Ok(store)
+            let opened = database::prepare(&loaded).await?;
+            key::begin(&loaded, &opened.store).await?;
+            Ok(opened)
         };
-        let Some(store) = stop.unless_told(prepared).await? else {
+        let Some(opened) = stop.unless_told(prepared).await? else {
             tell("told to stop before the database was ready: nothing was served");
             return Ok(());
         };
-        serve(&loaded.settings, &report, store, listener, io::stdout(), stop).await
+        serve(&loaded.settings, &report, opened, listener, io::stdout(), stop).await
     })
 }
 
@@ -72,7 +72,7 @@ const TOLD_TWICE: &str = "told to stop twice: requests in flight were not finish
 pub(super) async fn serve(
     settings: &Settings,
     report: &Report,
-    store: Arc<dyn Store>,
+    opened: Opened,
     listener: TcpListener,
     log_sink: impl io::Write + Send + 'static,
     mut stop: StopSignal,
@@ -81,7 +81,8 @@ pub(super) async fn serve(
     let log = application::log(settings, log_sink).map_err(refused)?;
     write_events_to(&log, settings);
     log_accepted(report);
-    let app = application::build(settings, store, log.clone()).map_err(refused)?;
+    let Some(counters) = stop.unless_told(shared::counters(settings, &opened)).await? else { return Ok(()) };
+    let app = application::build(settings, opened.store, counters, log.clone()).map_err(refused)?;
     if let Ok(address) = listener.local_addr() {
         tell(&format!("listening on http://{address} until Ctrl-C or SIGTERM"));
     }

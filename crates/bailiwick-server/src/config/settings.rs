@@ -97,10 +97,11 @@ section! {
 }
 
 section! {
-    /// Where several servers share throttle counters, revocation notices and caches.
+    /// What several servers share.
     pub struct Shared {
-        /// In the memory of one process, on a Redis server, or in the database.
-        url: SharedUrl = "memory" [refused];
+        /// Where quotas are counted: in the memory of each process, on a Redis server (`rediss://` for TLS), or in the
+        /// database. Several servers of one site need one of the latter, or each gives a whole quota.
+        url: SharedUrl = "memory";
     }
 }
 

@@ -691,6 +691,22 @@ pub enum SharedUrl {
     Redis(Secret<String>),
 }
 
+impl SharedUrl {
+    /// The host that is reached without encryption, if there is one.
+    pub(crate) fn plain_host(&self) -> Option<String> {
+        let Self::Redis(url) = self else { return None };
+        let url = url.expose();
+        url.starts_with("redis://").then(|| decode(without_port(redis_authority(url))))
+    }
+}
+
+/// The host of a Redis URL with its port. The last `@` before the path ends the user and the password.
+fn redis_authority(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let rest = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
+    rest.rsplit_once('@').map_or(rest, |(_, host)| host)
+}
+
 impl Setting for SharedUrl {
     const SECRET: bool = true;
 
@@ -703,6 +719,9 @@ impl Setting for SharedUrl {
             "memory" => Ok(Self::Memory),
             "database" => Ok(Self::Database),
             _ if text.starts_with("redis://") || text.starts_with("rediss://") => {
+                if without_port(redis_authority(text)).is_empty() {
+                    return Err("the Redis URL names no host".to_owned());
+                }
                 Ok(Self::Redis(Secret::new(text.to_owned())))
             }
             _ => Err("this is none of the accepted forms".to_owned()),

@@ -25,6 +25,7 @@ mod process;
 mod registration;
 mod session_commands;
 mod sessions;
+mod shared;
 mod site;
 mod support;
 mod tasks;

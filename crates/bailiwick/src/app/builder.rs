@@ -16,7 +16,7 @@ use bailiwick_core::{
     db::Db,
     model::TableDef,
     secret::Secret,
-    store::{CounterStore, Store},
+    store::{CounterStore, Store, Uncounted},
     units::Rate,
 };
 use bailiwick_store::MemoryCounters;
@@ -42,7 +42,7 @@ use crate::{
     resource::{self, PathRoutes, Resource},
     routes::{Route, Routes, with_method_not_allowed},
     tenancy::{Founding, TenantFrom},
-    throttle::{Scope, Throttle},
+    throttle::{Scope, Throttle, ThrottleLayer},
     trace::{Format, Log},
 };
 
@@ -139,6 +139,7 @@ pub struct Policies {
     mails: Rate,
     throttled: bool,
     counters: Option<Arc<dyn CounterStore>>,
+    uncounted: Option<Uncounted>,
     csrf_key: Option<Secret<[u8; 32]>>,
     csrf_trusted_origins: Vec<Origin>,
     resources: resource::Settings,
@@ -158,6 +159,7 @@ impl Policies {
             mails: Rate::per_hour(5),
             throttled: true,
             counters: None,
+            uncounted: None,
             csrf_key: None,
             csrf_trusted_origins: Vec::new(),
             resources: resource::Settings::default(),
@@ -224,7 +226,16 @@ impl Policies {
         self
     }
 
-    /// Where quotas are counted. The default is the memory of this process.
+    /// Counts in `uncounted` the requests that pass although the counters are out of reach, for a metric.
+    #[must_use]
+    pub fn count_outages(mut self, uncounted: Uncounted) -> Self {
+        self.uncounted = Some(uncounted);
+        self
+    }
+
+    /// Where quotas are counted. The default is the memory of this process; several servers of one site share a
+    /// [`RedisCounters`](bailiwick_store::RedisCounters), or the counters of
+    /// [`open_with_counters`](bailiwick_store::open_with_counters).
     #[must_use]
     pub fn counters(mut self, counters: Arc<dyn CounterStore>) -> Self {
         self.counters = Some(counters);
@@ -407,8 +418,11 @@ impl Builder<Ready> {
             return Err(BuildError { mistakes });
         }
         let db = Db::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy));
-        let throttle =
-            counters.map(|counters| (Throttle::new(policies.anon, policies.user).scopes(scopes), counters));
+        let uncounted = policies.uncounted.unwrap_or_else(|| Uncounted::new(Arc::clone(&clock)));
+        let throttle = counters.map(|counters| {
+            let throttle = Throttle::new(policies.anon, policies.user).scopes(scopes);
+            ThrottleLayer::new(throttle, counters).count_outages(uncounted)
+        });
         let csrf_key = policies.csrf_key.unwrap_or_else(|| Csrf::random_key(&*entropy));
         let own = policies.resources.public_url.as_ref().and_then(|url| Origin::of_url(url.as_str()));
         let csrf = Csrf::new(csrf_key, Arc::clone(&entropy))

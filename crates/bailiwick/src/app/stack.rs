@@ -5,7 +5,6 @@ use axum::{BoxError, Router, extract::MatchedPath};
 use bailiwick_core::{
     clock::Entropy,
     request::{Facts, Scheme},
-    store::CounterStore,
 };
 use bytes::Bytes;
 use http::{Request, Response};
@@ -21,7 +20,7 @@ use crate::{
     limits::LimitsLayer,
     problem::ProblemLayer,
     request_id::RequestIdLayer,
-    throttle::{Throttle, ThrottleLayer},
+    throttle::ThrottleLayer,
     trace::{Log, TraceLayer},
 };
 
@@ -61,14 +60,13 @@ pub(super) struct Layers {
     pub(super) limits: LimitsLayer,
     pub(super) authn: AuthnLayer,
     pub(super) csrf: CsrfLayer,
-    pub(super) throttle: Option<(Throttle, Arc<dyn CounterStore>)>,
+    pub(super) throttle: Option<ThrottleLayer>,
 }
 
 impl Layers {
     /// Wraps the routes of the API in what depends on the caller.
     pub(super) fn around_routes(&self, api: Router) -> Router {
-        let throttle =
-            self.throttle.clone().map(|(throttle, counters)| ThrottleLayer::new(throttle, counters));
+        let throttle = self.throttle.clone();
         api.layer(
             ServiceBuilder::new()
                 .layer(MapRequestLayer::new(note_route))

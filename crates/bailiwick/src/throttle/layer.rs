@@ -1,7 +1,10 @@
 //! The layer that counts requests.
 use std::sync::Arc;
 
-use bailiwick_core::store::CounterStore;
+use bailiwick_core::{
+    clock::SystemClock,
+    store::{CounterStore, Uncounted},
+};
 use tower_layer::Layer;
 
 use super::{Throttle, ThrottleService};
@@ -14,12 +17,26 @@ use super::{Throttle, ThrottleService};
 pub struct ThrottleLayer {
     pub(super) throttle: Throttle,
     pub(super) counters: Arc<dyn CounterStore>,
+    pub(super) uncounted: Uncounted,
 }
 
 impl ThrottleLayer {
     /// Counts in `counters`.
     pub fn new(throttle: Throttle, counters: Arc<dyn CounterStore>) -> Self {
-        Self { throttle, counters }
+        // Only how often an outage is told depends on this clock.
+        Self { throttle, counters, uncounted: Uncounted::new(Arc::new(SystemClock::new())) }
+    }
+
+    /// Counts the requests that pass uncounted in `uncounted`, which whoever gives it can read.
+    #[must_use]
+    pub fn count_outages(mut self, uncounted: Uncounted) -> Self {
+        self.uncounted = uncounted;
+        self
+    }
+
+    /// The requests that passed uncounted, because the counters were out of reach.
+    pub fn uncounted(&self) -> &Uncounted {
+        &self.uncounted
     }
 }
 

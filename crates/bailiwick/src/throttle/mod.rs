@@ -13,7 +13,8 @@
 //! in `Retry-After`. Every answer tells what is left in `RateLimit` and `RateLimit-Policy` (THR-20, THR-21).
 //!
 //! # Security
-//! If the counters are out of reach, safe methods pass and everything else is answered 503 (THR-35). The address
+//! If the counters are out of reach, safe methods pass and everything else is answered 503 (THR-35). What passed is counted
+//! by [`ThrottleLayer::uncounted`], and told in the log at most every ten seconds. The address
 //! is that of the connection: no header a client can send changes it.
 mod layer;
 mod service;

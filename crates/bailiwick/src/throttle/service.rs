@@ -60,7 +60,10 @@ where
             let verdicts = match layer.counters.spend(&charges).await {
                 Ok(verdicts) => verdicts,
                 Err(error) if request.method().is_safe() => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "a read passes uncounted");
+                    if layer.uncounted.note() {
+                        let (error, uncounted): (&dyn std::error::Error, _) = (&error, layer.uncounted.total());
+                        tracing::error!(error, uncounted, "the counters are out of reach: reads pass uncounted");
+                    }
                     return inner.call(request).await;
                 }
                 Err(error) => return Ok(Problem::unavailable().because(error).answer()),
