@@ -670,8 +670,16 @@ mod tests {
                 "warning SHARED-001 shared.url",
                 "shared.url = 'rediss://:p@cache.example:6379'",
             ),
-            ("shared.url = 'redis://10.0.0.5'", "warning SHARED-001 shared.url", "shared.url = 'redis://[::1]:6379/2'"),
-            ("shared.url = 'redis://u:p@cache/1'", "warning SHARED-001 shared.url", "shared.url = 'database'"),
+            (
+                "shared.url = 'redis://10.0.0.5'",
+                "warning SHARED-001 shared.url",
+                "shared.url = 'redis://[::1]:6379/2'",
+            ),
+            (
+                "shared.url = 'redis://u:p@cache/1'",
+                "warning SHARED-001 shared.url",
+                "shared.url = 'database'",
+            ),
             ("database.row_level_security = true", "error SET-002 database.row_level_security", ""),
             ("secrets.master_key = ''", "error KEY-001 secrets.master_key", ""),
             (

@@ -45,11 +45,7 @@ impl<'k> Ledger<'k> {
 
     /// What the store holds of a quota, in microseconds.
     pub(crate) fn read(&mut self, key: &'k str, arrival: Option<i64>) {
-        let row = Row {
-            arrival: arrival.map_or(0, nanos),
-            is_new: arrival.is_none(),
-            is_changed: false,
-        };
+        let row = Row { arrival: arrival.map_or(0, nanos), is_new: arrival.is_none(), is_changed: false };
         self.rows.insert(key, row);
     }
 

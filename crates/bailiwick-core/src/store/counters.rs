@@ -312,7 +312,9 @@ mod tests {
 
     #[test]
     fn in_microseconds_a_quota_is_never_larger_and_hardly_smaller() {
-        for rate in [Rate::per_minute(7), Rate::per_hour(1000), Rate::per_second(1_000_000), Rate::per_second(3)] {
+        for rate in
+            [Rate::per_minute(7), Rate::per_hour(1000), Rate::per_second(1_000_000), Rate::per_second(3)]
+        {
             let (exact, coarse) = (Gcra::new(rate), Gcra::in_micros(rate));
             assert!(coarse.interval().is_multiple_of(1000) && coarse.tolerance().is_multiple_of(1000));
             assert!((exact.interval()..exact.interval() + 1000).contains(&coarse.interval()), "{rate:?}");

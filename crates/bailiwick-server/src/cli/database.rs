@@ -2,7 +2,9 @@
 use std::{fs, io::ErrorKind, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use bailiwick::{
-    database::{IN_FORCE_AFTER, MigrateError, MigrateReport, OpenError, OpenOptions, Opened, PostgresOptions},
+    database::{
+        IN_FORCE_AFTER, MigrateError, MigrateReport, OpenError, OpenOptions, Opened, PostgresOptions,
+    },
     model::TableDef,
     store::Store,
 };

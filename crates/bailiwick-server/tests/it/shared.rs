@@ -75,7 +75,17 @@ impl Drop for Redis {
 
 fn spawn(directory: &TempDir, port: u16) -> Child {
     let mut command = Command::new("redis-server");
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]);
+    command.args([
+        "--port",
+        &port.to_string(),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+        "--dir",
+    ]);
     command.arg(directory.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().unwrap_or_else(|error| panic!("redis-server (apt-get install redis-server): {error}"))
 }
@@ -196,7 +206,8 @@ fn serial_without_redis_reads_pass_and_log_ins_do_not_until_it_is_back() {
         thread::sleep(Duration::from_millis(50));
     }
     // Scripts are forgotten by SCRIPT FLUSH, and told again.
-    let flushed = Command::new("redis-cli").args(["-p", &redis.port.to_string(), "SCRIPT", "FLUSH"]).output().unwrap();
+    let flushed =
+        Command::new("redis-cli").args(["-p", &redis.port.to_string(), "SCRIPT", "FLUSH"]).output().unwrap();
     assert!(flushed.status.success(), "{flushed:?}");
     assert_eq!(statuses(), (200, true, 201, 200));
     let output = server.stop();
@@ -262,14 +273,21 @@ fn a_redis_that_cannot_be_used_stops_the_start_and_the_message_says_what_to_do()
 fn a_redis_that_wants_a_password_says_so_and_takes_it() {
     let Some(redis) = Redis::start() else { return };
     let port = redis.port.to_string();
-    let set = Command::new("redis-cli").args(["-p", &port, "CONFIG", "SET", "requirepass", "s3cret"]).output().unwrap();
+    let set = Command::new("redis-cli")
+        .args(["-p", &port, "CONFIG", "SET", "requirepass", "s3cret"])
+        .output()
+        .unwrap();
     assert!(set.status.success(), "{set:?}");
     for url in [redis.url(), format!("redis://:wrong@127.0.0.1:{port}")] {
         let mut site = Site::new();
         site.set("BAILIWICK_SHARED__URL", &url);
         let output = site.run(&["serve"], None);
         assert_eq!(output.code, Some(3), "{url}: {}", output.err);
-        assert!(output.err.contains("does not let us in") && !output.err.contains("wrong@"), "{}", output.err);
+        assert!(
+            output.err.contains("does not let us in") && !output.err.contains("wrong@"),
+            "{}",
+            output.err
+        );
     }
     let site = sharing(Site::new(), &format!("redis://:s3cret@127.0.0.1:{port}"));
     let server = site.serve();

@@ -156,9 +156,16 @@ fn charge<'a>(lease: &'a mut Lease, batch: &'a Batch) -> Trying<'a, Vec<Vec<Verd
     Box::pin(async move {
         let keys = [Bind::Texts(&batch.keys)];
         let begun = lease
-            .begin(&[Ask::new(NO_DISK, &[]), Ask::new(LOCK, &keys), Ask::new(READ, &keys), Ask::new(NOW, &[])])
+            .begin(&[
+                Ask::new(NO_DISK, &[]),
+                Ask::new(LOCK, &keys),
+                Ask::new(READ, &keys),
+                Ask::new(NOW, &[]),
+            ])
             .await?;
-        let [_, _, rows, now] = &begun[..] else { return Err(Failure::Defect("each statement has an answer")) };
+        let [_, _, rows, now] = &begun[..] else {
+            return Err(Failure::Defect("each statement has an answer"));
+        };
         let now = match (&batch.clock, now.first()) {
             (Some(clock), _) => clock.now(),
             (None, Some(row)) => row.time(0)?,

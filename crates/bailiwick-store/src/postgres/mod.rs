@@ -28,8 +28,8 @@ mod value;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
-pub use self::{connect::ConnectError, counters::PostgresCounters};
 pub(crate) use self::migrate::{migrate, pending};
+pub use self::{connect::ConnectError, counters::PostgresCounters};
 use self::{connect::Target, pool::Pool};
 use crate::sql::{Dialect, Statements};
 

@@ -73,7 +73,9 @@ impl Link {
     /// Host and port, for messages.
     pub(super) fn at(&self) -> String {
         match self.client.get_connection_info().addr() {
-            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => format!("{host}:{port}"),
+            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+                format!("{host}:{port}")
+            }
             other => other.to_string(),
         }
     }
@@ -118,7 +120,8 @@ impl Link {
         let mut state = self.state.subscribe();
         // The task that renews it says what has become of it in this time; a belt.
         let longest = self.options.connect_timeout.saturating_mul(2);
-        let settled = tokio::time::timeout(longest, state.wait_for(|state| !matches!(state, State::Renewing)));
+        let settled =
+            tokio::time::timeout(longest, state.wait_for(|state| !matches!(state, State::Renewing)));
         match settled.await {
             Ok(Ok(state)) => match &*state {
                 State::Up(connection) => Ok(connection.clone()),
@@ -198,7 +201,11 @@ async fn renew(link: Weak<Link>, number: u64) {
                 });
                 if was_renewing {
                     let error: &dyn std::error::Error = &error;
-                    tracing::error!(error, at = link.at(), "Redis is out of reach: reads pass uncounted, all else is refused");
+                    tracing::error!(
+                        error,
+                        at = link.at(),
+                        "Redis is out of reach: reads pass uncounted, all else is refused"
+                    );
                 }
             }
         }
@@ -216,6 +223,10 @@ async fn warn_of_eviction(at: &str, connection: &mut impl ConnectionLike) {
     let Ok(text) = info.arg("memory").query_async::<String>(connection).await else { return };
     let policy = text.lines().find_map(|line| line.trim_end().strip_prefix("maxmemory_policy:"));
     if let Some(policy) = policy.filter(|policy| *policy != "noeviction") {
-        tracing::warn!(at, policy, "Redis may forget what was spent when its memory is full; set maxmemory-policy noeviction");
+        tracing::warn!(
+            at,
+            policy,
+            "Redis may forget what was spent when its memory is full; set maxmemory-policy noeviction"
+        );
     }
 }

@@ -238,7 +238,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_url_that_names_no_server_is_refused_and_not_repeated() {
-        for url in ["redis://", "redis://:s3cret@", "redis://:s3cret@h:x", "http://s3cret@h", "rediss://:s3cret@h/#insecure"] {
+        for url in [
+            "redis://",
+            "redis://:s3cret@",
+            "redis://:s3cret@h:x",
+            "http://s3cret@h",
+            "rediss://:s3cret@h/#insecure",
+        ] {
             let refused = RedisCounters::connect(url, "x", &RedisOptions::default()).await;
             let error = refused.expect_err(url);
             assert!(matches!(error, RedisError::Url | RedisError::Insecure), "{url}: {error}");

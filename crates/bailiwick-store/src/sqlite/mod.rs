@@ -30,7 +30,6 @@ use std::{
     time::Duration,
 };
 
-pub use self::{counters::SqliteCounters, error::SqliteError};
 pub(crate) use self::migrate::{migrate, pending};
 use self::{
     connection::{Purpose, absolute, connect, is_there},
@@ -38,6 +37,7 @@ use self::{
     scans::Scans,
     writer::Writer,
 };
+pub use self::{counters::SqliteCounters, error::SqliteError};
 use crate::sql::{Dialect, Statements};
 
 /// How a SQLite database is opened.

@@ -14,8 +14,8 @@ use bailiwick_core::{
     units::Rate,
 };
 use bailiwick_store::{
-    MemoryCounters, OpenOptions, PostgresOptions, PostgresStore, RedisCounters, RedisOptions, SqliteOptions, SqliteStore,
-    refinery::Runner,
+    MemoryCounters, OpenOptions, PostgresOptions, PostgresStore, RedisCounters, RedisOptions, SqliteOptions,
+    SqliteStore, refinery::Runner,
 };
 use tokio::task::JoinSet;
 
@@ -63,7 +63,8 @@ pub async fn memory_counters() -> Option<CounterSubject> {
 pub async fn sqlite_counters() -> Option<CounterSubject> {
     let (database, clock) = (databases::fresh_sqlite(), FakeClock::new());
     migrate(&database.url()).await;
-    let open = || SqliteStore::open(database.path(), &SqliteOptions::default()).expect("a fresh database opens");
+    let open =
+        || SqliteStore::open(database.path(), &SqliteOptions::default()).expect("a fresh database opens");
     let stores = [open(), open()];
     let [one, other] = stores.each_ref().map(|store| Arc::new(store.counters(Arc::new(clock.clone()))));
     Some(CounterSubject::new(one, other, clock, (stores, database)))
@@ -324,8 +325,14 @@ pub async fn a_rate_that_was_lowered_is_in_force_at_once(subject: CounterSubject
 pub async fn the_smallest_and_the_largest_rates_are_kept(subject: CounterSubject) {
     let year = Rate::new(1, Rate::MAX_WINDOW).unwrap();
     let yearly = [charge("exports", 1, year)];
-    assert_eq!(subject.spend(&yearly).await[0], Verdict { allowed: true, remaining: 0, next: Rate::MAX_WINDOW });
-    assert_eq!(subject.spend(&yearly).await[0], Verdict { allowed: false, remaining: 0, next: Rate::MAX_WINDOW });
+    assert_eq!(
+        subject.spend(&yearly).await[0],
+        Verdict { allowed: true, remaining: 0, next: Rate::MAX_WINDOW }
+    );
+    assert_eq!(
+        subject.spend(&yearly).await[0],
+        Verdict { allowed: false, remaining: 0, next: Rate::MAX_WINDOW }
+    );
     subject.clock.advance(Rate::MAX_WINDOW);
     assert!(subject.allowed(&yearly).await);
     // A server that is not ours alone need not keep it for a year.

@@ -85,7 +85,8 @@ use bailiwick_store::{
 
 #[doc(hidden)]
 pub use self::{
-    cancel::*, counters::*, directory::*, families::*, keys::*, lists::*, passwords::*, sessions::*, tokens::*, writes::*,
+    cancel::*, counters::*, directory::*, families::*, keys::*, lists::*, passwords::*, sessions::*,
+    tokens::*, writes::*,
 };
 use crate::databases;
 

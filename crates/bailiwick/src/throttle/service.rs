@@ -61,8 +61,13 @@ where
                 Ok(verdicts) => verdicts,
                 Err(error) if request.method().is_safe() => {
                     if layer.uncounted.note() {
-                        let (error, uncounted): (&dyn std::error::Error, _) = (&error, layer.uncounted.total());
-                        tracing::error!(error, uncounted, "the counters are out of reach: reads pass uncounted");
+                        let (error, uncounted): (&dyn std::error::Error, _) =
+                            (&error, layer.uncounted.total());
+                        tracing::error!(
+                            error,
+                            uncounted,
+                            "the counters are out of reach: reads pass uncounted"
+                        );
                     }
                     return inner.call(request).await;
                 }
