@@ -21,15 +21,17 @@ use std::{
 
 use bailiwick_core::{
     clock::{Clock, Timestamp},
-    identity::{ApiTokenId, Credential, FamilyId, Membership, OrgId, Principal, Role, Slug, UserId, Username},
+    identity::{
+        ApiTokenId, Credential, FamilyId, Membership, OrgId, Principal, Role, Slug, UserId, Username,
+    },
     query::Plan,
     secret::Secret,
     store::{
         Addressee, Answer, CredentialDigest, Directory, DirectoryError, EachRow, FamilyStore, KeyPurpose,
         KeyRecord, KeyRingRecord, KeyStore, Login, NewFamily, NewOrg, NewPasswordReset, NewSession, NewToken,
-        NewUser, OrgRecord, OrgTokenRecord, PasswordChange, PasswordStore, PrincipalStore, Proof, Refresh, Refreshed, Right,
-        RowStore, SessionRecord, SessionStore, TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord,
-        WhichSessions, Written,
+        NewUser, OrgRecord, OrgTokenRecord, PasswordChange, PasswordStore, PrincipalStore, Proof, Refresh,
+        Refreshed, Right, RowStore, SessionRecord, SessionStore, TokenCreation, TokenRecord, TokenRef,
+        TokenStore, UserRecord, WhichSessions, Written,
     },
 };
 use moka::{Equivalent, sync::Cache};

@@ -25,15 +25,18 @@ use std::{
 use bailiwick_core::{
     clock::Timestamp,
     error::{DecodeError, StoreError},
-    identity::{ApiTokenId, Credential, FamilyId, Membership, OrgId, Principal, Role, Slug, UserId, Username},
+    identity::{
+        ApiTokenId, Credential, FamilyId, Membership, OrgId, Principal, Role, Slug, UserId, Username,
+    },
     query::Plan,
     secret::Secret,
     store::{
         Addressee, Answer, Charge, CounterKey, CounterStore, CredentialDigest, Directory, DirectoryError,
         EachRow, FamilyStore, KeyPurpose, KeyRecord, KeyRingRecord, KeyStore, Login, NewFamily, NewOrg,
-        NewPasswordReset, NewSession, NewToken, NewUser, OrgRecord, OrgTokenRecord, PasswordChange, PasswordStore,
-        PrincipalStore, Proof, Refresh, Refreshed, Right, RowStore, SessionRecord, SessionStore, Store,
-        TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord, Verdict, WhichSessions, Written,
+        NewPasswordReset, NewSession, NewToken, NewUser, OrgRecord, OrgTokenRecord, PasswordChange,
+        PasswordStore, PrincipalStore, Proof, Refresh, Refreshed, Right, RowStore, SessionRecord,
+        SessionStore, Store, TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord, Verdict,
+        WhichSessions, Written,
     },
 };
 

@@ -43,7 +43,9 @@ pub(super) enum Command {
         format: Format,
     },
     /// List the tokens of a user or of an organisation, also those that have ended
-    #[command(after_help = "Examples:\n  bailiwick token list ann --format json\n  bailiwick token list --org acme")]
+    #[command(
+        after_help = "Examples:\n  bailiwick token list ann --format json\n  bailiwick token list --org acme"
+    )]
     List {
         /// The user name
         #[arg(required_unless_present = "org")]

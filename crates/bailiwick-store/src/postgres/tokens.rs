@@ -5,9 +5,7 @@ use bailiwick_core::{
     id::Id,
     identity::{ApiTokenId, OrgId, Role, Scopes, UserId},
     query::Lane,
-    store::{
-        Answer, NewToken, OfOrg, OrgTokenRecord, TokenCreation, TokenRecord, TokenRef, TokenStore,
-    },
+    store::{Answer, NewToken, OfOrg, OrgTokenRecord, TokenCreation, TokenRecord, TokenRef, TokenStore},
 };
 
 use tokio_postgres::Row;
@@ -160,7 +158,8 @@ fn create_for_org<'a>(
     (token, of_org): &'a (NewToken, OfOrg),
 ) -> Trying<'a, TokenCreation> {
     Box::pin(async move {
-        let (org, service): (Bind<'_>, Bind<'_>) = (of_org.org_id.as_uuid().into(), token.user_id.as_uuid().into());
+        let (org, service): (Bind<'_>, Bind<'_>) =
+            (of_org.org_id.as_uuid().into(), token.user_id.as_uuid().into());
         let now: Bind<'_> = token.created_at.into();
         if !begin_and_may_make(lease, of_org).await? {
             return Ok(TokenCreation::Refused);

@@ -177,11 +177,10 @@ pub(super) fn role(row: &Row<'_>, index: usize) -> rusqlite::Result<Role> {
 }
 
 fn login(connection: &Connection, name: &str) -> rusqlite::Result<Login> {
-    let mut find = connection
-        .prepare_cached(
-            "SELECT id, is_active, password_hash FROM users
+    let mut find = connection.prepare_cached(
+        "SELECT id, is_active, password_hash FROM users
              WHERE lower(username) = ?1 AND service_org_id IS NULL",
-        )?;
+    )?;
     find.query_row([name.to_ascii_lowercase()], |row| {
         Ok(Login {
             user_id: row.get::<_, Key>(0)?.id(),
@@ -333,8 +332,8 @@ fn role_of(connection: &Connection, org: OrgId, user: UserId) -> Result<Option<R
 /// still holds when it commits.
 fn keep_an_owner(connection: &Connection, org: OrgId) -> Result<(), DirectoryError> {
     let count = || {
-        let mut count = connection
-            .prepare_cached("SELECT COUNT(*) FROM members WHERE org_id = ?1 AND role = 'owner'")?;
+        let mut count =
+            connection.prepare_cached("SELECT COUNT(*) FROM members WHERE org_id = ?1 AND role = 'owner'")?;
         count.query_row([Key::from(org)], |row| row.get::<_, i64>(0))
     };
     if count().map_err(failed)? > 1 { Ok(()) } else { Err(DirectoryError::LastOwner) }

@@ -3,9 +3,7 @@ use bailiwick_core::{
     clock::Timestamp,
     identity::{ApiTokenId, OrgId, Scopes, UserId},
     secret::Secret,
-    store::{
-        Answer, NewToken, OfOrg, OrgTokenRecord, TokenCreation, TokenRecord, TokenRef, TokenStore,
-    },
+    store::{Answer, NewToken, OfOrg, OrgTokenRecord, TokenCreation, TokenRecord, TokenRef, TokenStore},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 

@@ -78,7 +78,8 @@ use bailiwick_store::{
 
 #[doc(hidden)]
 pub use self::{
-    cancel::*, directory::*, families::*, keys::*, lists::*, org_tokens::*, passwords::*, sessions::*, tokens::*, writes::*,
+    cancel::*, directory::*, families::*, keys::*, lists::*, org_tokens::*, passwords::*, sessions::*,
+    tokens::*, writes::*,
 };
 use crate::databases;
 

@@ -69,8 +69,7 @@ impl ApiTokens {
             return Err(Problem::forbidden().with_detail(detail));
         }
         let lifetime = lifetime.unwrap_or(self.lifetime);
-        let (text, mut token) =
-            self.token(TokenKind::Personal, caller.user_id(), name, scopes, lifetime);
+        let (text, mut token) = self.token(TokenKind::Personal, caller.user_id(), name, scopes, lifetime);
         if caller.scopes.names().is_some() {
             token.expires_at = token.expires_at.min(caller.expires_at);
         }
@@ -124,8 +123,7 @@ impl ApiTokens {
         }
         let lifetime = old.expires_at.saturating_since(old.created_at);
         let name = old.name.unwrap_or_default();
-        let (text, token) =
-            self.token(TokenKind::Personal, caller.user_id(), name, old.scopes, lifetime);
+        let (text, token) = self.token(TokenKind::Personal, caller.user_id(), name, old.scopes, lifetime);
         let record = record(&token);
         let old_expires_at = token.created_at.saturating_add(overlap);
         let rotated = self.store.rotate_token(id, token, old_expires_at).await.map_err(unavailable)?;

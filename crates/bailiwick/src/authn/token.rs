@@ -94,7 +94,9 @@ pub fn digest_if_plausible(kind: TokenKind, text: &str) -> Option<CredentialDige
 
 /// The same for an API token, whoever owns it.
 pub fn digest_if_plausible_api_token(text: &str) -> Option<CredentialDigest> {
-    [TokenKind::Personal, TokenKind::Organisation].into_iter().find_map(|kind| digest_if_plausible(kind, text))
+    [TokenKind::Personal, TokenKind::Organisation]
+        .into_iter()
+        .find_map(|kind| digest_if_plausible(kind, text))
 }
 
 /// CRC-32 of the random characters, in base 62, padded with `0` (TOK-20).
