@@ -89,7 +89,7 @@ async fn what_is_no_token_of_an_organisation_is_not_made() {
         (json!({"name": "", "role": "viewer"}), "#/name", "too-short"),
         (json!({"name": "x".repeat(101), "role": "viewer"}), "#/name", "too-long"),
         (json!({"name": "x"}), "#/role", "required"),
-        (json!({"name": "x", "role": null}), "#/role", "invalid-type"),
+        (json!({"name": "x", "role": null}), "#/role", "null"),
         (json!({"name": "x", "role": "Owner"}), "#/role", "invalid-choice"),
         (json!({"name": "x", "role": "root"}), "#/role", "invalid-choice"),
         (json!({"name": "x", "role": "viewer", "scopes": []}), "#/scopes", "too-short"),
