@@ -47,6 +47,11 @@ mod model;
     reason = "these are tests, and their names say what they promise"
 )]
 mod org_tokens;
+#[expect(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "these are tests, and their names say what they promise"
+)]
 mod passwords;
 #[expect(
     missing_docs,

@@ -148,7 +148,8 @@ pub async fn the_cap_on_tokens_of_an_organisation_holds_however_many_make_them(s
     }
     let mut live: Vec<_> =
         store.org_tokens(alice.org()).await.unwrap().into_iter().map(|of_org| of_org.token.id).collect();
-    (made.sort_unstable(), live.sort_unstable());
+    made.sort_unstable();
+    live.sort_unstable();
     assert_eq!((made.len(), &live), (5, &made), "who was told so has a token, and nobody else");
     // Those of people and of other organisations do not count.
     world.add(NewToken { name: Some("hers".to_owned()), ..world.token(alice.id()) }).await;
