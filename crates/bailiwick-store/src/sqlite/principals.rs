@@ -3,10 +3,13 @@ use std::time::Duration;
 
 use bailiwick_core::{
     clock::Timestamp,
-    identity::{Credential, Membership, Principal, PrincipalParts, Scopes},
+    identity::{Credential, FoldedUsername, Membership, Principal, PrincipalParts, Scopes},
     store::{Answer, PrincipalStore, Proof},
 };
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{
+    Connection, OptionalExtension, Row, params,
+    types::{ToSql, ToSqlOutput},
+};
 use smallvec::SmallVec;
 
 use super::{
@@ -104,13 +107,41 @@ const FAMILIES: LookUps =
         Credential::Family(id.id())
     });
 
+/// Users stand for what others issue to them. That ends at the last time there is, by itself.
+const USERS: LookUps = look_ups!(
+    "(SELECT id, id AS user_id, lower(username) AS username, NULL AS last_used_at, \
+      253402207200000000 AS expires_at FROM users)",
+    "username",
+    "last_used_at",
+    "",
+    "NULL",
+    |id| { Credential::External(id.id()) }
+);
+
+/// What a record is found by.
+enum FoundBy {
+    Bytes(SmallVec<[u8; 32]>),
+    Name(FoldedUsername),
+}
+
+impl ToSql for FoundBy {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Bytes(bytes) => bytes.as_slice().into(),
+            Self::Name(name) => name.as_str().into(),
+        })
+    }
+}
+
 impl LookUps {
     /// With what the record is found by.
-    fn by(proof: Proof) -> (&'static Self, SmallVec<[u8; 32]>) {
+    fn by(proof: Proof) -> (&'static Self, FoundBy) {
+        let bytes = |bytes: &[u8]| FoundBy::Bytes(SmallVec::from_slice(bytes));
         match proof {
-            Proof::ApiToken(digest) => (&API_TOKENS, SmallVec::from_slice(&digest)),
-            Proof::Session(digest) => (&SESSIONS, SmallVec::from_slice(&digest)),
-            Proof::Family(id) => (&FAMILIES, SmallVec::from_slice(id.as_uuid().as_bytes())),
+            Proof::ApiToken(digest) => (&API_TOKENS, bytes(&digest)),
+            Proof::Session(digest) => (&SESSIONS, bytes(&digest)),
+            Proof::Family(id) => (&FAMILIES, bytes(id.as_uuid().as_bytes())),
+            Proof::External(name) => (&USERS, FoundBy::Name(name)),
         }
     }
 
@@ -132,7 +163,7 @@ impl LookUps {
 fn principal_of(connection: &Connection, proof: Proof, now: Timestamp) -> rusqlite::Result<Principal> {
     let (look_ups, key) = LookUps::by(proof);
     let mut find = connection.prepare_cached(look_ups.of)?;
-    find.query_row(params![key.as_slice(), Moment(now)], |row| look_ups.principal(row))
+    find.query_row(params![key, Moment(now)], |row| look_ups.principal(row))
 }
 
 fn principal_in(
@@ -143,7 +174,7 @@ fn principal_in(
 ) -> rusqlite::Result<(Principal, Option<Membership>)> {
     let (look_ups, key) = LookUps::by(proof);
     let mut find = connection.prepare_cached(look_ups.within)?;
-    find.query_row(params![key.as_slice(), Moment(now), slug], |row| {
+    find.query_row(params![key, Moment(now), slug], |row| {
         let membership = match row.get::<_, Option<Key>>(9)? {
             Some(org) => Some(Membership::from_store(org.id(), role(row, 10)?)),
             None => None,
