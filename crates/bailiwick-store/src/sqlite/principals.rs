@@ -212,3 +212,22 @@ fn note_use(
         _ => Ok(0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_found_by_name_without_looking_at_the_others() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("../../migrations/V1__identity.sql")).unwrap();
+        for text in [USERS.of, USERS.within] {
+            let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {text}")).unwrap();
+            let nothing = (0..explain.parameter_count()).map(|_| rusqlite::types::Null);
+            let steps = explain.query_map(rusqlite::params_from_iter(nothing), |row| row.get::<_, String>(3));
+            let steps: Vec<_> = steps.unwrap().map(Result::unwrap).collect();
+            assert!(steps[0].contains("USING INDEX users_username"), "{steps:?}");
+            assert!(steps.iter().all(|step| step.starts_with("SEARCH")), "{steps:?}");
+        }
+    }
+}

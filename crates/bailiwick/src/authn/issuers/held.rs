@@ -187,7 +187,8 @@ impl Held {
     fn may_read(&self, want: Want) -> bool {
         let now = self.clock.monotonic();
         let state = self.state();
-        let over = |since: Option<Duration>, wait| since.is_none_or(|since| now.saturating_sub(since) >= wait);
+        let over =
+            |since: Option<Duration>, wait| since.is_none_or(|since| now.saturating_sub(since) >= wait);
         match want {
             Want::Fresh => {
                 let is_old = state.latest.as_ref().is_none_or(|latest| now >= latest.old_at);
@@ -235,7 +236,12 @@ impl Held {
             None => {
                 let keys = Arc::new(Keys::new(bytes)?);
                 let (issuer, set) = (self.issuer(), &keys.set);
-                tracing::info!(issuer, keys = set.len(), left_out = set.left_out(), "the keys of an issuer were read");
+                tracing::info!(
+                    issuer,
+                    keys = set.len(),
+                    left_out = set.left_out(),
+                    "the keys of an issuer were read"
+                );
                 keys
             }
         };

@@ -87,7 +87,7 @@ impl TrustedIssuers {
     ///
     /// # Errors
     /// If they cannot be told from each other or from `own`, or a file has no key set.
-    pub(crate) fn new(
+    pub fn new(
         issuers: Vec<TrustedIssuer>,
         own: Option<&str>,
         clock: &Arc<dyn Clock>,

@@ -305,7 +305,6 @@ impl VerifyingKey {
             Verifier::Shared(_) => Algorithm::Hs256,
         }
     }
-
 }
 
 impl KnownKey for VerifyingKey {

@@ -142,3 +142,6 @@ fn scopes(claims: [Option<&Json<'_>>; 2]) -> Result<Scopes, Invalid> {
     }
     Ok(granted.map_or(Scopes::ALL, Scopes::only))
 }
+
+#[cfg(test)]
+mod tests;

@@ -202,9 +202,8 @@ impl PublicKey {
             Some(Json::String(alg)) => Some(alg.as_ref()),
             Some(_) => return None,
         };
-        let (algorithm, kind) = ALGORITHMS
-            .iter()
-            .find(|(name, kind)| kind.fits(entry) && alg.is_none_or(|alg| alg == *name))?;
+        let (algorithm, kind) =
+            ALGORITHMS.iter().find(|(name, kind)| kind.fits(entry) && alg.is_none_or(|alg| alg == *name))?;
         Some(Self { algorithm, key: kind.read(entry)? })
     }
 }
