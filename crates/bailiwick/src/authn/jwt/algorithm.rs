@@ -159,7 +159,7 @@ impl SigningKey {
     ///
     /// # Errors
     /// If the library refuses.
-    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+    pub(in crate::authn) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         let failed = |_| KeyError::NotMade;
         match &self.private {
             Private::EdDsa(pair) => Ok(pair.sign(message).as_ref().to_vec()),
