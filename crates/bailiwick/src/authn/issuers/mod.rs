@@ -129,7 +129,7 @@ impl TrustedIssuers {
     pub async fn keep(&self) {
         join_all(self.0.iter().map(Held::keep)).await;
         // Of no issuer there is nothing to keep.
-        future::pending().await
+        future::pending::<()>().await;
     }
 }
 

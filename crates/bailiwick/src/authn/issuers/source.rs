@@ -74,7 +74,7 @@ type HttpClient = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
 /// Where a key set is, and what is needed to read it.
 pub(super) enum Source {
     File(PathBuf),
-    Url(Uri, HttpClient),
+    Url(Uri, Box<HttpClient>),
 }
 
 impl Source {
@@ -82,7 +82,7 @@ impl Source {
         match source {
             KeySource::File(path) => Ok(Self::File(path)),
             KeySource::Url(url) => {
-                let client = client(&url)?;
+                let client = Box::new(client(&url)?);
                 Ok(Self::Url(url, client))
             }
         }
