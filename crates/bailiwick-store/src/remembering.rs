@@ -73,6 +73,8 @@ impl Asked<'_> {
         match self.proof {
             Proof::ApiToken(digest) | Proof::Session(digest) => slot_of(&digest),
             Proof::Family(family) => family.as_uuid(),
+            // No change is of a name alone.
+            Proof::External(_) => Uuid::nil(),
         }
     }
 }

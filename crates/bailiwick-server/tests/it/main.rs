@@ -13,6 +13,7 @@ mod guesses;
 mod guide;
 mod hidden;
 mod isolation;
+mod issuers;
 mod jwt;
 mod keys;
 mod lists;

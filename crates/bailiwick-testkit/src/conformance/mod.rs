@@ -253,6 +253,7 @@ macro_rules! conformance_tests {
             a_token_that_is_used_again_ends_its_family_for_good
             families_end_by_age_and_on_purpose
             who_is_kept_out_or_has_another_password_has_no_family
+            access_tokens_of_others_speak_for_a_user_by_name_while_that_user_may_come_in
             access_tokens_speak_for_their_family_until_it_ends
             // keys
             a_ring_changes_from_the_version_that_was_read_only
