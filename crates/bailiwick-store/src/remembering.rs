@@ -22,6 +22,7 @@ use std::{
 use bailiwick_core::{
     clock::{Clock, Timestamp},
     identity::{ApiTokenId, Credential, FamilyId, Membership, Principal, Role, Slug, UserId, Username},
+    meter::{Meter, Metered},
     query::Plan,
     secret::Secret,
     store::{
@@ -411,6 +412,12 @@ impl<S: Sync> RememberingStore<S> {
             note(&self.changes);
             made
         })
+    }
+}
+
+impl<S: Metered> Metered for RememberingStore<S> {
+    fn meters(&self, each: &mut dyn FnMut(Meter)) {
+        self.inner.meters(each);
     }
 }
 

@@ -26,6 +26,7 @@ use bailiwick_core::{
     clock::Timestamp,
     error::{DecodeError, StoreError},
     identity::{ApiTokenId, Credential, FamilyId, Membership, Principal, Role, Slug, UserId, Username},
+    meter::{Meter, Metered},
     query::Plan,
     secret::Secret,
     store::{
@@ -494,6 +495,13 @@ impl FamilyStore for FaultyStore {
 
     fn live_access_tokens(&self, now: Timestamp) -> Answer<'_, Vec<(String, u64)>> {
         self.run(Operation::LiveAccessTokens, async move { self.inner.live_access_tokens(now).await })
+    }
+}
+
+/// What is measured does not fail.
+impl Metered for FaultyStore {
+    fn meters(&self, each: &mut dyn FnMut(Meter)) {
+        self.inner.meters(each);
     }
 }
 
