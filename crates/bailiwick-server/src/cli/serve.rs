@@ -87,7 +87,7 @@ pub(super) async fn serve(
     write_events_to(&log, settings);
     log_accepted(report);
     let app = application::build(settings, store, log.clone()).map_err(refused)?;
-    let operations = app.operations().ready_if("migrations", Migrations::of(loaded).check());
+    let operations = app.operations().ready_if("migrations", database::migrations_check(loaded)?);
     if let (Ok(address), Ok(operations)) = (listeners.main.local_addr(), listeners.operations.local_addr()) {
         tell(&format!("listening on http://{address} until Ctrl-C or SIGTERM"));
         tell(&format!("metrics and health on http://{operations}"));

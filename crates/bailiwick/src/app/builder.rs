@@ -27,8 +27,8 @@ use tower_service::Service;
 use tracing::Level;
 
 use super::{
-    serve::{self, RequestBody, ServeOptions},
     operations::Operations,
+    serve::{self, RequestBody, ServeOptions},
     stack::Layers,
     state::{Parts, State},
 };
@@ -432,7 +432,9 @@ impl Builder<Ready> {
         }
         if counters.is_some() {
             let named = ["anon", "user", LOGIN_ACCOUNT, MAILS].into_iter();
-            named.chain(scopes.iter().map(|(.., scope)| scope.name)).for_each(|name| metrics.throttle_scope(name));
+            named
+                .chain(scopes.iter().map(|(.., scope)| scope.name))
+                .for_each(|name| metrics.throttle_scope(name));
         }
         let db = Db::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy));
         let throttle =

@@ -84,7 +84,11 @@ impl Metrics {
             "Security events, by their names in the log",
             events.clone(),
         );
-        registry.register("bailiwick_build_info", "The version of the framework; the value is 1", build.clone());
+        registry.register(
+            "bailiwick_build_info",
+            "The version of the framework; the value is 1",
+            build.clone(),
+        );
         registry.register(
             "process_start_time_seconds",
             "When the process started, in seconds since 1970",
