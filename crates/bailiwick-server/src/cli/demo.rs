@@ -408,10 +408,11 @@ mod tests {
             foreign_task: "01890a5d-ac96-774b-bcce-b302099a8057".to_owned(),
         };
         let text = describe(&demo, &home, "http://127.0.0.1:8000", "http://127.0.0.1:9000");
-        let mut lines = text.lines().filter(|line| !line.is_empty());
+        let lines = text.lines().filter(|line| !line.is_empty());
         assert!(lines.clone().all(|line| line.starts_with('#') || line.starts_with("curl ")), "{text}");
-        assert_eq!(lines.next_back().unwrap(), "curl -sS http://127.0.0.1:9000/metrics");
-        assert!(lines.next_back().unwrap().contains("/orgs/globex/tasks/01890a5d"), "{text}");
+        let mut curl = lines.filter(|line| line.starts_with("curl "));
+        assert_eq!(curl.next_back().unwrap(), "curl -sS http://127.0.0.1:9000/metrics");
+        assert!(curl.next_back().unwrap().contains("/orgs/globex/tasks/01890a5d"), "{text}");
     }
 
     #[test]

@@ -190,7 +190,8 @@ fn a_client_that_goes_away_is_counted_as_such() {
     drop(client);
     let scrape = settled(&server, 1.0);
     let status = scrape.label_values("http_response_status_code");
-    assert!(status == BTreeSet::from(["499"]) || status == BTreeSet::from(["400"]), "{status:?}");
+    assert_eq!(status, BTreeSet::from(["499"]));
+    assert_eq!(scrape.value(TOOK, &[("error_type", "client_gone")]), 1.0);
     server.stop();
 }
 
