@@ -350,9 +350,9 @@ async fn ten_thousand_ways_to_ask_make_no_new_series() {
         let host =
             if number.is_multiple_of(2) { "localhost".to_owned() } else { format!("h{number}.example") };
         let call = app.member().request(method, &format!("/orgs/acme{number}/tasks/{number}/?{number}"));
-        call.header("host", &host).header("user-agent", &format!("agent {number}")).await;
+        call.header("host", &host).header("user-agent", format!("agent {number}")).await;
         let call = app.anonymous().request(Method::GET, &format!("/{number}/"));
-        call.header("x-request-id", &format!("request-{number}")).await;
+        call.header("x-request-id", format!("request-{number}")).await;
     };
     for number in 0..4 {
         send(number).await;
