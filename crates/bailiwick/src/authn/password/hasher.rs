@@ -349,6 +349,63 @@ mod tests {
         assert_eq!(hasher.run(|_| 7).await.unwrap(), 7);
     }
 
+    /// A meter of a hasher: a count, or how many values a distribution has seen.
+    fn measured(hasher: &PasswordHasher, name: &str) -> u64 {
+        let mut found = None;
+        hasher.meters(&mut |meter| {
+            if meter.name == name {
+                found = Some(match meter.value {
+                    Value::Distribution(reading) => reading.counts.iter().sum(),
+                    Value::Counter(count) | Value::Gauge(count) => count,
+                    other => panic!("{other:?}"),
+                });
+            }
+        });
+        found.unwrap_or_else(|| panic!("there is no {name}"))
+    }
+
+    #[tokio::test]
+    async fn who_waits_and_who_is_refused_is_counted_until_it_is_over() {
+        let cost = HashCost { memory_kib: 64, iterations: 1, parallelism: 1 };
+        let hasher = PasswordHasher::new(cost, 1, Arc::new(OsEntropy)).unwrap();
+        let (begun, has_begun) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let working = tokio::spawn({
+            let hasher = hasher.clone();
+            async move {
+                let work = move |_: &mut Memory| {
+                    begun.send(()).unwrap();
+                    let _ = released.recv();
+                };
+                hasher.run(work).await.unwrap();
+            }
+        });
+        while has_begun.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+        let waiting: Vec<_> = (0..PasswordHasher::QUEUE)
+            .map(|_| {
+                let hasher = hasher.clone();
+                tokio::spawn(async move { hasher.run(|_| ()).await.is_ok() })
+            })
+            .collect();
+        let queued = || measured(&hasher, "bailiwick_password_hash_waiting");
+        while queued() < PasswordHasher::QUEUE as u64 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(hasher.run(|_| ()).await.unwrap_err().status(), 503);
+        assert_eq!(queued(), PasswordHasher::QUEUE as u64, "who is refused does not wait");
+        drop(release);
+        working.await.unwrap();
+        for waiting in waiting {
+            assert!(waiting.await.unwrap());
+        }
+        assert_eq!((queued(), measured(&hasher, "bailiwick_password_hash_refused_total")), (0, 1));
+        let all = PasswordHasher::QUEUE as u64 + 1;
+        assert_eq!(measured(&hasher, "bailiwick_password_hash_wait_seconds"), all);
+        assert_eq!(measured(&hasher, "bailiwick_password_hash_seconds"), all);
+    }
+
     // PWD-04: what is stored can be verified by whoever knows PHC strings, and the other way round.
     #[tokio::test]
     async fn a_hash_is_the_one_that_others_make() {
