@@ -177,21 +177,30 @@ fn of_a_hundred_clients_at_once_every_request_is_counted() {
 fn a_client_that_goes_away_is_counted_as_such() {
     let site = Site::new();
     let server = site.serve();
+    // Another process holds the lock, so that a write waits.
+    let database = rusqlite::Connection::open(site.path("bailiwick.db")).unwrap();
+    database.execute_batch("BEGIN IMMEDIATE").unwrap();
     let mut client = server.connect();
-    let head = format!(
-        "POST {TASKS_OF_ACME} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token {}\r\nContent-Type: application/json\r\n\
-         Content-Length: 100\r\nExpect: 100-continue\r\n\r\n",
-        site.token
+    let body = json!({"title": "never answered"}).to_string();
+    let two = format!(
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n\
+         POST {TASKS_OF_ACME} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        site.token,
+        body.len()
     );
-    client.send(head.as_bytes()).unwrap();
-    // The handler waits for a body that never comes.
-    assert_eq!(client.answer(false).unwrap().status, 100);
-    assert_eq!(scrape(&server).value("http_server_active_requests", &[("http_request_method", "POST")]), 1.0);
+    client.send(two.as_bytes()).unwrap();
+    let active = || scrape(&server).value("http_server_active_requests", &[("http_request_method", "POST")]);
+    while active() < 1.0 {
+        thread::sleep(Duration::from_millis(5));
+    }
+    // The first answer is there and was not read: to close the socket now resets the connection.
+    assert_eq!(client.peek(), 1);
     drop(client);
-    let scrape = settled(&server, 1.0);
-    let status = scrape.label_values("http_response_status_code");
-    assert_eq!(status, BTreeSet::from(["499"]));
-    assert_eq!(scrape.value(TOOK, &[("error_type", "client_gone")]), 1.0);
+    let scrape = settled(&server, 2.0);
+    database.execute_batch("ROLLBACK").unwrap();
+    let gone = [("http_response_status_code", "499"), ("error_type", "client_gone")];
+    assert_eq!((scrape.value(TOOK, &gone), scrape.value(TOOK, &[])), (1.0, 2.0));
     server.stop();
 }
 

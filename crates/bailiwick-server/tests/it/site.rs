@@ -327,6 +327,11 @@ impl Connection {
         }
     }
 
+    /// Waits for bytes of an answer, and leaves them where they are; how many there are, at most one.
+    pub(crate) fn peek(&self) -> usize {
+        self.stream.peek(&mut [0]).unwrap()
+    }
+
     /// Whether the server has closed the connection.
     pub(crate) fn is_closed(&mut self) -> bool {
         matches!(self.more(), Err(error) if error.kind() != std::io::ErrorKind::WouldBlock)
