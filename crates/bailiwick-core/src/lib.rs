@@ -11,7 +11,7 @@
 //! written (I2). Modules import downwards only:
 //!
 //! ```text
-//! db → store → query → access → model → request → identity → error, units, secret, clock, text, id
+//! db → store → query → access → model → request → identity → error, units, secret, clock, text, id, meter
 //! ```
 pub mod access;
 pub mod clock;
@@ -19,6 +19,7 @@ pub mod db;
 pub mod error;
 pub mod id;
 pub mod identity;
+pub mod meter;
 pub mod model;
 pub mod query;
 pub mod request;

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use crate::identity::UserId;
@@ -115,6 +116,7 @@ struct Cells {
     throttled: OnceLock<Cow<'static, str>>,
     denied_by: OnceLock<Cow<'static, str>>,
     events: Mutex<Vec<SecurityEvent>>,
+    tallies: Mutex<SmallVec<[Tally; 4]>>,
 }
 
 /// What happened to an account or by it, which whoever watches over the site wants to know: a line of the log besides that
@@ -159,6 +161,21 @@ pub enum SecurityEventKind {
 }
 
 impl SecurityEventKind {
+    /// All there are, so that each is counted from the first on.
+    pub const ALL: &'static [Self] = &[
+        Self::LoginSuccess,
+        Self::LoginFail,
+        Self::PasswordChange,
+        Self::UserCreated,
+        Self::TokenCreated,
+        Self::TokenRevoked,
+        Self::TokenReuse,
+        Self::SessionCreated,
+        Self::SessionLogout,
+        Self::SessionUseAfterExpire,
+        Self::MaliciousCsrf,
+    ];
+
     /// The name in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -179,6 +196,92 @@ impl SecurityEventKind {
     /// Whether it is the sign of an attack, or of a mistake that looks like one.
     pub const fn is_suspicious(self) -> bool {
         matches!(self, Self::LoginFail | Self::TokenReuse | Self::SessionUseAfterExpire | Self::MaliciousCsrf)
+    }
+}
+
+/// What was decided on the way of a request and is counted, besides what became of it. It is made of names that the program
+/// has, so that there are few different ones, whatever clients send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Tally {
+    /// Somebody showed a credential.
+    Authentication {
+        /// Of which kind.
+        method: AuthMethod,
+        /// What it was worth.
+        outcome: AuthOutcome,
+    },
+    /// A quota was asked.
+    Throttle {
+        /// Its name.
+        scope: &'static str,
+        /// What it said.
+        outcome: ThrottleOutcome,
+    },
+}
+
+macro_rules! named {
+    ($(#[$about:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum $name {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl $name {
+            /// All there are.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The name in metrics.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $text,)+
+                }
+            }
+        }
+    };
+}
+
+named! {
+    /// How somebody proves who they are.
+    AuthMethod {
+        /// By a user name and a password.
+        Password = "password",
+        /// By an API token.
+        ApiToken = "api_token",
+        /// By an access token, which is signed.
+        AccessToken = "access_token",
+        /// By the cookie of a session.
+        Session = "session",
+        /// By something in `Authorization` that can be no credential of this server.
+        Unknown = "unknown",
+    }
+}
+
+named! {
+    /// What a credential was worth.
+    AuthOutcome {
+        /// It proves somebody.
+        Success = "success",
+        /// It proves nobody.
+        Failure = "failure",
+        /// Nobody could say: a store is out of reach.
+        Unavailable = "unavailable",
+    }
+}
+
+named! {
+    /// What a quota said to a request.
+    ThrottleOutcome {
+        /// It has room.
+        Allowed = "allowed",
+        /// It is spent.
+        Refused = "refused",
+        /// Its counters are out of reach: the request was a read, and passed (THR-35).
+        Uncounted = "uncounted",
+        /// Its counters are out of reach: the request was refused.
+        Unavailable = "unavailable",
     }
 }
 
@@ -225,6 +328,25 @@ impl Facts {
         std::mem::take(&mut *self.events())
     }
 
+    /// Gives `each` the events that were noted and not taken out.
+    pub fn each_event(&self, each: impl FnMut(&SecurityEvent)) {
+        self.events().iter().for_each(each);
+    }
+
+    /// Notes what is to be counted.
+    pub fn tally(&self, tally: Tally) {
+        self.tallies().push(tally);
+    }
+
+    /// Gives `each` what was noted to be counted.
+    pub fn each_tally(&self, each: impl FnMut(&Tally)) {
+        self.tallies().iter().for_each(each);
+    }
+
+    fn tallies(&self) -> MutexGuard<'_, SmallVec<[Tally; 4]>> {
+        self.0.tallies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn events(&self) -> MutexGuard<'_, Vec<SecurityEvent>> {
         self.0.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -242,6 +364,11 @@ impl Facts {
     /// The template of the route it took.
     pub fn route(&self) -> Option<&str> {
         self.0.route.get().map(AsRef::as_ref)
+    }
+
+    /// The same, to be kept.
+    pub fn shared_route(&self) -> Option<Arc<str>> {
+        self.0.route.get().cloned()
     }
 
     /// The throttle scope that refused it.

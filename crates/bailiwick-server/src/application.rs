@@ -2,7 +2,7 @@
 use std::{future::Future, io, sync::Arc, time::Duration};
 
 use bailiwick::{
-    app::{App, BuildError, Builder, Ready, serve::ServeOptions},
+    app::{App, BuildError, Builder, Operations, Ready, serve::ServeOptions},
     authn::{
         Authn, FamilyLimits, Jwt, SessionLimits,
         issuers::{KeySource, TrustedIssuer},
@@ -195,20 +195,31 @@ pub fn log(settings: &Settings, sink: impl io::Write + Send + 'static) -> Result
         .map_err(ApplicationError::Log)
 }
 
-/// Serves `app` until `shutdown` is ready.
+/// The addresses of a server, taken.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For clients.
+    pub main: TcpListener,
+    /// For whoever operates the server.
+    pub operations: TcpListener,
+}
+
+/// Serves `app`, and `operations` on a listener of their own, until `shutdown` is ready.
 ///
 /// # Errors
-/// If the listener fails for good.
+/// If a listener fails for good.
 pub async fn serve(
     app: App,
+    operations: Operations,
     settings: &Settings,
-    listener: TcpListener,
+    listeners: Listeners,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let options = ServeOptions::new()
         .header_timeout(settings.server.header_timeout.as_duration())
         .max_connections(settings.server.max_connections.get() as usize);
-    app.serve(listener, options, shutdown).await
+    let (main, beside) = ((listeners.main, options), (listeners.operations, operations));
+    app.serve_with_operations(main, beside, shutdown).await
 }
 
 /// How often one address may ask for new passwords, or set them by a token. To whom mail is sent, the framework limits.

@@ -26,6 +26,7 @@
 #[cfg(test)]
 mod fixture;
 mod memory;
+mod meters;
 mod migrations;
 mod postgres;
 mod refresh;

@@ -24,6 +24,7 @@ use bailiwick_core::{
     identity::{
         ApiTokenId, Credential, FamilyId, Membership, OrgId, Principal, Role, Slug, UserId, Username,
     },
+    meter::{Meter, Metered},
     query::Plan,
     secret::Secret,
     store::{
@@ -419,6 +420,12 @@ impl<S: Sync> RememberingStore<S> {
             note(&self.changes);
             made
         })
+    }
+}
+
+impl<S: Metered> Metered for RememberingStore<S> {
+    fn meters(&self, each: &mut dyn FnMut(Meter)) {
+        self.inner.meters(each);
     }
 }
 

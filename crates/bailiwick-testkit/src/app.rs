@@ -8,7 +8,7 @@ use std::{
 };
 
 use bailiwick::{
-    app::{App, Builder, Policies, Ready, Resources, RouteInfo, State},
+    app::{App, Builder, Operations, Policies, Ready, Resources, RouteInfo, State},
     authn::{
         Authn,
         password::{HashCost, PasswordHasher},
@@ -30,7 +30,7 @@ use serde_json::Value;
 use tower::util::BoxCloneService;
 
 use crate::{
-    FakeClock, FaultyCounters, FaultyStore, Person, SeededEntropy,
+    FakeClock, FaultyCounters, FaultyStore, Person, Scrape, SeededEntropy,
     databases::{FreshPostgres, FreshSqlite, fresh_sqlite},
     people::Shared,
 };
@@ -111,6 +111,7 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub struct TestApp {
     service: Shared,
     routes: Vec<RouteInfo>,
+    operations: Operations,
     people: Vec<Person>,
     password_hash: Secret<String>,
     store: FaultyStore,
@@ -262,7 +263,7 @@ impl<'a> TestAppBuilder<'a> {
                 .map_err(Into::into),
         };
         let app = made.unwrap_or_else(|error| panic!("the application cannot be built: {error}"));
-        let routes = app.routes().to_vec();
+        let (routes, operations) = (app.routes().to_vec(), app.operations());
         let service = Shared::new(BoxCloneService::new(app.into_service()));
 
         let hasher =
@@ -273,6 +274,7 @@ impl<'a> TestAppBuilder<'a> {
             people: vec![Person::anonymous(service.clone())],
             service,
             routes,
+            operations,
             password_hash,
             store,
             counters,
@@ -312,6 +314,20 @@ impl TestApp {
             policies: Box::new(|policies| policies),
             make: None,
         }
+    }
+
+    /// What was counted so far, as Prometheus reads it.
+    ///
+    /// # Panics
+    /// If Prometheus could not.
+    pub fn scrape(&self) -> Scrape {
+        let text = self.operations.metrics().render();
+        Scrape::parse(&text).unwrap_or_else(|wrong| panic!("{wrong}\n{text}"))
+    }
+
+    /// What whoever operates the application asks of it.
+    pub fn operations(&self) -> Operations {
+        self.operations.clone()
     }
 
     /// Makes the organisations and those who are always there.

@@ -28,6 +28,7 @@ use bailiwick_core::{
     identity::{
         ApiTokenId, Credential, FamilyId, Membership, OrgId, Principal, Role, Slug, UserId, Username,
     },
+    meter::{Meter, Metered},
     query::Plan,
     secret::Secret,
     store::{
@@ -500,6 +501,13 @@ impl FamilyStore for FaultyStore {
 
     fn live_access_tokens(&self, now: Timestamp) -> Answer<'_, Vec<(String, u64)>> {
         self.run(Operation::LiveAccessTokens, async move { self.inner.live_access_tokens(now).await })
+    }
+}
+
+/// What is measured does not fail.
+impl Metered for FaultyStore {
+    fn meters(&self, each: &mut dyn FnMut(Meter)) {
+        self.inner.meters(each);
     }
 }
 

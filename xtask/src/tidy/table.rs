@@ -17,7 +17,7 @@ pub(super) const CORE_LAYERS: &[&[&str]] = &[
     &["request"],
     &["identity"],
     &["audit"],
-    &["error", "units", "secret", "clock", "text", "id"],
+    &["error", "units", "secret", "clock", "text", "id", "meter"],
 ];
 
 /// A module or folder of the framework.
@@ -61,6 +61,7 @@ pub(super) const ROOMS: &[Room] = &[
     part("health", &["problem"]),
     control("request_id"),
     control("trace"),
+    control("metrics"),
     control("headers"),
     control("hosts"),
     control("limits"),

@@ -25,7 +25,7 @@ pub use self::{
     sessions::{NewSession, SessionRecord, SessionStore, WhichSessions},
     tokens::{NewToken, OfOrg, OrgTokenRecord, TokenCreation, TokenRecord, TokenRef, TokenStore},
 };
-use crate::error::StoreError;
+use crate::{error::StoreError, meter::Metered};
 
 /// The answer of a store, when it comes.
 pub type Answer<'a, T, E = StoreError> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
@@ -40,6 +40,7 @@ pub trait Store:
     + SessionStore
     + FamilyStore
     + KeyStore
+    + Metered
     + std::fmt::Debug
     + Send
     + Sync
@@ -56,6 +57,7 @@ impl<S> Store for S where
         + SessionStore
         + FamilyStore
         + KeyStore
+        + Metered
         + std::fmt::Debug
         + Send
         + Sync

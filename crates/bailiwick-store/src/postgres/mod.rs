@@ -27,10 +27,15 @@ mod value;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
+use bailiwick_core::meter::{Meter, Metered};
+
 pub use self::connect::ConnectError;
 pub(crate) use self::migrate::{migrate, pending};
 use self::{connect::Target, pool::Pool};
-use crate::sql::{Dialect, Statements};
+use crate::{
+    meters::{gauge, waited, waiting},
+    sql::{Dialect, Statements},
+};
 
 /// How a [`PostgresStore`] uses its server.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +88,24 @@ impl PostgresStore {
     /// Takes no further work: every call is answered as out of reach. What is under way ends by itself.
     pub fn close(&self) {
         self.pool.close();
+    }
+}
+
+impl Metered for PostgresStore {
+    fn meters(&self, each: &mut dyn FnMut(Meter)) {
+        let (open, idle, callers) = self.pool.connections();
+        each(waited(self.pool.waits()));
+        each(waiting(callers));
+        each(Meter {
+            name: "bailiwick_database_connections",
+            help: "How many connections to PostgreSQL are open",
+            value: gauge(open),
+        });
+        each(Meter {
+            name: "bailiwick_database_connections_idle",
+            help: "How many connections to PostgreSQL are open and not used at the moment",
+            value: gauge(idle),
+        });
     }
 }
 

@@ -29,6 +29,8 @@ use std::{
     time::Duration,
 };
 
+use bailiwick_core::meter::{Meter, Metered, Value};
+
 pub use self::error::SqliteError;
 pub(crate) use self::migrate::{migrate, pending};
 use self::{
@@ -37,7 +39,10 @@ use self::{
     scans::Scans,
     writer::Writer,
 };
-use crate::sql::{Dialect, Statements};
+use crate::{
+    meters::{gauge, waited, waiting},
+    sql::{Dialect, Statements},
+};
 
 /// How a SQLite database is opened.
 #[derive(Clone, Debug)]
@@ -114,6 +119,23 @@ impl SqliteStore {
         self.readers.close();
         // Last: whoever closes the last connection copies the log.
         self.writer.close();
+    }
+}
+
+impl Metered for SqliteStore {
+    fn meters(&self, each: &mut dyn FnMut(Meter)) {
+        each(waited(self.writer.waits()));
+        each(waiting(self.writer.queued()));
+        each(Meter {
+            name: "bailiwick_database_commit_transactions",
+            help: "How many transactions one commit of SQLite took",
+            value: Value::Distribution(self.writer.groups()),
+        });
+        each(Meter {
+            name: "bailiwick_database_scans_waiting",
+            help: "How many long reads wait for a thread of SQLite",
+            value: gauge(self.scans.waiting()),
+        });
     }
 }
 

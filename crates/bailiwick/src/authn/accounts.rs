@@ -126,8 +126,11 @@ impl Accounts {
         facts: &Facts,
     ) -> Result<Option<TokenText>, Problem> {
         let mut errors: Vec<_> = self.unfit("#/new_password", &new, &caller.username).into_iter().collect();
-        // What is proved is no log-in; only that it fails is of interest.
-        let proved = match self.log_in.prove(&caller.username, current, &Facts::new()).await {
+        // What is proved is no log-in; only that it fails is of interest, and that it is counted.
+        let proving = Facts::new();
+        let proved = self.log_in.prove(&caller.username, current, &proving).await;
+        proving.each_tally(|tally| facts.tally(*tally));
+        let proved = match proved {
             Ok(login) => Some(login).filter(|login| login.user_id == caller.user_id()),
             Err(problem) if problem.code() == Code::InvalidCredentials => None,
             Err(problem) => return Err(problem),
@@ -164,9 +167,9 @@ impl Accounts {
     ///
     /// # Errors
     /// 503 if the counters are out of reach.
-    pub async fn may_send_to(&self, email: &str) -> Result<bool, Problem> {
+    pub async fn may_send_to(&self, email: &str, facts: &Facts) -> Result<bool, Problem> {
         let Some(mails) = &self.mails else { return Ok(true) };
-        match mails.begin(email).await {
+        match mails.begin(email, facts).await {
             // It is never forgotten: each is a mail.
             Ok(_sent) => Ok(true),
             Err(problem) if problem.code() == Code::Throttled => Ok(false),

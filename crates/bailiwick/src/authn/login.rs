@@ -6,7 +6,7 @@ use bailiwick_core::{
     error::StoreError,
     id::Id,
     identity::{ApiTokenId, Scopes, UserId, Username},
-    request::{Facts, SecurityEventKind},
+    request::{AuthMethod, AuthOutcome, Facts, SecurityEventKind, Tally},
     secret::Secret,
     store::{Login, NewToken, Store, TokenCreation, TokenRef},
 };
@@ -111,11 +111,14 @@ impl LogIn {
         facts: &Facts,
     ) -> Result<Login, Problem> {
         let tried = match &self.guesses {
-            Some(guesses) => Some((guesses, guesses.begin(username).await?)),
+            Some(guesses) => Some((guesses, guesses.begin(username, facts).await?)),
             None => None,
         };
-        match self.find(username, password).await? {
+        let tally = |outcome| facts.tally(Tally::Authentication { method: AuthMethod::Password, outcome });
+        let found = self.find(username, password).await.inspect_err(|_| tally(AuthOutcome::Unavailable));
+        match found? {
             Proof::Given(login) => {
+                tally(AuthOutcome::Success);
                 if let Some((guesses, tried)) = tried {
                     guesses.succeeded(tried).await;
                 }
@@ -123,6 +126,7 @@ impl LogIn {
                 Ok(login)
             }
             Proof::Refused(known) => {
+                tally(AuthOutcome::Failure);
                 facts.note(SecurityEventKind::LoginFail, known, None);
                 Err(Problem::invalid_credentials())
             }

@@ -8,7 +8,10 @@ use std::{
 use axum::extract::MatchedPath;
 use bailiwick_core::{
     identity::{FoundMembership, Principal, PrincipalParts, Slug, UserId},
-    request::{EndedSession, Facts, SecurityEventKind, TENANT_PARAMETER, path_parameter},
+    request::{
+        AuthMethod, AuthOutcome, EndedSession, Facts, SecurityEventKind, TENANT_PARAMETER, Tally,
+        path_parameter,
+    },
     store::Proof,
 };
 use http::{HeaderMap, HeaderValue, Request, Response, header};
@@ -66,7 +69,10 @@ where
             match shown {
                 Ok(Shown::Nothing) => inner.call(request).await,
                 Ok(Shown::Authorization(shown)) => {
-                    match layer.identify_shown(shown, &mut request).await {
+                    let method = shown.method();
+                    let found = layer.identify_shown(shown, &mut request).await;
+                    tally(&request, method, found.outcome());
+                    match found {
                         Found::Somebody => {}
                         Found::Nobody => reject(&mut request, Problem::invalid_token()),
                         Found::Unknown(problem) => reject(&mut request, problem),
@@ -78,6 +84,7 @@ where
                         Some(proof) => layer.identify(proof, &mut request).await,
                         None => Found::Nobody,
                     };
+                    tally(&request, AuthMethod::Session, found.outcome());
                     let has_ended = matches!(found, Found::Nobody);
                     // What can be no session is noise.
                     if has_ended
@@ -100,11 +107,19 @@ where
                     Ok(response)
                 }
                 Err(problem) => {
+                    tally(&request, AuthMethod::Unknown, AuthOutcome::Failure);
                     reject(&mut request, problem);
                     inner.call(request).await
                 }
             }
         })
+    }
+}
+
+/// Has what was shown counted.
+fn tally<B>(request: &Request<B>, method: AuthMethod, outcome: AuthOutcome) {
+    if let Some(facts) = request.extensions().get::<Facts>() {
+        facts.tally(Tally::Authentication { method, outcome });
     }
 }
 
@@ -128,12 +143,33 @@ enum Authorization {
     Access(Box<str>),
 }
 
+impl Authorization {
+    fn method(&self) -> AuthMethod {
+        match self {
+            Self::Token(_) => AuthMethod::ApiToken,
+            Self::Access(_) => AuthMethod::AccessToken,
+        }
+    }
+}
+
 /// What came of it.
 enum Found {
     Somebody,
     Nobody,
     /// The store or the keys cannot say (I9), or there is more to say than that.
     Unknown(Problem),
+}
+
+impl Found {
+    fn outcome(&self) -> AuthOutcome {
+        match self {
+            Self::Somebody => AuthOutcome::Success,
+            Self::Nobody => AuthOutcome::Failure,
+            // What is wrong with an access token comes as a problem too.
+            Self::Unknown(problem) if problem.status().is_client_error() => AuthOutcome::Failure,
+            Self::Unknown(_) => AuthOutcome::Unavailable,
+        }
+    }
 }
 
 impl AuthnLayer {
