@@ -11,9 +11,10 @@
 //! written (I2). Modules import downwards only:
 //!
 //! ```text
-//! db → store → query → access → model → request → identity → error, units, secret, clock, text, id
+//! db → store → query → access → model → request → audit → identity → error, units, secret, clock, text, id
 //! ```
 pub mod access;
+pub mod audit;
 pub mod clock;
 pub mod db;
 pub mod error;

@@ -15,8 +15,8 @@ pub(super) const CORE_LAYERS: &[&[&str]] = &[
     &["access"],
     &["model"],
     &["request"],
-    &["identity"],
     &["audit"],
+    &["identity"],
     &["error", "units", "secret", "clock", "text", "id"],
 ];
 
@@ -139,6 +139,16 @@ pub(super) const LOUD: &[Loud] = &[
         file: "crates/bailiwick-server/src/application.rs",
         word: "insecure_no_throttle",
         reason: "the operator's `throttle.enabled = false`, which `check` reports",
+    },
+    Loud {
+        file: "crates/bailiwick-core/src/audit/chain.rs",
+        word: "insecure_without_key",
+        reason: "defines the key of chains that show damage and no forgery, for databases without a secret",
+    },
+    Loud {
+        file: "crates/bailiwick-store/src/lib.rs",
+        word: "insecure_without_key",
+        reason: "what a database is opened with where nobody gives a key; opening it says so in the log",
     },
     Loud {
         file: "crates/bailiwick-core/src/identity.rs",

@@ -1,5 +1,6 @@
 //! Families of refresh tokens.
 use bailiwick_core::{
+    audit::Act,
     clock::Timestamp,
     error::{DecodeError, StoreError},
     id::Id,
@@ -11,6 +12,7 @@ use tokio_postgres::Row;
 
 use super::{
     PostgresStore,
+    audit::Recording,
     failure::Failure,
     pool::{Ask, Lease, Trying},
     tokens::LOCK_OWNER,
@@ -37,7 +39,7 @@ const ROTATE: &str = "UPDATE jwt_families SET live = $2, parent = $3, last_used_
 
 const REVOKE: &str = "UPDATE jwt_families SET revoked_at = $2 \
      WHERE id = (SELECT family_id FROM refresh_tokens WHERE digest = $1) \
-     AND revoked_at IS NULL AND expires_at > $2 RETURNING id";
+     AND revoked_at IS NULL AND expires_at > $2 RETURNING id, user_id";
 pub(super) const END_FAMILIES: &str =
     "UPDATE jwt_families SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL";
 const LIVE: &str = "SELECT t.kid, COUNT(*) FROM refresh_tokens t JOIN jwt_families f ON f.id = t.family_id \
@@ -46,19 +48,19 @@ const LIVE: &str = "SELECT t.kid, COUNT(*) FROM refresh_tokens t JOIN jwt_famili
      GROUP BY t.kid ORDER BY t.kid COLLATE \"C\"";
 
 impl FamilyStore for PostgresStore {
-    fn create_family(&self, family: NewFamily) -> Answer<'_, bool> {
-        Box::pin(async move { Ok(self.pool.to_the_end(family, create).await?) })
+    fn create_family(&self, family: NewFamily, act: Act) -> Answer<'_, bool> {
+        let recording = self.recording(act);
+        Box::pin(async move { Ok(self.pool.to_the_end((family, recording), create).await?) })
     }
 
-    fn refresh_family(&self, refresh: Refresh) -> Answer<'_, Refreshed> {
-        Box::pin(async move { Ok(self.pool.to_the_end(refresh, exchange).await?) })
+    fn refresh_family(&self, refresh: Refresh, act: Act) -> Answer<'_, Refreshed> {
+        let recording = self.recording(act);
+        Box::pin(async move { Ok(self.pool.to_the_end((refresh, recording), exchange).await?) })
     }
 
-    fn revoke_family(&self, token: CredentialDigest, now: Timestamp) -> Answer<'_, Option<FamilyId>> {
-        Box::pin(async move {
-            let ended = self.change(REVOKE, &[Bind::Bytes(&token), now.into()]).await?;
-            Ok(ended.first().map(|row| row.uuid(0).map(Id::from_uuid)).transpose()?)
-        })
+    fn revoke_family(&self, token: CredentialDigest, act: Act) -> Answer<'_, Option<FamilyId>> {
+        let recording = self.recording(act);
+        Box::pin(async move { Ok(self.pool.to_the_end((token, recording), revoke).await?) })
     }
 
     fn live_access_tokens(&self, now: Timestamp) -> Answer<'_, Vec<(String, u64)>> {
@@ -74,7 +76,10 @@ impl FamilyStore for PostgresStore {
     }
 }
 
-fn create<'a>(lease: &'a mut Lease, family: &'a NewFamily) -> Trying<'a, bool> {
+fn create<'a>(
+    lease: &'a mut Lease,
+    (family, recording): &'a (NewFamily, Recording),
+) -> Trying<'a, bool> {
     Box::pin(async move {
         let (id, user): (Bind<'_>, Bind<'_>) = (family.id.as_uuid().into(), family.user_id.as_uuid().into());
         let now: Bind<'_> = family.created_at.into();
@@ -95,12 +100,29 @@ fn create<'a>(lease: &'a mut Lease, family: &'a NewFamily) -> Trying<'a, bool> {
         ];
         let asks = [Ask::new(REMOVE_ENDED, &ended), Ask::new(ADD, &added), Ask::new(ADD_TOKEN, &token)];
         lease.go_on(&asks).await?;
-        lease.commit().await?;
+        lease.commit_recording(recording, family.events()).await?;
         Ok(true)
     })
 }
 
-fn exchange<'a>(lease: &'a mut Lease, refresh: &'a Refresh) -> Trying<'a, Refreshed> {
+fn revoke<'a>(
+    lease: &'a mut Lease,
+    (token, recording): &'a (CredentialDigest, Recording),
+) -> Trying<'a, Option<FamilyId>> {
+    Box::pin(async move {
+        lease.begin(&[]).await?;
+        let ended = lease.go_on(&[Ask::new(REVOKE, &[Bind::Bytes(token), recording.now()])]).await?;
+        let Some(row) = ended[0].first() else { return Ok(None) };
+        let grant = Grant { family: Id::from_uuid(row.uuid(0)?), user: Id::from_uuid(row.uuid(1)?) };
+        lease.commit_recording(recording, vec![grant.revoked()]).await?;
+        Ok(Some(grant.family))
+    })
+}
+
+fn exchange<'a>(
+    lease: &'a mut Lease,
+    (refresh, recording): &'a (Refresh, Recording),
+) -> Trying<'a, Refreshed> {
     Box::pin(async move {
         let (digest, now): (_, Bind<'_>) = (Bind::Bytes(&refresh.digest), refresh.now.into());
         lease.begin(&[Ask::new(LOCK, &[digest])]).await?;
@@ -131,7 +153,7 @@ fn exchange<'a>(lease: &'a mut Lease, refresh: &'a Refresh) -> Trying<'a, Refres
                 Refreshed::Rotated(shown.grant)
             }
         };
-        lease.commit().await?;
+        lease.commit_recording(recording, outcome.events()).await?;
         Ok(outcome)
     })
 }

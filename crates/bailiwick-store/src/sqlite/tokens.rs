@@ -1,6 +1,8 @@
 //! API tokens on SQLite.
 use bailiwick_core::{
+    audit::{Act, SecurityEvent},
     clock::Timestamp,
+    error::StoreError,
     identity::{ApiTokenId, Scopes, UserId},
     secret::Secret,
     store::{Answer, NewToken, TokenCreation, TokenRecord, TokenRef, TokenStore},
@@ -14,8 +16,8 @@ use super::{
 };
 
 impl TokenStore for SqliteStore {
-    fn create_token(&self, token: NewToken) -> Answer<'_, TokenCreation> {
-        Box::pin(self.writer.run(move |connection| create(connection, &token).map_err(store_error)))
+    fn create_token(&self, token: NewToken, act: Act) -> Answer<'_, TokenCreation> {
+        Box::pin(self.record(act, move |connection| create(connection, &token).map_err(store_error)))
     }
 
     fn rotate_token(
@@ -23,16 +25,22 @@ impl TokenStore for SqliteStore {
         replaced: ApiTokenId,
         token: NewToken,
         old_expires_at: Timestamp,
+        act: Act,
     ) -> Answer<'_, Option<TokenRecord>> {
-        Box::pin(
-            self.writer.run(move |connection| {
-                rotate(connection, replaced, &token, old_expires_at).map_err(store_error)
-            }),
-        )
+        Box::pin(self.record(act, move |connection| {
+            let rotated = rotate(connection, replaced, &token, old_expires_at).map_err(store_error)?;
+            let events = rotated.iter().flat_map(|_| token.rotation_events(replaced)).collect();
+            Ok::<_, StoreError>((rotated, events))
+        }))
     }
 
-    fn revoke_token(&self, which: TokenRef, now: Timestamp) -> Answer<'_, Option<UserId>> {
-        Box::pin(self.writer.run(move |connection| revoke(connection, which, now).map_err(store_error)))
+    fn revoke_token(&self, which: TokenRef, act: Act) -> Answer<'_, Option<UserId>> {
+        let now = act.at;
+        Box::pin(self.record(act, move |connection| {
+            let revoked = revoke(connection, which, now).map_err(store_error)?;
+            let event = revoked.map(|(id, owner)| which.event(id, owner));
+            Ok::<_, StoreError>((revoked.map(|(_, owner)| owner), event.into_iter().collect()))
+        }))
     }
 
     fn tokens_of(&self, user: UserId) -> Answer<'_, Vec<TokenRecord>> {
@@ -40,33 +48,39 @@ impl TokenStore for SqliteStore {
     }
 }
 
-fn create(connection: &Connection, token: &NewToken) -> rusqlite::Result<TokenCreation> {
+fn create(
+    connection: &Connection,
+    token: &NewToken,
+) -> rusqlite::Result<(TokenCreation, Vec<SecurityEvent>)> {
     let (id, owner) = (Key::from(token.id), Key::from(token.user_id));
     let now = Moment(token.created_at);
     if !may_log_in(connection, &owner, token.password_hash.as_ref())? {
-        return Ok(TokenCreation::Refused);
+        return Ok((TokenCreation::Refused, Vec::new()));
     }
     connection
         .prepare_cached("DELETE FROM api_tokens WHERE user_id = ?1 AND expires_at <= ?2")?
         .execute(params![owner, now])?;
     if token.name.is_some() && named(connection, &owner)? >= token.max_per_user {
-        return Ok(TokenCreation::TooMany);
+        return Ok((TokenCreation::TooMany, Vec::new()));
     }
     insert(connection, token, token.name.as_deref(), &token.scopes)?;
+    let mut ended = Vec::new();
     if token.name.is_none() {
         // The new one stays, however the clock stood when the others were made.
         let others = i64::from(token.max_per_user.saturating_sub(1));
-        connection
+        ended = connection
             .prepare_cached(
                 "UPDATE api_tokens SET revoked_at = ?3
                  WHERE id IN (SELECT id FROM api_tokens
                               WHERE user_id = ?1 AND id <> ?2 AND name IS NULL
                                 AND revoked_at IS NULL AND expires_at > ?3
-                              ORDER BY created_at DESC, id DESC LIMIT -1 OFFSET ?4)",
+                              ORDER BY created_at DESC, id DESC LIMIT -1 OFFSET ?4)
+                 RETURNING id",
             )?
-            .execute(params![owner, id, now, others])?;
+            .query_map(params![owner, id, now, others], |row| Ok(row.get::<_, Key>(0)?.id()))?
+            .collect::<rusqlite::Result<_>>()?;
     }
-    Ok(TokenCreation::Created)
+    Ok((TokenCreation::Created, token.events(&ended)))
 }
 
 /// Whether a user is there, active, and has the password that was proved, if one was.
@@ -148,29 +162,33 @@ fn rotate(
     Ok(Some(found))
 }
 
-fn revoke(connection: &Connection, which: TokenRef, now: Timestamp) -> rusqlite::Result<Option<UserId>> {
-    let user = |row: &Row<'_>| row.get::<_, Key>(0);
+fn revoke(
+    connection: &Connection,
+    which: TokenRef,
+    now: Timestamp,
+) -> rusqlite::Result<Option<(ApiTokenId, UserId)>> {
+    let found = |row: &Row<'_>| Ok((row.get::<_, Key>(0)?.id(), row.get::<_, Key>(1)?.id()));
     let revoked = match which {
         TokenRef::Id(id) => connection
             .prepare_cached(
                 "UPDATE api_tokens SET revoked_at = ?2
-                 WHERE id = ?1 AND revoked_at IS NULL AND expires_at > ?2 RETURNING user_id",
+                 WHERE id = ?1 AND revoked_at IS NULL AND expires_at > ?2 RETURNING id, user_id",
             )?
-            .query_row(params![Key::from(id), Moment(now)], user),
+            .query_row(params![Key::from(id), Moment(now)], found),
         TokenRef::Of(owner, id) => connection
             .prepare_cached(
                 "UPDATE api_tokens SET revoked_at = ?2
-                 WHERE id = ?1 AND user_id = ?3 AND revoked_at IS NULL AND expires_at > ?2 RETURNING user_id",
+                 WHERE id = ?1 AND user_id = ?3 AND revoked_at IS NULL AND expires_at > ?2 RETURNING id, user_id",
             )?
-            .query_row(params![Key::from(id), Moment(now), Key::from(owner)], user),
+            .query_row(params![Key::from(id), Moment(now), Key::from(owner)], found),
         TokenRef::Digest(digest) => connection
             .prepare_cached(
                 "UPDATE api_tokens SET revoked_at = ?2
-                 WHERE digest = ?1 AND revoked_at IS NULL AND expires_at > ?2 RETURNING user_id",
+                 WHERE digest = ?1 AND revoked_at IS NULL AND expires_at > ?2 RETURNING id, user_id",
             )?
-            .query_row(params![digest.as_slice(), Moment(now)], user),
+            .query_row(params![digest.as_slice(), Moment(now)], found),
     };
-    Ok(revoked.optional()?.map(|user| user.id()))
+    revoked.optional()
 }
 
 fn tokens_of(connection: &Connection, user: UserId) -> rusqlite::Result<Vec<TokenRecord>> {
