@@ -105,7 +105,9 @@ pub async fn open(url: &str, options: &OpenOptions) -> Result<Arc<dyn Store>, Op
     let clock = Arc::new(SystemClock::new());
     let keys = options.audit_keys.clone();
     if keys.are_known_to_everybody() {
-        tracing::warn!("the audit trail has no secret key: it shows what was damaged, but not what was forged");
+        tracing::warn!(
+            "the audit trail has no secret key: it shows what was damaged, but not what was forged"
+        );
     }
     match Location::of(url)? {
         Location::Sqlite(path) => {

@@ -295,7 +295,9 @@ pub(crate) fn protect_audit_trail(dialect: Dialect) -> String {
                 "CREATE OR REPLACE FUNCTION {AUDIT_TRIGGER}() RETURNS trigger LANGUAGE plpgsql AS \
                  $bw$ BEGIN RAISE EXCEPTION 'the audit trail is append-only'; END $bw$;"
             );
-            for (table, events) in TABLES.into_iter().zip(["UPDATE OR DELETE OR TRUNCATE", "DELETE OR TRUNCATE"]) {
+            for (table, events) in
+                TABLES.into_iter().zip(["UPDATE OR DELETE OR TRUNCATE", "DELETE OR TRUNCATE"])
+            {
                 let _ = writeln!(
                     sql,
                     "CREATE TRIGGER {AUDIT_TRIGGER} BEFORE {events} ON {table} \

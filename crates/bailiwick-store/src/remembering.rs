@@ -26,11 +26,11 @@ use bailiwick_core::{
     query::Plan,
     secret::Secret,
     store::{
-        Addressee, Answer, AuditStore, CredentialDigest, Directory, DirectoryError, EachRow, FamilyStore, KeyPurpose,
-        KeyRecord, KeyRingRecord, KeyStore, Login, NewFamily, NewOrg, NewPasswordReset, NewSession, NewToken,
-        NewUser, OrgRecord, PasswordChange, PasswordStore, PrincipalStore, Proof, Refresh, Refreshed, Right,
-        RowStore, SessionRecord, SessionStore, TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord,
-        WhichSessions, Written,
+        Addressee, Answer, AuditStore, CredentialDigest, Directory, DirectoryError, EachRow, FamilyStore,
+        KeyPurpose, KeyRecord, KeyRingRecord, KeyStore, Login, NewFamily, NewOrg, NewPasswordReset,
+        NewSession, NewToken, NewUser, OrgRecord, PasswordChange, PasswordStore, PrincipalStore, Proof,
+        Refresh, Refreshed, Right, RowStore, SessionRecord, SessionStore, TokenCreation, TokenRecord,
+        TokenRef, TokenStore, UserRecord, WhichSessions, Written,
     },
 };
 use moka::{Equivalent, sync::Cache};
@@ -514,7 +514,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize};
 
     use bailiwick_core::identity::{OrgId, Scopes};
-    use bailiwick_testkit::{FakeClock, Fault, FaultyStore, Operation};
+    use bailiwick_testkit::{FakeClock, Fault, FaultyStore, Operation, act};
     use tempfile::TempDir;
 
     use super::*;
@@ -551,7 +551,7 @@ mod tests {
                 is_staff: false,
                 created_at: now(),
             };
-            store.create_user(user).await.unwrap();
+            store.create_user(user, act()).await.unwrap();
             let org = NewOrg {
                 id: OrgId::from_uuid(random()),
                 slug: slug(),
@@ -559,9 +559,9 @@ mod tests {
                 owner: ann,
                 created_at: now(),
             };
-            store.create_org(org).await.unwrap();
+            store.create_org(org, act()).await.unwrap();
             let token = token(ann);
-            assert_eq!(store.create_token(token.clone()).await.unwrap(), TokenCreation::Created);
+            assert_eq!(store.create_token(token.clone(), act()).await.unwrap(), TokenCreation::Created);
             Self { store, behind, clock, ann, token, _directory: directory }
         }
 
@@ -618,7 +618,7 @@ mod tests {
         let world = World::new().await;
         world.role().await;
         // Past the store that remembers, as another process would.
-        world.behind.set_active(&name(), false, now()).await.unwrap();
+        world.behind.set_active(&name(), false, Act::system(now())).await.unwrap();
         world.clock.advance(IN_FORCE_AFTER - Duration::from_nanos(1));
         assert!(world.role().await.is_some(), "what was remembered is used for as long as it may be");
         world.clock.advance(Duration::from_nanos(1));
@@ -644,7 +644,7 @@ mod tests {
     async fn what_ends_or_changes_a_credential_here_is_in_force_when_it_is_answered() {
         let world = World::new().await;
         let other = token(world.ann);
-        assert_eq!(world.store.create_token(other.clone()).await.unwrap(), TokenCreation::Created);
+        assert_eq!(world.store.create_token(other.clone(), act()).await.unwrap(), TokenCreation::Created);
         assert_eq!(world.role().await, Some(Some(Role::Owner)));
 
         let bob = NewUser {
@@ -655,22 +655,33 @@ mod tests {
             is_staff: false,
             created_at: now(),
         };
-        world.store.create_user(bob).await.unwrap();
-        world.store.put_member(&slug(), &"bob".parse().unwrap(), Role::Owner, now()).await.unwrap();
-        world.store.put_member(&slug(), &name(), Role::Viewer, now()).await.unwrap();
+        world.store.create_user(bob, act()).await.unwrap();
+        world
+            .store
+            .put_member(&slug(), &"bob".parse().unwrap(), Role::Owner, Act::system(now()))
+            .await
+            .unwrap();
+        world.store.put_member(&slug(), &name(), Role::Viewer, Act::system(now())).await.unwrap();
         assert_eq!(world.role().await, Some(Some(Role::Viewer)));
-        world.store.remove_member(&slug(), &name()).await.unwrap();
+        world.store.remove_member(&slug(), &name(), act()).await.unwrap();
         assert_eq!(world.role().await, Some(None));
-        world.store.put_member(&slug(), &name(), Role::Member, now()).await.unwrap();
+        world.store.put_member(&slug(), &name(), Role::Member, Act::system(now())).await.unwrap();
         assert_eq!(world.role().await, Some(Some(Role::Member)), "that there was none is not remembered");
 
-        world.store.set_right(&name(), Right::Staff, true).await.unwrap();
+        world.store.set_right(&name(), Right::Staff, true, act()).await.unwrap();
         let known = world.store.principal_of(world.token.proof(), now()).await.unwrap();
         assert!(known.unwrap().is_staff);
-        assert!(world.store.revoke_token(TokenRef::Id(world.token.id), now()).await.unwrap().is_some());
+        assert!(
+            world
+                .store
+                .revoke_token(TokenRef::Id(world.token.id), Act::system(now()))
+                .await
+                .unwrap()
+                .is_some()
+        );
         assert_eq!(world.role().await, None);
         assert!(world.store.principal_of(other.proof(), now()).await.unwrap().is_some());
-        world.store.set_active(&name(), false, now()).await.unwrap();
+        world.store.set_active(&name(), false, Act::system(now())).await.unwrap();
         assert!(world.store.principal_of(other.proof(), now()).await.unwrap().is_none());
     }
 
@@ -689,7 +700,7 @@ mod tests {
         let when = world.store.when();
         let (principal, membership) =
             world.behind.principal_in(world.token.proof(), now(), "acme").await.unwrap().unwrap();
-        world.store.revoke_token(TokenRef::Id(world.token.id), now()).await.unwrap();
+        world.store.revoke_token(TokenRef::Id(world.token.id), Act::system(now())).await.unwrap();
         // The answer was slow on its way.
         world.store.remember(&asked, Found { principal, membership, asked: when });
         assert_eq!(world.role().await, None);
@@ -701,7 +712,7 @@ mod tests {
         for _ in 0..40 {
             let token = token(world.ann);
             let (id, proof) = (token.id, token.proof());
-            assert_eq!(world.store.create_token(token.clone()).await.unwrap(), TokenCreation::Created);
+            assert_eq!(world.store.create_token(token.clone(), act()).await.unwrap(), TokenCreation::Created);
             let (revoked, let_in) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
             let callers: Vec<_> = (0..4)
                 .map(|_| {
@@ -722,7 +733,7 @@ mod tests {
             while let_in.load(Ordering::SeqCst) < 20 {
                 tokio::task::yield_now().await;
             }
-            assert!(world.store.revoke_token(TokenRef::Id(id), now()).await.unwrap().is_some());
+            assert!(world.store.revoke_token(TokenRef::Id(id), Act::system(now())).await.unwrap().is_some());
             revoked.store(true, Ordering::SeqCst);
             for caller in callers {
                 caller.await.unwrap();

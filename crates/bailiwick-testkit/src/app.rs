@@ -19,6 +19,7 @@ use bailiwick::{
     trace::{Format, Log},
 };
 use bailiwick_core::{
+    audit::Act,
     clock::{Clock, Entropy},
     id::Id,
     identity::{OrgId, Role, Scopes, Slug, UserId, Username},
@@ -29,6 +30,7 @@ use bailiwick_store::{MemoryCounters, OpenOptions, refinery::Runner};
 use serde_json::Value;
 use tower::util::BoxCloneService;
 
+use crate::act;
 use crate::{
     FakeClock, FaultyCounters, FaultyStore, Person, SeededEntropy,
     databases::{FreshPostgres, FreshSqlite, fresh_sqlite},
@@ -401,7 +403,10 @@ impl TestApp {
     /// If there is none, or the organisation would be left without an owner.
     pub async fn remove_member(&self, slug: &str, person: &Person) {
         let slug = slug_of(slug);
-        self.store.remove_member(&slug, &username(&person.name)).await.expect("there is such a membership");
+        self.store
+            .remove_member(&slug, &username(&person.name), act())
+            .await
+            .expect("there is such a membership");
     }
 
     /// Lets a user in, or keeps them out, which ends all their tokens.
@@ -410,7 +415,7 @@ impl TestApp {
     /// If there is no such user.
     pub async fn set_active(&self, person: &Person, active: bool) {
         self.store
-            .set_active(&username(&person.name), active, self.clock.now())
+            .set_active(&username(&person.name), active, Act::system(self.clock.now()))
             .await
             .expect("there is such a user");
     }
@@ -462,7 +467,7 @@ impl TestApp {
             is_staff: false,
             created_at: self.clock.now(),
         };
-        self.store.create_user(user).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        self.store.create_user(user, act()).await.unwrap_or_else(|error| panic!("{name}: {error}"));
         id
     }
 
@@ -475,11 +480,11 @@ impl TestApp {
             owner,
             created_at: self.clock.now(),
         };
-        self.store.create_org(org).await.unwrap_or_else(|error| panic!("{slug}: {error}"));
+        self.store.create_org(org, act()).await.unwrap_or_else(|error| panic!("{slug}: {error}"));
     }
 
     async fn enrol(&self, slug: &Slug, name: &str, role: Role) {
-        let put = self.store.put_member(slug, &username(name), role, self.clock.now()).await;
+        let put = self.store.put_member(slug, &username(name), role, Act::system(self.clock.now())).await;
         put.unwrap_or_else(|error| panic!("{name} in {slug}: {error}"));
     }
 
@@ -513,7 +518,7 @@ impl TestApp {
             scopes: Scopes::ALL,
             password_hash: None,
         };
-        let made = self.store.create_token(token).await.expect("the store works");
+        let made = self.store.create_token(token, act()).await.expect("the store works");
         assert_eq!(made, TokenCreation::Created, "the user is there and active");
         text
     }

@@ -4,7 +4,10 @@ use std::{
     time::Duration,
 };
 
-use bailiwick_core::clock::{Clock, Entropy, Timestamp};
+use bailiwick_core::{
+    audit::Act,
+    clock::{Clock, Entropy, Timestamp},
+};
 
 /// A clock that stands still until the test moves it. Clones show the same time.
 ///
@@ -112,6 +115,12 @@ fn split_mix(state: &mut u64) -> u64 {
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     mixed ^ (mixed >> 31)
+}
+
+/// What a test does to a store by itself, at the time that a [`FakeClock`] begins with: for calls whose entry in the audit
+/// trail does not matter.
+pub fn act() -> Act {
+    Act::system(FakeClock::new().now())
 }
 
 #[cfg(test)]

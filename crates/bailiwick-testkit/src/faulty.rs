@@ -30,11 +30,12 @@ use bailiwick_core::{
     query::Plan,
     secret::Secret,
     store::{
-        Addressee, Answer, AuditStore, Charge, CounterKey, CounterStore, CredentialDigest, Directory, DirectoryError,
-        EachRow, FamilyStore, KeyPurpose, KeyRecord, KeyRingRecord, KeyStore, Login, NewFamily, NewOrg,
-        NewPasswordReset, NewSession, NewToken, NewUser, OrgRecord, PasswordChange, PasswordStore,
-        PrincipalStore, Proof, Refresh, Refreshed, Right, RowStore, SessionRecord, SessionStore, Store,
-        TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord, Verdict, WhichSessions, Written,
+        Addressee, Answer, AuditStore, Charge, CounterKey, CounterStore, CredentialDigest, Directory,
+        DirectoryError, EachRow, FamilyStore, KeyPurpose, KeyRecord, KeyRingRecord, KeyStore, Login,
+        NewFamily, NewOrg, NewPasswordReset, NewSession, NewToken, NewUser, OrgRecord, PasswordChange,
+        PasswordStore, PrincipalStore, Proof, Refresh, Refreshed, Right, RowStore, SessionRecord,
+        SessionStore, Store, TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord, Verdict,
+        WhichSessions, Written,
     },
 };
 
@@ -444,7 +445,10 @@ impl PasswordStore for FaultyStore {
     }
 
     fn create_password_reset(&self, reset: NewPasswordReset, act: Act) -> Answer<'_, bool> {
-        self.run(Operation::CreatePasswordReset, async move { self.inner.create_password_reset(reset, act).await })
+        self.run(
+            Operation::CreatePasswordReset,
+            async move { self.inner.create_password_reset(reset, act).await },
+        )
     }
 
     fn password_reset(&self, digest: CredentialDigest, now: Timestamp) -> Answer<'_, Option<String>> {

@@ -16,7 +16,7 @@ mod reply;
 
 pub use self::{
     app::{Parts, TestApp, TestAppBuilder},
-    clock::{FakeClock, SeededEntropy},
+    clock::{FakeClock, SeededEntropy, act},
     faulty::{Fault, FaultyCounters, FaultyStore, Operation},
     people::{Call, Person},
     reply::{Bare, Reply},

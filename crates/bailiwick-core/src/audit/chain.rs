@@ -1,5 +1,5 @@
 //! How entries are linked, and how that is checked.
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
@@ -138,7 +138,9 @@ impl Entry {
         put(Some(&self.at.as_micros().to_be_bytes()));
         put(Some(self.actor_kind.as_bytes()));
         put(self.actor_id.as_ref().map(|id| id.as_bytes().as_slice()));
-        for text in [&self.actor_name, &self.target_kind, &self.target_id, &self.request_id, &self.remote_addr] {
+        for text in
+            [&self.actor_name, &self.target_kind, &self.target_id, &self.request_id, &self.remote_addr]
+        {
             put(text.as_deref().map(str::as_bytes));
         }
         for text in [&self.outcome, &self.details, &self.key_id] {
@@ -275,7 +277,8 @@ fn mac(key: &Secret<[u8; 32]>) -> Hmac<Sha256> {
 pub struct Verifier {
     keys: AuditKeys,
     last: Head,
-    expected: Vec<Head>,
+    /// What the hashes at some places must be. Two heads that say different things of one place cannot both hold.
+    expected: BTreeMap<u64, Vec<Vec<u8>>>,
 }
 
 /// Where a chain does not hold, and why.
@@ -317,7 +320,10 @@ pub enum Fault {
 impl Verifier {
     /// A verifier of `chain`, which must go through all the heads in `kept`: those of other chains are left out.
     pub fn new(keys: AuditKeys, chain: Chain, kept: &[Head]) -> Self {
-        let expected = kept.iter().filter(|head| head.chain == chain && head.sequence > 0).cloned().collect();
+        let mut expected: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for head in kept.iter().filter(|head| head.chain == chain && head.sequence > 0) {
+            expected.entry(head.sequence).or_default().push(head.hash.clone());
+        }
         Self { keys, last: Head::genesis(chain), expected }
     }
 
@@ -345,8 +351,8 @@ impl Verifier {
         if !bool::from(key.hash(&self.last.hash, entry).as_slice().ct_eq(&entry.hash)) {
             return broken(wanted, Fault::Changed);
         }
-        let replaced = |head: &Head| head.sequence == wanted && head.hash != entry.hash;
-        if self.expected.iter().any(replaced) {
+        let kept = self.expected.get(&wanted);
+        if kept.is_some_and(|kept| kept.iter().any(|hash| *hash != entry.hash)) {
             return broken(wanted, Fault::Replaced);
         }
         self.last = entry.head();
@@ -359,7 +365,7 @@ impl Verifier {
     /// If the chain was longer, or has an entry too many.
     pub fn finish(&self, noted: &Head) -> Result<(), Broken> {
         let Head { chain, sequence, ref hash } = self.last;
-        let longest = self.expected.iter().chain([noted]).map(|head| head.sequence).max().unwrap_or(0);
+        let longest = self.expected.keys().next_back().copied().unwrap_or(0).max(noted.sequence);
         if longest > sequence {
             return Err(Broken { chain, sequence: sequence + 1, fault: Fault::Truncated });
         }

@@ -68,7 +68,8 @@ fn an_entry_that_was_changed_removed_put_in_or_moved_is_found() {
     assert_eq!(verify(&keys, &whole[1..], &[], &noted), Err((1, Fault::Missing)));
 
     let mut put_in = whole.clone();
-    put_in.insert(2, keys.link(&whole[1].head(), &act(), &SecurityEvent::new(SecurityEventKind::UserCreated)));
+    put_in
+        .insert(2, keys.link(&whole[1].head(), &act(), &SecurityEvent::new(SecurityEventKind::UserCreated)));
     assert_eq!(verify(&keys, &put_in, &[], &noted), Err((3, Fault::Changed)));
     let mut swapped = whole.clone();
     swapped.swap(2, 3);

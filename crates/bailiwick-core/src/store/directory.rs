@@ -28,12 +28,8 @@ pub trait Directory {
 
     /// Lets the user called `name` in, or keeps them out. Keeping them out ends all their tokens and sessions for
     /// good: who is let in again logs in again, and whoever had stolen one does not (SES-21).
-    fn set_active<'a>(
-        &'a self,
-        name: &'a Username,
-        active: bool,
-        act: Act,
-    ) -> Answer<'a, (), DirectoryError>;
+    fn set_active<'a>(&'a self, name: &'a Username, active: bool, act: Act)
+    -> Answer<'a, (), DirectoryError>;
 
     /// Replaces the password of the user called `name` and ends all that the old one opened: the user's sessions
     /// and log-in tokens.
@@ -245,7 +241,8 @@ impl NewOrg {
 
     /// What is recorded once it is founded.
     pub fn events(&self) -> Vec<SecurityEvent> {
-        let founded = SecurityEvent::new(SecurityEventKind::OrgCreated).of(self.owner).on(self.id).within(self.id);
+        let founded =
+            SecurityEvent::new(SecurityEventKind::OrgCreated).of(self.owner).on(self.id).within(self.id);
         let owner = changed_member(self.id, self.owner, None, Some(Role::Owner));
         std::iter::once(founded.with("slug", &self.slug)).chain(owner).collect()
     }

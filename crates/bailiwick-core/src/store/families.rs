@@ -69,10 +69,7 @@ impl NewFamily {
     /// What is recorded once it is made.
     pub fn events(&self) -> Vec<SecurityEvent> {
         let of_user = |kind| SecurityEvent::new(kind).of(self.user_id);
-        vec![
-            of_user(SecurityEventKind::LoginSuccess),
-            of_user(SecurityEventKind::TokenCreated).on(self.id),
-        ]
+        vec![of_user(SecurityEventKind::LoginSuccess), of_user(SecurityEventKind::TokenCreated).on(self.id)]
     }
 
     /// When it ends, however much it is used.

@@ -20,13 +20,8 @@ pub trait KeyStore {
 
     /// Puts keys into a ring, in this order: each is added, or replaces the one with its `kid`. Happens whole, or, if
     /// the ring has another version than `from` by now, not at all. Answers whether it happened.
-    fn change_keys(
-        &self,
-        purpose: KeyPurpose,
-        from: u64,
-        keys: Vec<KeyRecord>,
-        act: Act,
-    ) -> Answer<'_, bool>;
+    fn change_keys(&self, purpose: KeyPurpose, from: u64, keys: Vec<KeyRecord>, act: Act)
+    -> Answer<'_, bool>;
 }
 
 /// What the keys of a ring sign. A key of one purpose is good for nothing else (KEY-07).
@@ -91,7 +86,9 @@ impl KeyRingRecord {
                 events.push(event(SecurityEventKind::KeyGenerated, key));
             }
             let was = before.map_or(KeyState::Next, |before| before.state);
-            events.extend(key.state.entered().filter(|_| key.state != was).into_iter().map(|kind| event(kind, key)));
+            events.extend(
+                key.state.entered().filter(|_| key.state != was).into_iter().map(|kind| event(kind, key)),
+            );
             if before.is_some_and(|before| before.sealed_by != key.sealed_by) {
                 events.push(event(SecurityEventKind::KeyReencrypted, key));
             }

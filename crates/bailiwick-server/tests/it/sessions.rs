@@ -225,7 +225,9 @@ async fn a_disabled_user_and_an_old_password_have_no_session() {
     let admin = Browser::logged_in(&app, "admin").await;
     let (name, hash) = ("admin".parse().unwrap(), bailiwick::secret::Secret::new("another hash".to_owned()));
     let now = bailiwick::clock::Clock::now(app.clock());
-    bailiwick::store::Directory::set_password(app.store(), &name, &hash, now).await.unwrap();
+    bailiwick::store::Directory::set_password(app.store(), &name, &hash, bailiwick::audit::Act::system(now))
+        .await
+        .unwrap();
     admin.get("/me/").await.expect_problem(401, "invalid-token");
 }
 

@@ -146,8 +146,7 @@ impl AuditStore for PostgresStore {
 
     fn audit_head(&self, chain: Chain) -> Answer<'_, Head> {
         Box::pin(async move {
-            let [rows] =
-                self.pool.read(Lane::Short, [Ask::new(HEAD, &[chain.as_uuid().into()])]).await?;
+            let [rows] = self.pool.read(Lane::Short, [Ask::new(HEAD, &[chain.as_uuid().into()])]).await?;
             let head = rows.first().map(|row| read_head(chain, row)).transpose()?;
             Ok(head.unwrap_or_else(|| Head::genesis(chain)))
         })

@@ -76,10 +76,7 @@ impl FamilyStore for PostgresStore {
     }
 }
 
-fn create<'a>(
-    lease: &'a mut Lease,
-    (family, recording): &'a (NewFamily, Recording),
-) -> Trying<'a, bool> {
+fn create<'a>(lease: &'a mut Lease, (family, recording): &'a (NewFamily, Recording)) -> Trying<'a, bool> {
     Box::pin(async move {
         let (id, user): (Bind<'_>, Bind<'_>) = (family.id.as_uuid().into(), family.user_id.as_uuid().into());
         let now: Bind<'_> = family.created_at.into();

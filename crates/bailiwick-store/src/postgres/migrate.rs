@@ -9,8 +9,8 @@ use super::{ConnectError, PostgresOptions, connect::Target};
 use crate::{
     LOCK_WAIT, OpenError, OpenOptions, SILENT_WAIT,
     migrations::{
-        AUDIT_TRIGGER, Applied, FRAMEWORK_HISTORY, History, MigrateError, MigrateReport, RowCount, check_table,
-        protect_audit_trail, quoted,
+        AUDIT_TRIGGER, Applied, FRAMEWORK_HISTORY, History, MigrateError, MigrateReport, RowCount,
+        check_table, protect_audit_trail, quoted,
     },
     sql::Dialect,
 };

@@ -87,9 +87,9 @@ fn create_session<'a>(
             Ask::new(END_OLDEST, &surplus),
         ];
         let done = lease.go_on(&asks).await?;
-        let replaced = done[1].first().map(|row| {
-            Ok::<_, DecodeError>((Id::from_uuid(row.uuid(0)?), Id::from_uuid(row.uuid(1)?)))
-        });
+        let replaced = done[1]
+            .first()
+            .map(|row| Ok::<_, DecodeError>((Id::from_uuid(row.uuid(0)?), Id::from_uuid(row.uuid(1)?))));
         let events = session.events(replaced.transpose()?, &ids(&done[3])?);
         lease.commit_recording(recording, events).await?;
         Ok(true)
@@ -105,7 +105,9 @@ fn end_sessions<'a>(
         lease.begin(&[]).await?;
         let ended = match which {
             WhichSessions::All => lease.go_on(&[Ask::new(END_ALL, &[bind])]).await?,
-            WhichSessions::Only(id) => lease.go_on(&[Ask::new(END_ONE, &[bind, id.as_uuid().into()])]).await?,
+            WhichSessions::Only(id) => {
+                lease.go_on(&[Ask::new(END_ONE, &[bind, id.as_uuid().into()])]).await?
+            }
             WhichSessions::AllBut(id) => {
                 lease.go_on(&[Ask::new(END_OTHERS, &[bind, id.as_uuid().into()])]).await?
             }

@@ -180,8 +180,9 @@ pub(super) fn role(row: &Row<'_>, index: usize) -> rusqlite::Result<Role> {
 }
 
 fn login(connection: &Connection, name: &str) -> rusqlite::Result<Login> {
-    let mut find = connection
-        .prepare_cached("SELECT id, is_active, password_hash, username FROM users WHERE lower(username) = ?1")?;
+    let mut find = connection.prepare_cached(
+        "SELECT id, is_active, password_hash, username FROM users WHERE lower(username) = ?1",
+    )?;
     find.query_row([name.to_ascii_lowercase()], |row| {
         Ok(Login {
             user_id: row.get::<_, Key>(0)?.id(),
@@ -234,12 +235,7 @@ fn users(connection: &Connection) -> rusqlite::Result<Vec<UserRecord>> {
     users.collect()
 }
 
-fn set_active(
-    connection: &Connection,
-    name: &str,
-    active: bool,
-    now: Timestamp,
-) -> Recorded {
+fn set_active(connection: &Connection, name: &str, active: bool, now: Timestamp) -> Recorded {
     let user = Key::from(user_of(connection, name)?);
     let change = || {
         let was = connection
@@ -266,18 +262,15 @@ fn set_active(
 
 fn set_right(connection: &Connection, name: &str, right: Right, granted: bool) -> Recorded {
     let (find, set) = match right {
-        Right::Staff => (
-            "SELECT is_staff FROM users WHERE id = ?1",
-            "UPDATE users SET is_staff = ?2 WHERE id = ?1",
-        ),
-        Right::Author => (
-            "SELECT is_author FROM users WHERE id = ?1",
-            "UPDATE users SET is_author = ?2 WHERE id = ?1",
-        ),
-        Right::Editor => (
-            "SELECT is_editor FROM users WHERE id = ?1",
-            "UPDATE users SET is_editor = ?2 WHERE id = ?1",
-        ),
+        Right::Staff => {
+            ("SELECT is_staff FROM users WHERE id = ?1", "UPDATE users SET is_staff = ?2 WHERE id = ?1")
+        }
+        Right::Author => {
+            ("SELECT is_author FROM users WHERE id = ?1", "UPDATE users SET is_author = ?2 WHERE id = ?1")
+        }
+        Right::Editor => {
+            ("SELECT is_editor FROM users WHERE id = ?1", "UPDATE users SET is_editor = ?2 WHERE id = ?1")
+        }
     };
     let user = Key::from(user_of(connection, name)?);
     let change = || {
@@ -289,12 +282,7 @@ fn set_right(connection: &Connection, name: &str, right: Right, granted: bool) -
     recorded(right.event(user.id(), had, granted))
 }
 
-fn set_password(
-    connection: &Connection,
-    name: &str,
-    hash: &Secret<String>,
-    now: Timestamp,
-) -> Recorded {
+fn set_password(connection: &Connection, name: &str, hash: &Secret<String>, now: Timestamp) -> Recorded {
     let user = user_of(connection, name)?;
     passwords::replace_password(connection, user, hash, now).map_err(failed)?;
     recorded(Some(changed_password(user)))
@@ -385,13 +373,7 @@ fn insert_member(
     insert.execute(params![Key::from(org), Key::from(user), role.as_str(), Moment(now)]).map(drop)
 }
 
-fn put_member(
-    connection: &Connection,
-    org: OrgId,
-    user: UserId,
-    role: Role,
-    now: Timestamp,
-) -> Recorded {
+fn put_member(connection: &Connection, org: OrgId, user: UserId, role: Role, now: Timestamp) -> Recorded {
     let before = role_of(connection, org, user)?;
     if role != Role::Owner && before == Some(Role::Owner) {
         keep_an_owner(connection, org)?;

@@ -13,8 +13,8 @@ use super::{
 use crate::{
     LOCK_WAIT, OpenError, OpenOptions, SILENT_WAIT,
     migrations::{
-        AUDIT_TRIGGER, Applied, FRAMEWORK_HISTORY, History, MigrateError, MigrateReport, RowCount, check_table,
-        protect_audit_trail,
+        AUDIT_TRIGGER, Applied, FRAMEWORK_HISTORY, History, MigrateError, MigrateReport, RowCount,
+        check_table, protect_audit_trail,
     },
     sql::Dialect,
 };

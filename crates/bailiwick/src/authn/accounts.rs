@@ -2,7 +2,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bailiwick_core::{
-    audit::{Act, SecurityEvent, SecurityEventKind},
+    audit::{SecurityEvent, SecurityEventKind},
     clock::{Clock, Entropy},
     id::Id,
     identity::{Credential, InvalidUsername, Principal, Username, is_email_address},
@@ -174,14 +174,14 @@ impl Accounts {
 
     /// Makes tokens by which the users with this address may each replace a lost password, once, within
     /// [`RESET_LIFETIME`](Self::RESET_LIFETIME): to be sent to the addresses that they name, and shown nobody else. Asked
-    /// for by the request that `asked` tells of.
+    /// for by the request of which `asked` tells; its line may be written already.
     ///
     /// # Errors
     /// 503 if the store is out of reach.
     ///
     /// # Security
     /// It takes longer if there are such users: nobody who is not known may wait for it (PWD-13).
-    pub async fn begin_reset(&self, email: &str, asked: &Act) -> Result<Vec<PasswordReset>, Problem> {
+    pub async fn begin_reset(&self, email: &str, asked: &Facts) -> Result<Vec<PasswordReset>, Problem> {
         let mut resets = Vec::new();
         for to in self.store.users_of_email(email).await.map_err(unavailable)? {
             let text = TokenText::generate(TokenKind::PasswordReset, &*self.entropy);
@@ -192,7 +192,7 @@ impl Accounts {
                 created_at,
                 expires_at: created_at.saturating_add(Self::RESET_LIFETIME),
             };
-            if self.store.create_password_reset(reset, asked.clone().at(created_at)).await.map_err(unavailable)? {
+            if self.store.create_password_reset(reset, asked.act(created_at)).await.map_err(unavailable)? {
                 resets.push(PasswordReset { to, text });
             }
         }

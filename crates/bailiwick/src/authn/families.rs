@@ -202,11 +202,12 @@ impl Families {
             grace: parts.jwt.limits.reuse_grace,
             access: parts.note(&keys, now),
         };
-        let (grant, index) = match parts.store.refresh_family(refresh, facts.act(now)).await.map_err(unavailable)? {
-            Refreshed::Rotated(grant) => (grant, 0),
-            Refreshed::Repeated(grant, index) => (grant, index),
-            Refreshed::Reused(_) | Refreshed::Refused => return Err(Problem::invalid_token()),
-        };
+        let (grant, index) =
+            match parts.store.refresh_family(refresh, facts.act(now)).await.map_err(unavailable)? {
+                Refreshed::Rotated(grant) => (grant, 0),
+                Refreshed::Repeated(grant, index) => (grant, index),
+                Refreshed::Reused(_) | Refreshed::Refused => return Err(Problem::invalid_token()),
+            };
         if index >= successors.len() {
             return Err(Problem::internal());
         }
