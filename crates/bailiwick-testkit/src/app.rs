@@ -30,12 +30,12 @@ use bailiwick_store::{MemoryCounters, OpenOptions, refinery::Runner};
 use serde_json::Value;
 use tower::util::BoxCloneService;
 
-use crate::act;
 use crate::{
     FakeClock, FaultyCounters, FaultyStore, Person, SeededEntropy,
     databases::{FreshPostgres, FreshSqlite, fresh_sqlite},
     people::Shared,
 };
+use crate::{act, audit_keys};
 
 /// How long the tokens of people live.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -233,7 +233,7 @@ impl<'a> TestAppBuilder<'a> {
         let Self { resources, routes, migrations, database, seed, policies, make } = self;
         let database = database.map_or_else(|| Database::Sqlite(fresh_sqlite()), Database::Postgres);
         let url = database.url();
-        let mut options = OpenOptions::default();
+        let mut options = OpenOptions { audit_keys: audit_keys(), ..OpenOptions::default() };
         options.postgres.max_connections = NonZeroU32::new(4).expect("4 is not 0");
         let tables = resources.tables().to_vec();
         let migrated = bailiwick_store::migrate(&url, &options, &migrations, &tables).await;

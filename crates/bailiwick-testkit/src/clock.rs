@@ -5,8 +5,9 @@ use std::{
 };
 
 use bailiwick_core::{
-    audit::Act,
+    audit::{Act, AuditKeys},
     clock::{Clock, Entropy, Timestamp},
+    secret::Secret,
 };
 
 /// A clock that stands still until the test moves it. Clones show the same time.
@@ -121,6 +122,11 @@ fn split_mix(state: &mut u64) -> u64 {
 /// trail does not matter.
 pub fn act() -> Act {
     Act::system(FakeClock::new().now())
+}
+
+/// What the audit trails of tests are linked with.
+pub fn audit_keys() -> AuditKeys {
+    AuditKeys::new(&Secret::new([0x5a; 32]), [])
 }
 
 #[cfg(test)]

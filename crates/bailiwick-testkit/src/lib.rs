@@ -16,7 +16,7 @@ mod reply;
 
 pub use self::{
     app::{Parts, TestApp, TestAppBuilder},
-    clock::{FakeClock, SeededEntropy, act},
+    clock::{FakeClock, SeededEntropy, act, audit_keys},
     faulty::{Fault, FaultyCounters, FaultyStore, Operation},
     people::{Call, Person},
     reply::{Bare, Reply},

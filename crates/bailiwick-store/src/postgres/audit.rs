@@ -8,7 +8,7 @@ use bailiwick_core::{
     query::Lane,
     store::{Answer, AuditStore},
 };
-use tokio_postgres::Row;
+use tokio_postgres::{Row, error::SqlState};
 
 use super::{
     PostgresStore,
@@ -92,7 +92,7 @@ impl Lease {
             .collect();
         let added = added.iter().map(|binds| Ask::new(ADD, binds));
         let asks: Vec<_> = added.chain(moved.iter().map(|binds| Ask::new(MOVE_HEAD, binds))).collect();
-        self.commit_with_all(&asks).await?;
+        self.commit_with_all(&asks).await.map_err(no_entry_behind_the_end)?;
         recording.act.recorded(events);
         Ok(())
     }
@@ -106,6 +106,16 @@ impl Lease {
         let begun = self.go_on(&[Ask::new(BEGIN_CHAIN, &[chain, Bind::Bytes(&genesis.hash)])]).await?;
         let row = begun[0].first().ok_or(Failure::Defect("a chain has a head once it has begun"))?;
         Ok(read_head(genesis.chain, row)?)
+    }
+}
+
+/// An entry that stands where the next should: nobody's name is taken, and nothing is recorded until somebody has looked.
+fn no_entry_behind_the_end(failure: Failure) -> Failure {
+    match failure.code() {
+        Some(code) if *code == SqlState::UNIQUE_VIOLATION => {
+            Failure::Defect("the audit trail has an entry behind its end")
+        }
+        _ => failure,
     }
 }
 
