@@ -182,7 +182,7 @@ fn an_entry_tells_who_did_what_to_whom() {
     let expected = serde_json::json!({
         "sequence": 1,
         "event": "authn_token_revoked",
-        "at": "2023-11-14T22:13:20Z",
+        "at": "2023-11-14T22:13:20.000000Z",
         "actor": { "kind": "operator", "id": null, "name": "ann" },
         "target": { "kind": "token", "id": "00000000-0000-0000-0000-000000000002" },
         "request_id": null,
