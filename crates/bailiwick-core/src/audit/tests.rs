@@ -71,7 +71,7 @@ fn an_entry_that_was_changed_removed_put_in_or_moved_is_found() {
     put_in
         .insert(2, keys.link(&whole[1].head(), &act(), &SecurityEvent::new(SecurityEventKind::UserCreated)));
     assert_eq!(verify(&keys, &put_in, &[], &noted), Err((3, Fault::Changed)));
-    let mut swapped = whole.clone();
+    let mut swapped = whole;
     swapped.swap(2, 3);
     (swapped[2].sequence, swapped[3].sequence) = (3, 4);
     assert_eq!(verify(&keys, &swapped, &[], &noted), Err((3, Fault::Changed)));

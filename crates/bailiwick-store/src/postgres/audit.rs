@@ -56,10 +56,33 @@ impl PostgresStore {
 }
 
 impl Lease {
+    /// Runs the last statements of a change that the trail of the site tells, and locks its head behind them, in one round
+    /// trip: for [`commit_recording_at`](Self::commit_recording_at).
+    pub(super) async fn go_on_to_the_head(
+        &mut self,
+        asks: &[Ask<'_>],
+    ) -> Result<(Vec<Vec<Row>>, Option<Head>), Failure> {
+        let site = [Chain::Site.as_uuid().into()];
+        let mut done = self.go_on(&[asks, &[Ask::new(LOCK_HEAD, &site)]].concat()).await?;
+        let locked = done.pop().unwrap_or_default();
+        let head = locked.first().map(|row| read_head(Chain::Site, row)).transpose()?;
+        Ok((done, head))
+    }
+
     /// Appends events to the trail and commits: what the transaction has changed is there with them, or not at all
     /// (LOG-11).
     pub(super) async fn commit_recording(
         &mut self,
+        recording: &Recording,
+        events: Vec<SecurityEvent>,
+    ) -> Result<(), Failure> {
+        self.commit_recording_at(None, recording, events).await
+    }
+
+    /// The same, where a head is locked already.
+    pub(super) async fn commit_recording_at(
+        &mut self,
+        locked: Option<Head>,
         recording: &Recording,
         events: Vec<SecurityEvent>,
     ) -> Result<(), Failure> {
@@ -72,7 +95,10 @@ impl Lease {
             heads.entry(event.chain()).or_insert_with(|| Head::genesis(event.chain()));
         }
         for head in heads.values_mut() {
-            *head = self.lock_head(head).await?;
+            *head = match &locked {
+                Some(locked) if locked.chain == head.chain => locked.clone(),
+                _ => self.lock_head(head).await?,
+            };
         }
         let mut entries = Vec::with_capacity(events.len());
         for event in &events {

@@ -96,8 +96,8 @@ fn create<'a>(lease: &'a mut Lease, (family, recording): &'a (NewFamily, Recordi
             family.access.expires_at.into(),
         ];
         let asks = [Ask::new(REMOVE_ENDED, &ended), Ask::new(ADD, &added), Ask::new(ADD_TOKEN, &token)];
-        lease.go_on(&asks).await?;
-        lease.commit_recording(recording, family.events()).await?;
+        let (_, head) = lease.go_on_to_the_head(&asks).await?;
+        lease.commit_recording_at(head, recording, family.events()).await?;
         Ok(true)
     })
 }
@@ -127,12 +127,12 @@ fn exchange<'a>(
         let Some(row) = found[0].first() else { return Ok(Refreshed::Refused) };
         let shown = shown(row)?;
         let family: Bind<'_> = shown.grant.family.as_uuid().into();
-        let outcome = match decide(&shown, refresh) {
+        let (outcome, head) = match decide(&shown, refresh) {
             Decision::Refuse => return Ok(Refreshed::Refused),
             Decision::Repeat(successor) => return Ok(Refreshed::Repeated(shown.grant, successor)),
             Decision::End => {
-                lease.go_on(&[Ask::new(END, &[family, now])]).await?;
-                Refreshed::Reused(shown.grant)
+                let (_, head) = lease.go_on_to_the_head(&[Ask::new(END, &[family, now])]).await?;
+                (Refreshed::Reused(shown.grant), head)
             }
             Decision::Rotate { successor, expires_at } => {
                 let spent = [digest, now];
@@ -146,11 +146,11 @@ fn exchange<'a>(
                 ];
                 let rotated = [family, Bind::Bytes(successor), digest, now];
                 let asks = [Ask::new(SPEND, &spent), Ask::new(ADD_TOKEN, &added), Ask::new(ROTATE, &rotated)];
-                lease.go_on(&asks).await?;
-                Refreshed::Rotated(shown.grant)
+                let (_, head) = lease.go_on_to_the_head(&asks).await?;
+                (Refreshed::Rotated(shown.grant), head)
             }
         };
-        lease.commit_recording(recording, outcome.events()).await?;
+        lease.commit_recording_at(head, recording, outcome.events()).await?;
         Ok(outcome)
     })
 }

@@ -29,11 +29,13 @@ use super::{
 };
 
 /// A statement and its values.
+#[derive(Clone, Copy)]
 pub(super) struct Ask<'a> {
     pub(super) text: &'a str,
     pub(super) binds: Binds<'a>,
 }
 
+#[derive(Clone, Copy)]
 pub(super) enum Binds<'a> {
     /// Of a statement that this crate writes by hand.
     Own(&'a [Bind<'a>]),

@@ -86,12 +86,12 @@ fn create_session<'a>(
             Ask::new(ADD, &added),
             Ask::new(END_OLDEST, &surplus),
         ];
-        let done = lease.go_on(&asks).await?;
+        let (done, head) = lease.go_on_to_the_head(&asks).await?;
         let replaced = done[1]
             .first()
             .map(|row| Ok::<_, DecodeError>((Id::from_uuid(row.uuid(0)?), Id::from_uuid(row.uuid(1)?))));
         let events = session.events(replaced.transpose()?, &ids(&done[3])?);
-        lease.commit_recording(recording, events).await?;
+        lease.commit_recording_at(head, recording, events).await?;
         Ok(true)
     })
 }

@@ -111,10 +111,10 @@ fn create_token<'a>(
         let asks =
             [Ask::new(REMOVE_EXPIRED, &expired), Ask::new(ADD, &added), Ask::new(REVOKE_OLDEST, &surplus)];
         let by_log_in = token.name.is_none();
-        let done = lease.go_on(&asks[..if by_log_in { 3 } else { 2 }]).await?;
+        let (done, head) = lease.go_on_to_the_head(&asks[..if by_log_in { 3 } else { 2 }]).await?;
         let ended: Result<Vec<_>, DecodeError> =
             done.get(2).into_iter().flatten().map(|row| row.uuid(0).map(Id::from_uuid)).collect();
-        lease.commit_recording(recording, token.events(&ended?)).await?;
+        lease.commit_recording_at(head, recording, token.events(&ended?)).await?;
         Ok(TokenCreation::Created)
     })
 }

@@ -54,7 +54,7 @@ async fn whoever_may_change_the_schema_is_found() {
     let Some(world) = world().await else { return };
     let kept = world.store.audit_head(Chain::Site).await.unwrap();
     let run = async |sql: &str| {
-        world.outside.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"))
+        world.outside.batch_execute(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     };
     run("DROP TRIGGER bw_audit_append_only ON audit_entries; DROP TRIGGER bw_audit_append_only ON audit_heads").await;
     run("CREATE TABLE kept_entries AS TABLE audit_entries; CREATE TABLE kept_heads AS TABLE audit_heads")

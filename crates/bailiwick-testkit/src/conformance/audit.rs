@@ -306,8 +306,7 @@ pub async fn a_change_of_families_and_keys_is_recorded_with_it(subject: Subject)
         retiring_at: None,
         ends_at: None,
     };
-    let mut version = 0;
-    for (keys, expected) in [
+    let changes = [
         (vec![key("a", KeyState::Active, "m")], &["key_generated", "key_promoted"][..]),
         (vec![key("b", KeyState::Next, "m")], &["key_generated"]),
         (
@@ -317,13 +316,13 @@ pub async fn a_change_of_families_and_keys_is_recorded_with_it(subject: Subject)
         (vec![key("b", KeyState::Active, "n")], &["key_reencrypted"]),
         (vec![key("a", KeyState::Retired, "m")], &["key_retired"]),
         (vec![key("b", KeyState::Revoked, "n")], &["key_revoked"]),
-    ] {
+    ];
+    for ((keys, expected), version) in changes.into_iter().zip(0..) {
         let purpose = KeyPurpose::AccessTokens;
         assert!(!store.change_keys(purpose, version + 1, keys.clone(), now(&world)).await.unwrap());
         site.expect("another version", &[]).await;
         assert!(store.change_keys(purpose, version, keys, now(&world)).await.unwrap());
         site.expect("a key", expected).await;
-        version += 1;
     }
 }
 

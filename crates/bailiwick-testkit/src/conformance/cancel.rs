@@ -198,7 +198,9 @@ pub async fn requests_dropped_under_load_leave_the_store_as_good_as_new(subject:
                     }
                     4 => drop(dropped_after(polls, alice.list("search=title&ordering=title")).await),
                     5 => {
-                        drop(dropped_after(polls, store.set_password(&bobs, &secret, Act::system(now))).await)
+                        drop(
+                            dropped_after(polls, store.set_password(&bobs, &secret, Act::system(now))).await,
+                        );
                     }
                     _ => {
                         let mut token = token.clone();
