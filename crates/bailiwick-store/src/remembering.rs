@@ -22,15 +22,17 @@ use std::{
 use bailiwick_core::{
     audit::{Act, Chain, Entry, Head, SecurityEvent},
     clock::{Clock, Timestamp},
-    identity::{ApiTokenId, Credential, FamilyId, Membership, Principal, Role, Slug, UserId, Username},
+    identity::{
+        ApiTokenId, Credential, FamilyId, Membership, OrgId, Principal, Role, Slug, UserId, Username,
+    },
     query::Plan,
     secret::Secret,
     store::{
         Addressee, Answer, AuditStore, CredentialDigest, Directory, DirectoryError, EachRow, FamilyStore,
         KeyPurpose, KeyRecord, KeyRingRecord, KeyStore, Login, NewFamily, NewOrg, NewPasswordReset,
-        NewSession, NewToken, NewUser, OrgRecord, PasswordChange, PasswordStore, PrincipalStore, Proof,
-        Refresh, Refreshed, Right, RowStore, SessionRecord, SessionStore, TokenCreation, TokenRecord,
-        TokenRef, TokenStore, UserRecord, WhichSessions, Written,
+        NewSession, NewToken, NewUser, OrgRecord, OrgTokenRecord, PasswordChange, PasswordStore,
+        PrincipalStore, Proof, Refresh, Refreshed, Right, RowStore, SessionRecord, SessionStore,
+        TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord, WhichSessions, Written,
     },
 };
 use moka::{Equivalent, sync::Cache};
@@ -201,6 +203,10 @@ impl<S: TokenStore + Sync> TokenStore for RememberingStore<S> {
 
     fn tokens_of(&self, user: UserId) -> Answer<'_, Vec<TokenRecord>> {
         self.inner.tokens_of(user)
+    }
+
+    fn org_tokens(&self, org: OrgId) -> Answer<'_, Vec<OrgTokenRecord>> {
+        self.inner.org_tokens(org)
     }
 }
 
@@ -513,7 +519,7 @@ impl Changes {
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize};
 
-    use bailiwick_core::identity::{OrgId, Scopes};
+    use bailiwick_core::identity::Scopes;
     use bailiwick_testkit::{FakeClock, Fault, FaultyStore, Operation, act};
     use tempfile::TempDir;
 
@@ -590,6 +596,7 @@ mod tests {
             id: ApiTokenId::from_uuid(random()),
             digest,
             user_id: owner,
+            of_org: None,
             name: Some("test".to_owned()),
             display: "bw_pat_…test".to_owned(),
             created_at: now(),

@@ -203,6 +203,12 @@ async fn every_act(on: impl FnOnce(TestAppBuilder<'static>) -> TestAppBuilder<'s
     assert_eq!(told, ["org_created", "member_added"]);
     owner.post("/orgs/", json!({"slug": "founded", "name": "Founded"})).await.expect(409);
     assert_eq!(trail(&app, Chain::Org(founded)).await.len(), 2);
+    let of_org = json!({"name": "deploy", "role": "member"});
+    let made = app.admin().post("/orgs/acme/tokens/", of_org).await.expect(201);
+    let new = watch.expect("of the organisation", &["authn_token_created admin token success"]).await;
+    assert_eq!(new[0].chain, acme(&app).await);
+    app.admin().delete(&format!("/orgs/acme/tokens/{}/", made.id())).await.expect(204);
+    watch.expect("ended", &["authn_token_revoked admin token success"]).await;
     app.viewer().post(TASKS, json!({"title": "mine"})).await.expect(403);
     let new = watch.expect("a viewer", &["authz_fail viewer user denied"]).await;
     assert_eq!(new[0].chain, acme(&app).await);

@@ -763,6 +763,7 @@ fn migrating_twice_does_nothing_twice_and_pending_says_so() {
                 "V3__keys",
                 "V4__families",
                 "V5__password_resets",
+                "V6__services",
                 "V7__audit",
                 "V1__cards",
             ]

@@ -9,7 +9,7 @@ use bailiwick_core::{
     secret::Secret,
     store::{
         AccessNote, DirectoryError, KeyPurpose, KeyRecord, KeyState, NewFamily, NewPasswordReset, NewToken,
-        PasswordChange, Refresh, Right, Store, TokenCreation, TokenRef, WhichSessions,
+        OfOrg, PasswordChange, Refresh, Right, Store, TokenCreation, TokenRef, WhichSessions,
     },
 };
 use tokio::task::JoinSet;
@@ -233,6 +233,35 @@ pub async fn a_change_of_credentials_is_recorded_with_it_and_a_refused_one_is_no
     let (old, new) = (Secret::new("newer".to_owned()), Secret::new("x".to_owned()));
     assert!(store.renew_password_hash(alice, &old, &new).await.unwrap());
     site.expect("the same password, hashed anew", &[]).await;
+}
+
+// LOG-11
+pub async fn what_happens_to_a_token_of_an_organisation_is_in_its_chain(subject: Subject) {
+    let world = World::new(subject).await;
+    let store = &world.store;
+    let alice = world.owner("alice", "acme").await;
+    let mut site = Watched::new(&world, Chain::Site).await;
+    let mut acme = Watched::new(&world, Chain::Org(alice.org())).await;
+    let token = |role| {
+        let of_org = Some(OfOrg { org_id: alice.org(), role, created_by: alice.id() });
+        let user = UserId::from_uuid(world.random());
+        NewToken { name: Some("deploy".to_owned()), of_org, max_per_user: 2, ..world.token(user) }
+    };
+    let first = token(Role::Admin);
+    world.add(first.clone()).await;
+    acme.expect("a token", &["authn_token_created"]).await;
+    let last = trail(&**store, Chain::Org(alice.org())).await.pop().unwrap();
+    assert!(last.details.contains(r#""role":"admin""#), "{}", last.details);
+    let next = NewToken { user_id: first.user_id, ..token(Role::Admin) };
+    let until = world.clock.now().saturating_add(HOUR);
+    assert!(store.rotate_token(first.id, next.clone(), until, now(&world)).await.unwrap().is_some());
+    acme.expect("rotated", &["authn_token_rotated"]).await;
+    assert_eq!(store.create_token(token(Role::Viewer), now(&world)).await.unwrap(), TokenCreation::TooMany);
+    for which in [TokenRef::Id(first.id), TokenRef::Id(first.id), TokenRef::Digest(next.digest)] {
+        store.revoke_token(which, now(&world)).await.unwrap();
+    }
+    acme.expect("ended, and found", &["authn_token_revoked", "authn_token_leaked"]).await;
+    site.expect("of the organisation", &[]).await;
 }
 
 // LOG-11
