@@ -11,9 +11,10 @@
 //! written (I2). Modules import downwards only:
 //!
 //! ```text
-//! db → store → query → access → model → request → identity → error, units, secret, clock, text, id, meter
+//! db → store → query → access → model → request → audit → identity → error, units, secret, clock, text, id, meter, named
 //! ```
 pub mod access;
+pub mod audit;
 pub mod clock;
 pub mod db;
 pub mod error;
@@ -21,6 +22,7 @@ pub mod id;
 pub mod identity;
 pub mod meter;
 pub mod model;
+mod named;
 pub mod query;
 pub mod request;
 pub mod secret;

@@ -3,6 +3,7 @@ use std::{future::Future, io, sync::Arc, time::Duration};
 
 use bailiwick::{
     app::{App, BuildError, Builder, Operations, Ready, serve::ServeOptions},
+    audit::AuditKeys,
     authn::{
         Authn, FamilyLimits, Jwt, SessionLimits,
         issuers::{KeySource, TrustedIssuer},
@@ -181,6 +182,23 @@ pub(crate) fn jwt(settings: &Settings) -> Option<Jwt> {
         },
     })
 }
+
+/// What the audit trail is linked with.
+///
+/// # Errors
+/// Without a master key, from which they are derived.
+pub fn audit_keys(settings: &Settings) -> Result<AuditKeys, NoMasterKey> {
+    const PURPOSE: &str = "audit trail";
+    let secrets = &settings.secrets;
+    let current = secrets.master_key.as_ref().ok_or(NoMasterKey)?.derive(PURPOSE);
+    let former: Vec<_> = secrets.master_key_fallbacks.iter().map(|key| key.derive(PURPOSE)).collect();
+    Ok(AuditKeys::new(&current, &former))
+}
+
+/// There is no master key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no master key, from which the keys of the audit trail are derived")]
+pub struct NoMasterKey;
 
 /// Opens the access log that the settings describe, to be written to `sink`.
 ///

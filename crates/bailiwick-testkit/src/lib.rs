@@ -18,7 +18,7 @@ mod scrape;
 
 pub use self::{
     app::{Parts, TestApp, TestAppBuilder},
-    clock::{FakeClock, SeededEntropy},
+    clock::{FakeClock, SeededEntropy, act, audit_keys},
     faulty::{Fault, FaultyCounters, FaultyStore, Operation},
     people::{Call, Person},
     reply::{Bare, Reply},

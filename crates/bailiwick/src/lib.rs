@@ -73,7 +73,8 @@
 extern crate self as bailiwick;
 
 pub use bailiwick_core::{
-    access, choices, clock, db, error, id, identity, meter, model, query, request, secret, store, text, units,
+    access, audit, choices, clock, db, error, id, identity, meter, model, query, request, secret, store,
+    text, units,
 };
 pub use bailiwick_macros::{Input, Model, Patch, View};
 pub use bailiwick_store as database;

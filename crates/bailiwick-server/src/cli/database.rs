@@ -16,6 +16,7 @@ use super::{
     output::tell,
 };
 use crate::{
+    application,
     config::{DatabaseUrl, Environment, Loaded, directory_of},
     resources,
 };
@@ -28,7 +29,8 @@ pub(crate) mod embedded {
 /// and the application's.
 pub(super) async fn open(loaded: &Loaded) -> Result<Arc<dyn Store>, Failure> {
     let pending = pending(loaded).await?;
-    let (url, options) = location(loaded)?;
+    let (url, mut options) = location(loaded)?;
+    options.audit_keys = application::audit_keys(&loaded.settings)?;
     // First, because it tells best of a database that is not there.
     let store = bailiwick::database::open(&url, &options).await.map_err(cannot_open)?;
     if pending.is_empty() {

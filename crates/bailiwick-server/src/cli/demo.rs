@@ -25,6 +25,7 @@ use tempfile::TempDir;
 use super::{
     Outcome, database,
     failure::{Failure, with_causes},
+    operator,
     output::print,
     password,
     serve::{listen, on_all_cores, refuse_unsafe, serve},
@@ -217,7 +218,7 @@ async fn fill(store: &Arc<dyn Store>, loaded: &Loaded) -> Result<Demo, Failure> 
             created_at: now,
         };
         ids.push(user.id);
-        store.create_user(user).await?;
+        store.create_user(user, operator::act()).await?;
         passwords.push((person.name, password));
     }
     let mut orgs = Vec::new();
@@ -230,10 +231,10 @@ async fn fill(store: &Arc<dyn Store>, loaded: &Loaded) -> Result<Demo, Failure> 
         let slug: Slug = slug.parse().expect("the slugs of the demo are slugs");
         let id: OrgId = Id::new(&clock, &OsEntropy);
         let org = NewOrg { id, slug: slug.clone(), name: name.to_owned(), owner, created_at: now };
-        store.create_org(org).await?;
+        store.create_org(org, operator::act()).await?;
         for person in &PEOPLE {
             if let Some(role) = role_of(person).filter(|role| *role != Role::Owner) {
-                store.put_member(&slug, &username(person.name), role, now).await?;
+                store.put_member(&slug, &username(person.name), role, operator::act()).await?;
             }
         }
         orgs.push(id);
@@ -246,19 +247,22 @@ async fn fill(store: &Arc<dyn Store>, loaded: &Loaded) -> Result<Demo, Failure> 
         ids[PEOPLE.iter().position(|person| person.name == CALLER).expect("the caller is one of them")];
     let token = TokenText::generate(TokenKind::Personal, &OsEntropy);
     let made = store
-        .create_token(NewToken {
-            id: Id::new(&clock, &OsEntropy),
-            digest: token.digest(),
-            user_id: caller,
-            of_org: None,
-            name: Some("demo".to_owned()),
-            display: token.display(),
-            created_at: now,
-            expires_at: now.saturating_add(Duration::from_secs(24 * 60 * 60)),
-            max_per_user: loaded.settings.tokens.max_per_user.get(),
-            scopes: Scopes::ALL,
-            password_hash: None,
-        })
+        .create_token(
+            NewToken {
+                id: Id::new(&clock, &OsEntropy),
+                digest: token.digest(),
+                user_id: caller,
+                of_org: None,
+                name: Some("demo".to_owned()),
+                display: token.display(),
+                created_at: now,
+                expires_at: now.saturating_add(Duration::from_secs(24 * 60 * 60)),
+                max_per_user: loaded.settings.tokens.max_per_user.get(),
+                scopes: Scopes::ALL,
+                password_hash: None,
+            },
+            operator::act(),
+        )
         .await?;
     assert_eq!(made, TokenCreation::Created, "the caller was just made and has no token");
     Ok(Demo { passwords, token, foreign_task })

@@ -88,7 +88,7 @@ pub(super) async fn ask_for_reset(
     JsonBody(Lost { email }): JsonBody<Lost>,
 ) -> Result<StatusCode, Problem> {
     if accounts.may_send_to(&email, &facts).await? {
-        mails.take(accounts, email)?;
+        mails.take(accounts, email, &facts)?;
     }
     Ok(StatusCode::ACCEPTED)
 }

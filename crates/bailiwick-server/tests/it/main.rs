@@ -1,6 +1,7 @@
 //! The server from outside.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 mod access;
+mod audit;
 mod authn;
 mod bodies;
 mod browser;

@@ -33,11 +33,13 @@ use super::{
 };
 
 /// A statement and its values.
+#[derive(Clone, Copy)]
 pub(super) struct Ask<'a> {
     pub(super) text: &'a str,
     pub(super) binds: Binds<'a>,
 }
 
+#[derive(Clone, Copy)]
 pub(super) enum Binds<'a> {
     /// Of a statement that this crate writes by hand.
     Own(&'a [Bind<'a>]),
@@ -302,6 +304,17 @@ impl Lease {
         let answer = answer?;
         committed?;
         Ok(answer)
+    }
+
+    /// Runs last statements and commits, in one round trip. If one of them fails, `COMMIT` undoes all.
+    pub(super) async fn commit_with_all(&mut self, asks: &[Ask<'_>]) -> Result<(), Failure> {
+        debug_assert_eq!(self.pending, Pending::Transaction, "a transaction was begun");
+        let prepared = try_join_all(asks.iter().map(|ask| self.prepare(ask))).await?;
+        let committed = self.connection().batch_execute("COMMIT");
+        let (answers, committed) = join(join_all(prepared.into_iter().map(Prepared::rows)), committed).await;
+        self.ended(&committed);
+        cause_first(answers)?;
+        Ok(committed?)
     }
 
     /// Commits. A transaction that is begun and not committed is undone when the attempt returns.

@@ -4,6 +4,7 @@
 //!   costs more than they do.
 //! - **Long reads**, which may pass over every row of a scope, run on a [few threads](scans) of their own.
 //! - **Writes** go through [one thread](writer), which commits them in groups: an answer means that the change is on disk.
+mod audit;
 mod connection;
 mod contains;
 mod directory;
@@ -33,6 +34,8 @@ use bailiwick_core::meter::{Meter, Metered, Value};
 
 pub use self::error::SqliteError;
 pub(crate) use self::migrate::{migrate, pending};
+use bailiwick_core::audit::AuditKeys;
+
 use self::{
     connection::{Purpose, absolute, connect, is_there},
     readers::Readers,
@@ -78,6 +81,7 @@ pub struct SqliteStore {
     readers: Readers,
     scans: Scans,
     writer: Writer,
+    audit_keys: AuditKeys,
 }
 
 impl SqliteStore {
@@ -104,7 +108,15 @@ impl SqliteStore {
             scans,
             writer,
             path,
+            audit_keys: AuditKeys::insecure_without_key(),
         })
+    }
+
+    /// Links the audit trail with these keys, instead of one that everybody knows.
+    #[must_use]
+    pub fn audit_keys(mut self, keys: AuditKeys) -> Self {
+        self.audit_keys = keys;
+        self
     }
 
     /// Where the file is.

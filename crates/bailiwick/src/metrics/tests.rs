@@ -11,7 +11,10 @@ use axum::body::Body;
 use bailiwick_core::{
     clock::{Clock, Timestamp},
     meter::{Distribution, Meter, Metered, Value},
-    request::{AuthMethod, AuthOutcome, Facts, Scheme, SecurityEventKind, Tally, ThrottleOutcome, Unread},
+    request::{
+        AuthMethod, AuthOutcome, Facts, Scheme, SecurityEvent, SecurityEventKind, Tally, ThrottleOutcome,
+        Unread,
+    },
 };
 use bailiwick_testkit::Scrape;
 use http::{Method, Request, Response, StatusCode, Version};
@@ -188,8 +191,8 @@ async fn what_was_noted_is_counted_and_the_log_tells_it_all_the_same() {
     let log = Log::new(Sink(lines.clone()), Format::Json, tracing::Level::INFO, clock).unwrap();
     let noting = |request: Request<Body>| async move {
         let facts = request.extensions().get::<Facts>().unwrap();
-        facts.note(SecurityEventKind::TokenReuse, None, None);
-        facts.note(SecurityEventKind::TokenReuse, None, None);
+        facts.note(SecurityEvent::new(SecurityEventKind::TokenReuse));
+        facts.note(SecurityEvent::new(SecurityEventKind::TokenReuse));
         let (method, outcome) = (AuthMethod::Session, AuthOutcome::Failure);
         facts.tally(Tally::Authentication { method, outcome });
         for outcome in [ThrottleOutcome::Allowed, ThrottleOutcome::Refused, ThrottleOutcome::Allowed] {
