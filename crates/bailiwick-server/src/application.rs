@@ -2,10 +2,12 @@
 use std::{future::Future, io, sync::Arc, time::Duration};
 
 use bailiwick::{
-    app::{App, BuildError, Builder, Ready, serve::ServeOptions},
+    app::{App, BuildError, Builder, Operations, Ready, serve::ServeOptions},
+    audit::AuditKeys,
     authn::{
         Authn, FamilyLimits, Jwt, SessionLimits,
-        jwt::{AccessTokens, Algorithm},
+        issuers::{KeySource, TrustedIssuer},
+        jwt::{AccessTokens, Algorithm, ExternalTokens},
         keys::MasterKeys,
         password::HashCost,
     },
@@ -34,6 +36,12 @@ pub enum ApplicationError {
     /// A host that no request can name.
     #[error("server.allowed_hosts: {0}")]
     Hosts(#[from] InvalidHost),
+    /// An issuer without one place where its keys are.
+    #[error("jwt.trusted_issuers: {issuer} needs either jwks_file or jwks_url")]
+    Issuer {
+        /// The issuer.
+        issuer: String,
+    },
     /// No mail can be sent.
     #[error(transparent)]
     Mail(#[from] MailError),
@@ -85,6 +93,7 @@ pub fn assemble(
             idle: settings.sessions.idle.as_duration(),
             absolute: settings.sessions.absolute.as_duration(),
         });
+    let authn = authn.trusted_issuers(trusted_issuers(settings)?);
     let authn = match jwt(settings) {
         Some(jwt) => authn.jwt(jwt),
         None => authn,
@@ -128,15 +137,41 @@ pub fn assemble(
     Ok(builder)
 }
 
+/// Who else issues access tokens that are accepted.
+fn trusted_issuers(settings: &Settings) -> Result<Vec<TrustedIssuer>, ApplicationError> {
+    let trusted = settings.jwt.trusted_issuers.iter().map(|issuer| {
+        let incomplete = || ApplicationError::Issuer { issuer: issuer.issuer.as_str().to_owned() };
+        let keys = match (&issuer.jwks_file, &issuer.jwks_url) {
+            (Some(path), None) => KeySource::File(path.clone()),
+            (None, Some(url)) => KeySource::Url(url.as_str().parse().map_err(|_| incomplete())?),
+            _ => return Err(incomplete()),
+        };
+        let tokens = ExternalTokens {
+            issuer: issuer.issuer.as_str().to_owned(),
+            audience: issuer.audience.as_str().to_owned(),
+            username_claim: issuer.username_claim.as_str().to_owned(),
+            types: issuer.types.iter().map(|typ| typ.as_str().to_owned()).collect(),
+            leeway: issuer.leeway.as_duration(),
+        };
+        Ok(TrustedIssuer { tokens, keys })
+    });
+    trusted.collect()
+}
+
+/// The `iss` of this server's own access tokens.
+pub(crate) fn own_issuer(settings: &Settings) -> &str {
+    let issuer = settings.jwt.issuer.as_ref().map(config::Text::as_str);
+    let issuer = issuer.or(settings.server.public_url.as_ref().map(config::PublicUrl::as_str));
+    issuer.unwrap_or("bailiwick")
+}
+
 /// How access tokens are made; there are none without a master key, which their keys are encrypted under.
 pub(crate) fn jwt(settings: &Settings) -> Option<Jwt> {
     const PURPOSE: &str = "signing keys";
     let (secrets, jwt) = (&settings.secrets, &settings.jwt);
     let current = secrets.master_key.as_ref()?.derive(PURPOSE);
     let former: Vec<_> = secrets.master_key_fallbacks.iter().map(|key| key.derive(PURPOSE)).collect();
-    let issuer = jwt.issuer.as_ref().map(config::Text::as_str);
-    let issuer = issuer.or(settings.server.public_url.as_ref().map(config::PublicUrl::as_str));
-    let issuer = issuer.unwrap_or("bailiwick");
+    let issuer = own_issuer(settings);
     Some(Jwt {
         master: MasterKeys::new(&current, &former),
         algorithm: match jwt.algorithm {
@@ -158,6 +193,23 @@ pub(crate) fn jwt(settings: &Settings) -> Option<Jwt> {
     })
 }
 
+/// What the audit trail is linked with.
+///
+/// # Errors
+/// Without a master key, from which they are derived.
+pub fn audit_keys(settings: &Settings) -> Result<AuditKeys, NoMasterKey> {
+    const PURPOSE: &str = "audit trail";
+    let secrets = &settings.secrets;
+    let current = secrets.master_key.as_ref().ok_or(NoMasterKey)?.derive(PURPOSE);
+    let former: Vec<_> = secrets.master_key_fallbacks.iter().map(|key| key.derive(PURPOSE)).collect();
+    Ok(AuditKeys::new(&current, &former))
+}
+
+/// There is no master key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no master key, from which the keys of the audit trail are derived")]
+pub struct NoMasterKey;
+
 /// Opens the access log that the settings describe, to be written to `sink`.
 ///
 /// # Errors
@@ -171,20 +223,31 @@ pub fn log(settings: &Settings, sink: impl io::Write + Send + 'static) -> Result
         .map_err(ApplicationError::Log)
 }
 
-/// Serves `app` until `shutdown` is ready.
+/// The addresses of a server, taken.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For clients.
+    pub main: TcpListener,
+    /// For whoever operates the server.
+    pub operations: TcpListener,
+}
+
+/// Serves `app`, and `operations` on a listener of their own, until `shutdown` is ready.
 ///
 /// # Errors
-/// If the listener fails for good.
+/// If a listener fails for good.
 pub async fn serve(
     app: App,
+    operations: Operations,
     settings: &Settings,
-    listener: TcpListener,
+    listeners: Listeners,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let options = ServeOptions::new()
         .header_timeout(settings.server.header_timeout.as_duration())
         .max_connections(settings.server.max_connections.get() as usize);
-    app.serve(listener, options, shutdown).await
+    let (main, beside) = ((listeners.main, options), (listeners.operations, operations));
+    app.serve_with_operations(main, beside, shutdown).await
 }
 
 /// How often one address may ask for new passwords, or set them by a token. To whom mail is sent, the framework limits.

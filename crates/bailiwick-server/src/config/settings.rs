@@ -58,8 +58,9 @@ section! {
     pub struct Server {
         /// The address of the main listener.
         bind: SocketAddr = "127.0.0.1:8000";
-        /// The address of the listener for metrics and health. Keep it inside.
-        operations_bind: SocketAddr = "127.0.0.1:9000" [not_yet];
+        /// The address of the listener for `/metrics`, `/healthz` and `/readyz`, which answers anyone: keep it
+        /// inside.
+        operations_bind: SocketAddr = "127.0.0.1:9000";
         /// The address by which clients reach the server. Links in answers begin with it.
         public_url: Option<PublicUrl> = unset like "https://api.example.com";
         /// The proxies in front of the server. X-Forwarded-For, -Proto and -Host are believed from these
@@ -177,6 +178,28 @@ section! {
         audience: Option<Text> = unset like "https://api.example.com";
         /// How old a signing key becomes before a running server lets another one follow.
         rotate_every: Period = "90d";
+        lists { trusted_issuers: TrustedIssuer, }
+    }
+}
+
+section! {
+    /// Another issuer whose access tokens are accepted, for users that exist here. There may be several. They are given in
+    /// the settings file alone, each under a line of its own that names the list.
+    pub struct TrustedIssuer {
+        /// The `iss` of its tokens, letter by letter.
+        issuer: Text = required like "https://login.example.com";
+        /// What must stand in their `aud`.
+        audience: Text = required like "https://api.example.com";
+        /// The file with its public keys, a JWKS document. It is read again when it changes. Either this or jwks_url.
+        jwks_file: Option<PathBuf> = unset like "issuer-keys.json";
+        /// The URL of its public keys. They are fetched again as its Cache-Control says, within 1 minute and 1 hour.
+        jwks_url: Option<WebUrl> = unset like "https://login.example.com/.well-known/jwks.json";
+        /// The claim that holds the name of the user here.
+        username_claim: Text = "sub";
+        /// The `typ` of tokens that are accepted.
+        types: Vec<Text> = "at+jwt";
+        /// By how much its clock may differ.
+        leeway: Period = "30s";
     }
 }
 

@@ -83,6 +83,18 @@ const FAMILIES: LookUps =
         Credential::Family(Id::from_uuid(id))
     });
 
+/// People stand for what others issue to them, and services for nothing of the kind. That ends at the last time there is,
+/// by itself.
+const USERS: LookUps = look_ups!(
+    "(SELECT id, id AS user_id, lower(username) AS username, NULL::timestamptz AS last_used_at, \
+      timestamptz '9999-12-30 22:00:00+00' AS expires_at FROM users WHERE service_org_id IS NULL)",
+    "username",
+    "last_used_at",
+    "",
+    "NULL::text",
+    |id| { Credential::External(Id::from_uuid(id)) }
+);
+
 const USE_TOKEN: &str = "UPDATE api_tokens SET last_used_at = greatest(last_used_at, $2) \
      WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING id";
 const USE_SESSION: &str = "UPDATE sessions SET last_seen_at = greatest(last_seen_at, $2), \
@@ -148,6 +160,7 @@ impl LookUps {
             Proof::ApiToken(digest) => (&API_TOKENS, Bind::Bytes(digest)),
             Proof::Session(digest) => (&SESSIONS, Bind::Bytes(digest)),
             Proof::Family(id) => (&FAMILIES, id.as_uuid().into()),
+            Proof::External(name) => (&USERS, name.as_str().into()),
         }
     }
 

@@ -17,6 +17,12 @@
     clippy::unwrap_used,
     reason = "these are tests, and their names say what they promise"
 )]
+mod audit;
+#[expect(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "these are tests, and their names say what they promise"
+)]
 mod cancel;
 #[expect(
     missing_docs,
@@ -91,10 +97,10 @@ use bailiwick_store::{
 
 #[doc(hidden)]
 pub use self::{
-    cancel::*, counters::*, directory::*, families::*, keys::*, lists::*, org_tokens::*, passwords::*,
-    sessions::*, tokens::*, writes::*,
+    audit::*, cancel::*, counters::*, directory::*, families::*, keys::*, lists::*, org_tokens::*,
+    passwords::*, sessions::*, tokens::*, writes::*,
 };
-use crate::databases;
+use crate::{audit_keys, databases};
 
 /// The tables that the suite reads and writes beside those of the framework.
 pub const TABLES: &[&TableDef] = model::TABLES;
@@ -132,7 +138,7 @@ impl Subject {
     /// # Panics
     /// If it cannot be migrated or opened.
     pub async fn at(url: String, keep: impl Any + Send + Sync) -> Self {
-        let options = OpenOptions::default();
+        let options = OpenOptions { audit_keys: audit_keys(), ..OpenOptions::default() };
         let migrated = bailiwick_store::migrate(&url, &options, &migrations(), TABLES).await;
         migrated.unwrap_or_else(|error| panic!("cannot migrate: {error}"));
         let open = move || {
@@ -261,6 +267,7 @@ macro_rules! conformance_tests {
             a_token_that_is_used_again_ends_its_family_for_good
             families_end_by_age_and_on_purpose
             who_is_kept_out_or_has_another_password_has_no_family
+            access_tokens_of_others_speak_for_a_user_by_name_while_that_user_may_come_in
             access_tokens_speak_for_their_family_until_it_ends
             // keys
             a_ring_changes_from_the_version_that_was_read_only
@@ -274,6 +281,14 @@ macro_rules! conformance_tests {
             a_reset_token_sets_a_password_once
             a_reset_token_ends_with_its_time_its_user_and_their_password
             one_of_many_who_use_a_reset_token_at_once_does
+            // the audit trail
+            a_change_of_the_directory_is_recorded_with_it_and_a_refused_one_is_not
+            a_change_of_credentials_is_recorded_with_it_and_a_refused_one_is_not
+            what_happens_to_a_token_of_an_organisation_is_in_its_chain
+            a_change_of_families_and_keys_is_recorded_with_it
+            a_chain_has_no_gap_however_many_append_at_once
+            many_who_begin_a_chain_at_once_begin_one
+            an_entry_reads_back_as_it_was_appended
             // directory
             user_names_are_unique_and_found_without_regard_to_case
             names_that_nothing_can_have_are_not_found
