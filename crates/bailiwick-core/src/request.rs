@@ -156,6 +156,8 @@ pub enum SecurityEventKind {
     SessionUseAfterExpire,
     /// A request that another site may have forged was refused.
     MaliciousCsrf,
+    /// A browser asked whether a page of an origin that is not allowed may call.
+    MaliciousCors,
 }
 
 impl SecurityEventKind {
@@ -173,12 +175,20 @@ impl SecurityEventKind {
             Self::SessionLogout => "session_logout",
             Self::SessionUseAfterExpire => "session_use_after_expire",
             Self::MaliciousCsrf => "malicious_csrf",
+            Self::MaliciousCors => "malicious_cors",
         }
     }
 
     /// Whether it is the sign of an attack, or of a mistake that looks like one.
     pub const fn is_suspicious(self) -> bool {
-        matches!(self, Self::LoginFail | Self::TokenReuse | Self::SessionUseAfterExpire | Self::MaliciousCsrf)
+        matches!(
+            self,
+            Self::LoginFail
+                | Self::TokenReuse
+                | Self::SessionUseAfterExpire
+                | Self::MaliciousCsrf
+                | Self::MaliciousCors
+        )
     }
 }
 

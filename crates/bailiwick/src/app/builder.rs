@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     authn::{Authn, AuthnLayer, Built, Guesses, Quotas, jwks, keys::KeyRing},
+    cors::{Cors, Decided as DecidedCors},
     csrf::{Csrf, CsrfLayer},
     gate::{self, Guarded},
     health,
@@ -139,6 +140,7 @@ pub struct Policies {
     mails: Rate,
     throttled: bool,
     counters: Option<Arc<dyn CounterStore>>,
+    cors: Cors<DecidedCors>,
     csrf_key: Option<Secret<[u8; 32]>>,
     csrf_trusted_origins: Vec<Origin>,
     resources: resource::Settings,
@@ -158,6 +160,7 @@ impl Policies {
             mails: Rate::per_hour(5),
             throttled: true,
             counters: None,
+            cors: Cors::same_origin().decide(),
             csrf_key: None,
             csrf_trusted_origins: Vec::new(),
             resources: resource::Settings::default(),
@@ -236,6 +239,13 @@ impl Policies {
     #[must_use]
     pub fn csrf_key(mut self, key: Secret<[u8; 32]>) -> Self {
         self.csrf_key = Some(key);
+        self
+    }
+
+    /// Other origins whose pages may read answers. None by default.
+    #[must_use]
+    pub fn cors<Who>(mut self, cors: Cors<Who>) -> Self {
+        self.cors = cors.decide();
         self
     }
 
@@ -417,6 +427,8 @@ impl Builder<Ready> {
             entropy: Arc::clone(&entropy),
             is_https: policies.resources.public_url.as_ref().is_some_and(resource::PublicUrl::is_https),
             log,
+            // Whoever watches over the server is no page of another origin (CORS-43).
+            cors: policies.cors.except([health::PATH]),
             hosts: policies.hosts,
             limits: policies.limits,
             authn: AuthnLayer::new(Arc::clone(&store), Arc::clone(&clock))
