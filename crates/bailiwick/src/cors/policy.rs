@@ -184,7 +184,7 @@ impl<Who> Cors<Who> {
     #[must_use]
     pub fn methods(self, methods: impl IntoIterator<Item = Method>) -> Self {
         self.change(|policy| {
-            policy.methods = list(methods.into_iter().filter(|method| method.as_str() != "*"))
+            policy.methods = list(methods.into_iter().filter(|method| method.as_str() != "*"));
         })
     }
 
