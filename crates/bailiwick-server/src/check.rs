@@ -956,7 +956,7 @@ mod tests {
         let found = find("cors.allow_all_origins = true\ncors.allow_private_network = true");
         assert_eq!(
             found,
-            ["warning CORS-006 cors.allow_all_origins", "error CORS-007 cors.allow_private_network"]
+            ["error CORS-007 cors.allow_private_network", "warning CORS-006 cors.allow_all_origins"]
         );
     }
 
