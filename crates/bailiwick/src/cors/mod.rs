@@ -50,6 +50,6 @@ mod tests;
 pub use self::{
     layer::{CorsLayer, PreflightLayer},
     pattern::{InvalidPattern, OriginPattern},
-    policy::{Anyone, Cors, Decided, Listed, Matched, Named, WithCredentials},
+    policy::{AnyOrigin, Cors, Decided, Listed, Matched, Named, WithCredentials},
     service::{CorsFuture, CorsService, PreflightService},
 };

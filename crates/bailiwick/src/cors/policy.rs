@@ -17,7 +17,7 @@ pub enum Matched {}
 pub enum WithCredentials {}
 /// Every origin there is.
 #[derive(Debug)]
-pub enum Anyone {}
+pub enum AnyOrigin {}
 /// Nothing about origins is to be decided any more.
 #[derive(Debug)]
 pub enum Decided {}
@@ -147,7 +147,7 @@ impl Cors<Matched> {
     }
 }
 
-impl Cors<Anyone> {
+impl Cors<AnyOrigin> {
     /// Lets in every origin, `null` included, and never with cookies.
     ///
     /// # Security
