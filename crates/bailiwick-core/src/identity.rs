@@ -45,6 +45,9 @@ pub struct PrincipalParts {
     pub email: String,
     /// Whether the user is staff of the whole site. Staff is no member of an organisation (ACL-10).
     pub is_staff: bool,
+    /// The organisation that the user serves, if it is no person but what a token of that organisation speaks for. It acts
+    /// there and nowhere else, and has no account.
+    pub service_of: Option<OrgId>,
     /// When the user was created.
     pub created_at: Timestamp,
     /// By what the user proved who they are.
@@ -64,6 +67,7 @@ impl fmt::Debug for PrincipalParts {
             .field("user_id", &self.user_id)
             .field("username", &self.username)
             .field("is_staff", &self.is_staff)
+            .field("service_of", &self.service_of)
             .field("credential", &self.credential)
             .finish_non_exhaustive()
     }
@@ -149,6 +153,12 @@ impl Principal {
     /// The user.
     pub fn user_id(&self) -> UserId {
         self.0.user_id
+    }
+
+    /// Whether the principal may be a member of this organisation at all: a service of another may not, whatever a store
+    /// says.
+    pub fn may_belong_to(&self, org: OrgId) -> bool {
+        self.0.service_of.is_none_or(|served| served == org)
     }
 }
 

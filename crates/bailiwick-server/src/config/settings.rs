@@ -153,8 +153,8 @@ section! {
     pub struct Tokens {
         /// How long a token lives if its maker does not say.
         default_lifetime: Period = "30d";
-        /// How many live tokens a user may have from log-ins, and how many with a name: one more log-in ends the oldest
-        /// of the former, and one more with a name is refused.
+        /// How many live tokens a user may have from log-ins, how many with a name, and how many an organisation may own: one
+        /// more log-in ends the oldest of the first, and one more of the others is refused.
         max_per_user: Whole<1, 10_000> = "20";
     }
 }

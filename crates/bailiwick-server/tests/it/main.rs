@@ -18,6 +18,7 @@ mod jwt;
 mod keys;
 mod lists;
 mod mail;
+mod org_tokens;
 mod orgs;
 mod passwords;
 mod paths;

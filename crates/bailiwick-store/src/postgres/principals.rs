@@ -33,6 +33,7 @@ macro_rules! look_up {
             $last_used_at,
             ", found.expires_at, ",
             $scopes,
+            ", u.service_org_id",
             $columns,
             " FROM ",
             $table,
@@ -115,9 +116,9 @@ impl PrincipalStore for PostgresStore {
             let binds = [key, now.into(), slug.into()];
             let [rows] = self.pool.read(Lane::Short, [Ask::new(look_ups.within, &binds)]).await?;
             let Some(row) = rows.first() else { return Ok(None) };
-            let membership = match row.is_null(9) {
+            let membership = match row.is_null(10) {
                 true => None,
-                false => Some(Membership::from_store(Id::from_uuid(row.uuid(9)?), role(row, 10)?)),
+                false => Some(Membership::from_store(Id::from_uuid(row.uuid(10)?), role(row, 11)?)),
             };
             Ok(Some((look_ups.principal(row)?, membership)))
         })
@@ -161,6 +162,7 @@ impl LookUps {
             last_used_at: row.optional_time(6)?,
             expires_at: row.time(7)?,
             scopes: Scopes::from_stored(row.optional_text(8)?),
+            service_of: if row.is_null(9) { None } else { Some(Id::from_uuid(row.uuid(9)?)) },
         }))
     }
 }

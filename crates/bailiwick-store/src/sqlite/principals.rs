@@ -57,6 +57,7 @@ macro_rules! look_up {
             $last_used_at,
             ", found.expires_at, ",
             $scopes,
+            ", users.service_org_id",
             $columns,
             " FROM ",
             $table,
@@ -125,6 +126,7 @@ impl LookUps {
             last_used_at: row.get::<_, Option<Moment>>(6)?.map(|at| at.0),
             expires_at: row.get::<_, Moment>(7)?.0,
             scopes: Scopes::from_stored(row.get_ref(8)?.as_str_or_null()?),
+            service_of: row.get::<_, Option<Key>>(9)?.map(|org| org.id()),
         }))
     }
 }
@@ -144,8 +146,8 @@ fn principal_in(
     let (look_ups, key) = LookUps::by(proof);
     let mut find = connection.prepare_cached(look_ups.within)?;
     find.query_row(params![key.as_slice(), Moment(now), slug], |row| {
-        let membership = match row.get::<_, Option<Key>>(9)? {
-            Some(org) => Some(Membership::from_store(org.id(), role(row, 10)?)),
+        let membership = match row.get::<_, Option<Key>>(10)? {
+            Some(org) => Some(Membership::from_store(org.id(), role(row, 11)?)),
             None => None,
         };
         Ok((look_ups.principal(row)?, membership))

@@ -1,4 +1,4 @@
-//! The API tokens of a user, which they make by name.
+//! The API tokens of a user, which they make by name. Those of organisations are beside, in `org_tokens`.
 use std::{sync::Arc, time::Duration};
 
 use bailiwick_core::{
@@ -18,11 +18,11 @@ use crate::problem::Problem;
 /// Makes, lists, rotates and ends API tokens. Cheap to clone.
 #[derive(Clone)]
 pub struct ApiTokens {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    lifetime: Duration,
-    max_per_user: u32,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) lifetime: Duration,
+    pub(super) max_per_user: u32,
 }
 
 /// A token that was just made by name.
@@ -35,7 +35,8 @@ pub struct NamedToken {
 }
 
 impl ApiTokens {
-    /// Tokens that live for `lifetime` where nobody says otherwise, of which a user has at most `max_per_user`.
+    /// Tokens that live for `lifetime` where nobody says otherwise, of which a user has at most `max_per_user`, and so has
+    /// an organisation.
     pub fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -67,7 +68,8 @@ impl ApiTokens {
             let detail = "a credential with scopes makes only tokens whose scopes are among its own";
             return Err(Problem::forbidden().with_detail(detail));
         }
-        let (text, mut token) = self.token(caller.user_id(), name, scopes, lifetime.unwrap_or(self.lifetime));
+        let lifetime = lifetime.unwrap_or(self.lifetime);
+        let (text, mut token) = self.token(TokenKind::Personal, caller.user_id(), name, scopes, lifetime);
         if caller.scopes.names().is_some() {
             token.expires_at = token.expires_at.min(caller.expires_at);
         }
@@ -120,7 +122,8 @@ impl ApiTokens {
             return Err(Problem::forbidden().with_detail(detail));
         }
         let lifetime = old.expires_at.saturating_since(old.created_at);
-        let (text, token) = self.token(caller.user_id(), old.name.unwrap_or_default(), old.scopes, lifetime);
+        let name = old.name.unwrap_or_default();
+        let (text, token) = self.token(TokenKind::Personal, caller.user_id(), name, old.scopes, lifetime);
         let record = record(&token);
         let old_expires_at = token.created_at.saturating_add(overlap);
         let rotated = self.store.rotate_token(id, token, old_expires_at).await.map_err(unavailable)?;
@@ -153,8 +156,7 @@ impl ApiTokens {
     /// 503 if the store is out of reach.
     pub async fn report_leak(&self, text: &str, facts: &Facts) -> Result<(), Problem> {
         // Who finds a token copies white space with it.
-        let plausible = token::digest_if_plausible(TokenKind::Personal, text.trim());
-        let Some(digest) = plausible else { return Ok(()) };
+        let Some(digest) = token::digest_if_plausible_api_token(text.trim()) else { return Ok(()) };
         let revoked = self.store.revoke_token(TokenRef::Digest(digest), self.clock.now()).await;
         if let Some(user_id) = revoked.map_err(unavailable)? {
             facts.note(SecurityEventKind::TokenRevoked, Some(user_id), None);
@@ -162,19 +164,21 @@ impl ApiTokens {
         Ok(())
     }
 
-    fn token(
+    pub(super) fn token(
         &self,
+        kind: TokenKind,
         user_id: UserId,
         name: String,
         scopes: Scopes,
         lifetime: Duration,
     ) -> (TokenText, NewToken) {
-        let text = TokenText::generate(TokenKind::Personal, &*self.entropy);
+        let text = TokenText::generate(kind, &*self.entropy);
         let now = self.clock.now();
         let token = NewToken {
             id: Id::new(&*self.clock, &*self.entropy),
             digest: text.digest(),
             user_id,
+            of_org: None,
             name: Some(name),
             display: text.display(),
             scopes,
@@ -194,14 +198,14 @@ impl std::fmt::Debug for ApiTokens {
 }
 
 /// Whether everything that `inner` names is allowed by `outer`.
-fn is_within(inner: &Scopes, outer: &Scopes) -> bool {
+pub(super) fn is_within(inner: &Scopes, outer: &Scopes) -> bool {
     match inner.names() {
         Some(mut names) => names.all(|name| outer.allow(name)),
         None => outer.names().is_none(),
     }
 }
 
-fn record(token: &NewToken) -> TokenRecord {
+pub(super) fn record(token: &NewToken) -> TokenRecord {
     TokenRecord {
         id: token.id,
         name: token.name.clone(),

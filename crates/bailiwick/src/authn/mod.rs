@@ -28,6 +28,7 @@ pub mod keys;
 mod layer;
 mod login;
 mod methods;
+mod org_tokens;
 pub mod password;
 mod service;
 mod session;
@@ -44,6 +45,7 @@ pub use self::{
     layer::{AuthnLayer, RefuseLayer},
     login::{IssuedToken, LogIn},
     methods::Authn,
+    org_tokens::NewOrgToken,
     service::{AuthnService, RefuseService, Rejected},
     session::{BegunSession, Browser, SessionLimits, Sessions},
 };

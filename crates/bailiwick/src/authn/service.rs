@@ -241,8 +241,7 @@ fn read_authorization(headers: &HeaderMap) -> Result<Option<Authorization>, Prob
     if credential.contains('.') && scheme.eq_ignore_ascii_case("bearer") {
         return Ok(Some(Authorization::Access(credential.into())));
     }
-    let digest =
-        token::digest_if_plausible(TokenKind::Personal, credential).ok_or_else(Problem::invalid_token)?;
+    let digest = token::digest_if_plausible_api_token(credential).ok_or_else(Problem::invalid_token)?;
     Ok(Some(Authorization::Token(Proof::ApiToken(digest))))
 }
 
