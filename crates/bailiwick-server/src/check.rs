@@ -102,6 +102,13 @@ const RULES: &[Rule] = &[
     Rule { code: "KEY-004", find: exposed_settings_file },
     Rule { code: "SET-003", find: writable_settings_file },
     Rule { code: "KEY-005", find: key_among_fallbacks },
+    Rule { code: "CORS-001", find: any_origin_with_credentials },
+    Rule { code: "CORS-002", find: null_origin },
+    Rule { code: "CORS-003", find: loose_origin_regex },
+    Rule { code: "CORS-004", find: origin_regex_with_credentials },
+    Rule { code: "CORS-005", find: allowed_origin_without_https },
+    Rule { code: "CORS-006", find: any_origin },
+    Rule { code: "CORS-007", find: any_origin_into_network },
     Rule { code: "CSRF-001", find: trusted_origin_without_https },
     Rule { code: "SES-001", find: endless_sessions },
     Rule { code: "JWT-001", find: hasty_rotation },
@@ -268,6 +275,105 @@ fn writable_settings_file(subject: &Subject<'_>, found: &mut Found) {
             "settings file",
             format!("others than its owner can change {}, and so every setting", file.display()),
             format!("chmod go-w {}", file.display()),
+        );
+    }
+}
+
+fn any_origin_with_credentials(subject: &Subject<'_>, found: &mut Found) {
+    let cors = &subject.settings.cors;
+    if cors.allow_all_origins && cors.allow_credentials {
+        found.error(
+            "cors.allow_credentials",
+            "with cors.allow_all_origins, every page on the web could read as whoever is logged in; no server does that",
+            "remove one of the two, and list the origins in cors.allowed_origins",
+        );
+    }
+}
+
+fn null_origin(subject: &Subject<'_>, found: &mut Found) {
+    if subject.settings.cors.allowed_origins.iter().any(|allowed| allowed.origin().is_none()) {
+        found.error(
+            "cors.allowed_origins",
+            "`null` is the origin of any sandboxed page, whoever wrote it; no server lets it in by name",
+            "remove it, and serve the page from an origin of its own",
+        );
+    }
+}
+
+fn loose_origin_regex(subject: &Subject<'_>, found: &mut Found) {
+    for regex in &subject.settings.cors.allowed_origin_regexes {
+        if let Err(why) = regex.to_framework() {
+            found.error(
+                "cors.allowed_origin_regexes",
+                format!("`{}` cannot be what is meant: {why}", regex.as_str()),
+                r"anchor it, escape its dots and end it with a domain of yours, such as ^https://[a-z0-9-]+\.example\.com$",
+            );
+        }
+    }
+}
+
+fn origin_regex_with_credentials(subject: &Subject<'_>, found: &mut Found) {
+    let cors = &subject.settings.cors;
+    if cors.allow_credentials && !cors.allow_all_origins && !cors.allowed_origin_regexes.is_empty() {
+        found.error(
+            "cors.allow_credentials",
+            "whoever gets hold of one host that cors.allowed_origin_regexes match reads as whoever is logged in",
+            "list the origins in cors.allowed_origins",
+        );
+    }
+}
+
+fn allowed_origin_without_https(subject: &Subject<'_>, found: &mut Found) {
+    let cors = &subject.settings.cors;
+    let is_loopback = |origin: &str| {
+        let rest = origin.split_once("://").map_or(origin, |(_, rest)| rest);
+        let host = match rest.rfind(']') {
+            Some(end) => &rest[..=end],
+            None => rest.split(':').next().unwrap_or(rest),
+        };
+        config::is_loopback_host(host)
+    };
+    // Pages of this machine are what a developer works on (CORS-40).
+    let is_unsafe =
+        |origin: &&str| origin.starts_with("http://") && (found.is_production || !is_loopback(origin));
+    let listed = cors.allowed_origins.iter().map(|allowed| allowed.as_str()).find(is_unsafe);
+    if let Some(origin) = listed {
+        found.error_in_production(
+            "cors.allowed_origins",
+            format!("whoever is on the way to {origin} writes its pages, and reads what they may read"),
+            "name its https:// origin",
+        );
+    }
+    let patterns = cors.allowed_origin_regexes.iter().filter_map(|regex| regex.to_framework().ok());
+    if let Some(pattern) = { patterns }.find(|pattern| {
+        if found.is_production { pattern.lets_in_plain_http() } else { pattern.lets_in_plain_http_outside() }
+    }) {
+        found.error_in_production(
+            "cors.allowed_origin_regexes",
+            format!("`{pattern}` matches origins of plain http: whoever is on the way writes their pages"),
+            "let it begin with ^https://",
+        );
+    }
+}
+
+fn any_origin(subject: &Subject<'_>, found: &mut Found) {
+    if subject.settings.cors.allow_all_origins {
+        found.warning(
+            "cors.allow_all_origins",
+            "every page on the web reads what this server answers without a cookie, also where only a firewall keeps \
+             strangers out",
+            "list the origins in cors.allowed_origins, or accept this finding in check.allow",
+        );
+    }
+}
+
+fn any_origin_into_network(subject: &Subject<'_>, found: &mut Found) {
+    let cors = &subject.settings.cors;
+    if cors.allow_all_origins && cors.allow_private_network {
+        found.error(
+            "cors.allow_private_network",
+            "with cors.allow_all_origins, every page on the web could call into your network; no server does that",
+            "remove one of the two, and list the origins in cors.allowed_origins",
         );
     }
 }
@@ -888,6 +994,42 @@ mod tests {
                 "error JWT-004 jwt.trusted_issuers[1].leeway",
                 "",
             ),
+            (
+                "cors.allow_private_network = true\ncors.allowed_origins = ['http://app.example.com']",
+                "error CORS-005 cors.allowed_origins",
+                "cors.allow_private_network = true\ncors.allowed_origins = ['https://app.example.com']",
+            ),
+            (
+                "cors.allowed_origins = ['http://localhost:3000']",
+                "error CORS-005 cors.allowed_origins",
+                "cors.allow_credentials = true\ncors.allowed_origins = ['https://localhost:3000']",
+            ),
+            (
+                r"cors.allowed_origin_regexes = ['^https?://[a-z]+\.example\.com$']",
+                "error CORS-005 cors.allowed_origin_regexes",
+                r"cors.allowed_origin_regexes = ['^https://[a-z]+\.example\.com$']",
+            ),
+            (
+                "cors.allowed_origins = ['https://a.example', 'null']",
+                "error CORS-002 cors.allowed_origins",
+                "cors.allowed_origins = ['https://a.example']",
+            ),
+            (
+                r"cors.allowed_origin_regexes = ['https://[a-z]+\.example\.com']",
+                "error CORS-003 cors.allowed_origin_regexes",
+                r"cors.allowed_origin_regexes = ['^https://[a-z]+\.example\.com$']",
+            ),
+            (
+                "cors.allowed_origin_regexes = ['^https://.*$']",
+                "error CORS-003 cors.allowed_origin_regexes",
+                r"cors.allowed_origin_regexes = ['^https://.*\.example\.com$']",
+            ),
+            (
+                "cors.allow_credentials = true\ncors.allowed_origin_regexes = ['^https://a\\.example\\.com$']",
+                "error CORS-004 cors.allow_credentials",
+                "cors.allow_credentials = true\ncors.allowed_origins = ['https://a.example.com']",
+            ),
+            ("cors.allow_all_origins = true", "warning CORS-006 cors.allow_all_origins", ""),
             ("sessions.idle = '13h'", "warning SES-001 sessions.idle", "sessions.idle = '12h'"),
             ("sessions.absolute = '31d'", "warning SES-001 sessions.absolute", "sessions.absolute = '30d'"),
             ("server.allowed_hosts = []", "error HOST-001 server.allowed_hosts", ""),
@@ -1035,6 +1177,21 @@ mod tests {
         }
     }
 
+    // CORS-41, DEP-01
+    #[test]
+    fn any_origin_gets_neither_cookies_nor_a_private_network() {
+        let found = find("cors.allow_all_origins = true\ncors.allow_credentials = true");
+        assert_eq!(
+            found,
+            ["error CORS-001 cors.allow_credentials", "warning CORS-006 cors.allow_all_origins"]
+        );
+        let found = find("cors.allow_all_origins = true\ncors.allow_private_network = true");
+        assert_eq!(
+            found,
+            ["error CORS-007 cors.allow_private_network", "warning CORS-006 cors.allow_all_origins"]
+        );
+    }
+
     #[test]
     fn asking_for_encryption_that_is_not_there_does_not_count_as_encryption() {
         let found = find("database.url = 'postgres://db/a?sslmode=verify-full'");
@@ -1158,9 +1315,21 @@ mod tests {
         let development =
             "server.environment = 'development'\nsecrets.master_key = ''\nserver.public_url = ''\n";
         assert_eq!(find(development), [""; 0]);
+        // What runs on the developer's own machine.
+        for settings in [
+            "cors.allowed_origins = ['http://localhost:3000', 'http://127.0.0.1:3000', 'http://[::1]:3000']",
+            "cors.allowed_origin_regexes = ['^http://localhost:[0-9]+$']",
+        ] {
+            assert_eq!(find(&format!("{development}{settings}")), [""; 0]);
+        }
         for (settings, finding) in [
             ("throttle.enabled = false", "warning RATE-001 throttle.enabled"),
             ("server.bind = '0.0.0.0:1'", "warning BIND-001 server.bind"),
+            ("cors.allowed_origins = ['http://app.example.com']", "warning CORS-005 cors.allowed_origins"),
+            (
+                r"cors.allowed_origin_regexes = ['^http://[a-z]+\.example\.com$']",
+                "warning CORS-005 cors.allowed_origin_regexes",
+            ),
             ("server.allowed_hosts = ['*']", "warning HOST-002 server.allowed_hosts"),
             ("passwords.argon2_memory_kib = 8", "warning ARGON-001 passwords.argon2_memory_kib"),
         ] {

@@ -67,7 +67,7 @@
 //! | write a handler of your own | [`routes`], [`gate`], [`db`] |
 //! | put an application together | [`app`] |
 //! | keep its data | [`database`] |
-//! | take one control alone, as a tower layer | [`throttle`], [`limits`], [`hosts`], [`headers`], [`request_id`], [`trace`], [`metrics`], [`problem`] |
+//! | take one control alone, as a tower layer | [`throttle`], [`limits`], [`hosts`], [`headers`], [`cors`], [`request_id`], [`trace`], [`metrics`], [`problem`] |
 
 // The derives write paths that begin with `::bailiwick`, also in this crate.
 extern crate self as bailiwick;
@@ -83,6 +83,7 @@ pub mod app;
 pub mod authn;
 pub mod check;
 pub mod cookies;
+pub mod cors;
 pub mod csrf;
 pub mod gate;
 pub mod headers;

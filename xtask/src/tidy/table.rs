@@ -43,7 +43,7 @@ pub(super) enum Imports {
     Anything,
 }
 
-/// The framework's rooms. A new control is one line: `control("cors")`.
+/// The framework's rooms. A new control is one line: `control("hosts")`.
 pub(super) const ROOMS: &[Room] = &[
     part("problem", &[]),
     part("origin", &[]),
@@ -65,6 +65,7 @@ pub(super) const ROOMS: &[Room] = &[
     control("headers"),
     control("hosts"),
     control("limits"),
+    Room { name: "cors", kind: Kind::Control, imports: Imports::Only(&["problem", "origin"]) },
     Room { name: "authn", kind: Kind::Control, imports: Imports::Only(&["problem", "cookies", "route_set"]) },
     Room {
         name: "csrf",
@@ -160,6 +161,26 @@ pub(super) const LOUD: &[Loud] = &[
         file: "crates/bailiwick-store/src/lib.rs",
         word: "insecure_without_key",
         reason: "what a database is opened with where nobody gives a key; opening it says so in the log",
+    },
+    Loud {
+        file: "crates/bailiwick/src/cors/policy.rs",
+        word: "insecure_any_origin",
+        reason: "defines the way to let pages of any origin read, without cookies",
+    },
+    Loud {
+        file: "crates/bailiwick/src/cors/policy.rs",
+        word: "insecure_allow_credentials",
+        reason: "defines the way to let pages use cookies whose origins are known by pattern only",
+    },
+    Loud {
+        file: "crates/bailiwick-server/src/application.rs",
+        word: "insecure_any_origin",
+        reason: "the operator's `cors.allow_all_origins`, which `check` reports",
+    },
+    Loud {
+        file: "crates/bailiwick-server/src/application.rs",
+        word: "insecure_allow_credentials",
+        reason: "the operator's `cors.allow_credentials` with patterns, which `check` refuses unless it is accepted",
     },
     Loud {
         file: "crates/bailiwick-core/src/identity.rs",

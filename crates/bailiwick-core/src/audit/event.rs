@@ -131,6 +131,9 @@ named! {
         SessionUseAfterExpire = "session_use_after_expire",
         /// A request that another site may have forged was refused.
         MaliciousCsrf = "malicious_csrf",
+        /// A browser asked whether a page of an origin that is not allowed may call. Only the log tells of it: whoever asks
+        /// is nobody, and spends no quota.
+        MaliciousCors = "malicious_cors",
         /// Somebody was refused what they may not do, or may not know of.
         AuthzFail = "authz_fail",
         /// A signing key was made, and is published.
@@ -168,6 +171,7 @@ impl SecurityEventKind {
                 | Self::TokenLeaked
                 | Self::SessionUseAfterExpire
                 | Self::MaliciousCsrf
+                | Self::MaliciousCors
                 | Self::AuditLost
         )
     }
@@ -178,7 +182,7 @@ impl SecurityEventKind {
             Self::LoginFail | Self::TokenReuse | Self::SessionUseAfterExpire | Self::AuditLost => {
                 Outcome::Failure
             }
-            Self::MaliciousCsrf | Self::AuthzFail => Outcome::Denied,
+            Self::MaliciousCsrf | Self::MaliciousCors | Self::AuthzFail => Outcome::Denied,
             _ => Outcome::Success,
         }
     }

@@ -8,6 +8,7 @@ mod browser;
 mod chromium;
 mod cli;
 mod conditions;
+mod cors;
 mod csrf;
 mod faults;
 mod guesses;

@@ -34,6 +34,7 @@ use super::{
 };
 use crate::{
     authn::{Authn, AuthnLayer, Built, Guesses, Quotas, issuers::TrustedIssuers, jwks, keys::KeyRing},
+    cors::{Cors, Decided as DecidedCors},
     csrf::{Csrf, CsrfLayer},
     gate::{self, Guarded},
     health,
@@ -149,6 +150,7 @@ pub struct Policies {
     throttled: bool,
     counters: Option<Arc<dyn CounterStore>>,
     uncounted: Option<Uncounted>,
+    cors: Cors<DecidedCors>,
     csrf_key: Option<Secret<[u8; 32]>>,
     csrf_trusted_origins: Vec<Origin>,
     resources: resource::Settings,
@@ -169,6 +171,7 @@ impl Policies {
             throttled: true,
             counters: None,
             uncounted: None,
+            cors: Cors::same_origin().decide(),
             csrf_key: None,
             csrf_trusted_origins: Vec::new(),
             resources: resource::Settings::default(),
@@ -256,6 +259,13 @@ impl Policies {
     #[must_use]
     pub fn csrf_key(mut self, key: Secret<[u8; 32]>) -> Self {
         self.csrf_key = Some(key);
+        self
+    }
+
+    /// Other origins whose pages may read answers. None by default.
+    #[must_use]
+    pub fn cors<Who>(mut self, cors: Cors<Who>) -> Self {
+        self.cors = cors.decide();
         self
     }
 
@@ -473,6 +483,8 @@ impl Builder<Ready> {
             is_https: policies.resources.public_url.as_ref().is_some_and(resource::PublicUrl::is_https),
             log,
             metrics: metrics.clone(),
+            // Whoever watches over the server is no page of another origin (CORS-43).
+            cors: policies.cors.except([health::PATH]),
             hosts: policies.hosts,
             limits: policies.limits,
             authn,

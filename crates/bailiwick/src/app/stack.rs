@@ -14,6 +14,7 @@ use tower_service::Service;
 
 use crate::{
     authn::{AuthnLayer, RefuseLayer},
+    cors::{Cors, CorsLayer, Decided, PreflightLayer},
     csrf::CsrfLayer,
     headers::SecurityHeadersLayer,
     hosts::{AllowedHosts, HostsLayer},
@@ -39,9 +40,14 @@ pub const STACK: &[(&str, &str)] = &[
          and requests that are given up are counted",
     ),
     ("headers", "outside all that answers, so that refusals are as protected as answers"),
+    ("cors", "outside all that answers, so that a page can read what it was refused for, a panic too"),
     ("problem", "outside all that refuses: it gives each refusal its body, and turns a panic into one"),
     ("hosts", "before anything reads the host to build a link"),
     ("limits", "before anything reads the target, the headers or the body"),
+    (
+        "preflight",
+        "inside what refuses any request; outside the throttle and authn, since it has no credential and spends nothing",
+    ),
     ("route", "the router matches first, so that the layers inside know the template"),
     ("authn", "before whatever depends on who asks"),
     ("throttle", "inside authn, to know whose quota; outside refuse, so that bad credentials are counted"),
@@ -63,6 +69,7 @@ pub(super) struct Layers {
     pub(super) is_https: bool,
     pub(super) log: Log,
     pub(super) metrics: Metrics,
+    pub(super) cors: Cors<Decided>,
     pub(super) hosts: AllowedHosts,
     pub(super) limits: LimitsLayer,
     pub(super) authn: AuthnLayer,
@@ -108,9 +115,11 @@ impl Layers {
             .layer(TraceLayer::new(self.log))
             .layer(MetricsLayer::new(self.metrics))
             .layer(SecurityHeadersLayer::new())
+            .layer(CorsLayer::new(&self.cors))
             .layer(ProblemLayer::new())
             .layer(HostsLayer::new(self.hosts))
             .layer(self.limits)
+            .layer(PreflightLayer::new(&self.cors))
             .service(router)
     }
 }
@@ -148,9 +157,11 @@ mod tests {
         ("trace", ".layer(TraceLayer::"),
         ("metrics", ".layer(MetricsLayer::"),
         ("headers", ".layer(SecurityHeadersLayer::"),
+        ("cors", ".layer(CorsLayer::"),
         ("problem", ".layer(ProblemLayer::"),
         ("hosts", ".layer(HostsLayer::"),
         ("limits", ".layer(self.limits)"),
+        ("preflight", ".layer(PreflightLayer::"),
         ("route", ".service(router)"),
         ("authn", ".layer(self.authn"),
         ("throttle", ".option_layer(throttle)"),
@@ -175,6 +186,6 @@ mod tests {
         assert_eq!(order, table[..order.len()]);
         // The route is noted by a layer too, and one call puts those around the routes in place.
         assert_eq!(code.matches("layer(").count(), order.len() + 1, "a layer is missing in the table");
-        insta::assert_snapshot!(table.join(" > "), @"scheme > request_id > trace > metrics > headers > problem > hosts > limits > route > authn > throttle > refuse > csrf > gate > input > db");
+        insta::assert_snapshot!(table.join(" > "), @"scheme > request_id > trace > metrics > headers > cors > problem > hosts > limits > preflight > route > authn > throttle > refuse > csrf > gate > input > db");
     }
 }
