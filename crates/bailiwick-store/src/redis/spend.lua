@@ -29,7 +29,8 @@ for i, key in ipairs(KEYS) do
   arrivals[key] = arrival
 end
 for key, arrival in pairs(answer[1] == 1 and arrivals or ahead) do
-  -- A quota that is full again is as good as none.
-  redis.call('SET', key, string.format('%.0f', arrival), 'PX', math.ceil((arrival - now) / 1000))
+  -- A quota that is full again is as good as none. It stays for some seconds more: the time that expires keys need not be
+  -- the one that was given, and may be set forward a little.
+  redis.call('SET', key, string.format('%.0f', arrival), 'PX', math.ceil((arrival - now) / 1000) + 5000)
 end
 return answer
