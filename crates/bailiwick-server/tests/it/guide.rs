@@ -82,13 +82,22 @@ impl Demo {
         };
         let mut script = script.replace(DEMO, &self.url);
         script = script.replace(r#""password":"…""#, &format!(r#""password":"{}""#, self.password));
-        for (typed, name, copied) in [("TOKEN=bw_pat_…", "TOKEN", "token"), ("CSRF=…", "CSRF", "csrf_token")]
-        {
-            if script.contains(typed) {
-                let assignment = format!("{name}={}", member(copied));
-                script = script.replace(typed, &assignment);
-                self.variables += &format!("{assignment}\n");
-            }
+        // `NAME=start…` is a line for whoever copies a value that begins so.
+        for typed in script.clone().lines() {
+            let assigned = typed.strip_suffix(ANYTHING).and_then(|typed| typed.split_once('='));
+            let Some((name, start)) = assigned else { continue };
+            let copied = match start {
+                "bw_pat_" => "token",
+                "bw_rt_" => "refresh",
+                "eyJ" => "access",
+                "" => "csrf_token",
+                other => panic!("nobody knows what begins with {other}"),
+            };
+            let value = member(copied);
+            assert!(value.starts_with(start), "{name} does not begin with {start}: {last}");
+            let assignment = format!("{name}={value}");
+            script = script.replace(typed, &assignment);
+            self.variables += &format!("{assignment}\n");
         }
         assert!(!script.contains(ANYTHING), "nobody can type this: {script}");
         let mut command = Command::new("sh");
