@@ -222,3 +222,40 @@ async fn a_mail_that_cannot_be_sent_is_told_in_the_log_without_what_it_holds() {
         assert!(!everything.contains(secret), "{secret}: {everything}");
     }
 }
+
+// Contract §2: two servers share the database, and between them the owner of a leaked token is told once.
+#[tokio::test]
+async fn two_servers_that_hear_of_one_leak_write_one_letter_that_only_its_owner_reads() {
+    use std::os::unix::fs::PermissionsExt;
+    let mut site = Site::new();
+    site.set("BAILIWICK_MAIL__TRANSPORT", "file:mails");
+    let servers = [site.serve(), site.serve()];
+    let body = json!({"token": site.token});
+    let finders: Vec<_> = (0..16)
+        .map(|number| {
+            let (mut connection, body) = (servers[number % 2].connect(), body.clone());
+            thread::spawn(move || {
+                let head = "POST /api/v1/auth/tokens/report-leak/ HTTP/1.1\r\nHost: localhost\r\n";
+                let body = body.to_string();
+                let typed = "Content-Type: application/json";
+                let request = format!("{head}{typed}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+                connection.send(request.as_bytes()).unwrap();
+                connection.answer(false).unwrap()
+            })
+        })
+        .collect();
+    for finder in finders {
+        let answer = finder.join().unwrap();
+        assert_eq!((answer.status, answer.body.len()), (202, 0), "{answer:?}");
+    }
+    for server in servers {
+        assert!(!server.stop().out.contains(&site.token));
+    }
+    let mails: Vec<_> =
+        std::fs::read_dir(site.path("mails")).unwrap().map(|mail| mail.unwrap().path()).collect();
+    let [mail] = &mails[..] else { panic!("{mails:?}") };
+    assert_eq!(std::fs::metadata(mail).unwrap().permissions().mode() & 0o777, 0o600);
+    let text = std::fs::read_to_string(mail).unwrap();
+    assert!(text.contains("To: ann@example.com") && text.contains("name: test\r\n"), "{text}");
+    assert!(!text.contains(&site.token), "{text}");
+}

@@ -48,6 +48,8 @@ use crate::{
 
 /// Where the API of version 1 begins.
 const BASE: &str = "/api/v1";
+/// How often one address is told that a token leaked.
+const LEAK_MAILS: Rate = Rate::per_hour(20);
 
 /// The next decision is where rows are kept.
 #[derive(Debug)]
@@ -379,6 +381,8 @@ impl Builder<Ready> {
         let quotas = counters.as_ref().map_or_else(Quotas::default, |counters| Quotas {
             guesses: Some(Guesses::new(Arc::clone(counters), "login_account", policies.failed_log_ins)),
             mails: Some(Guesses::new(Arc::clone(counters), "mails", policies.mails)),
+            // A quota of its own: nobody who asks for other mail keeps word of a leak from its owner.
+            leak_mails: Some(Guesses::new(Arc::clone(counters), "leak_mails", LEAK_MAILS)),
         });
         let built = match authn.build(&store, &clock, &entropy, quotas) {
             Ok(built) => Some(built),

@@ -36,6 +36,7 @@ pub(crate) struct Built {
 pub(crate) struct Quotas {
     pub(crate) guesses: Option<Guesses>,
     pub(crate) mails: Option<Guesses>,
+    pub(crate) leak_mails: Option<Guesses>,
 }
 
 impl Authn {
@@ -132,7 +133,8 @@ impl Authn {
             Arc::clone(entropy),
             self.token_lifetime,
             self.max_tokens_per_user,
-        );
+        )
+        .leak_mails(quotas.leak_mails);
         let accounts = Accounts::new(
             Arc::clone(store),
             log_in.clone(),
