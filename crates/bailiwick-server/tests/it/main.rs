@@ -17,6 +17,7 @@ mod jwt;
 mod keys;
 mod lists;
 mod mail;
+mod mail_tls;
 mod orgs;
 mod passwords;
 mod paths;
