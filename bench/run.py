@@ -980,7 +980,8 @@ def tables(results: dict, rounds: int, seconds: int, scenarios) -> str:
         if not rows_of["token"]:
             continue
         turns = len(rows_of["token"])
-        lines += ["", f"A list of {name} by each credential, in turns of one run; median of {turns} turns of {seconds} s.", ""]
+        about = f"A list of {name} by each credential, taking turns; median of {turns} turns of {seconds} s."
+        lines += ["", about, ""]
         lines += ["| list with | requests/s | CPU µs/request | p99 ms | CPU ÷ token | requests/s ÷ token |"]
         lines += ["|---|--:|--:|--:|--:|--:|"]
         most, least = CREDENTIAL_GOALS
