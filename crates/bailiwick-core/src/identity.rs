@@ -45,6 +45,9 @@ pub struct PrincipalParts {
     pub email: String,
     /// Whether the user is staff of the whole site. Staff is no member of an organisation (ACL-10).
     pub is_staff: bool,
+    /// The organisation that the user serves, if it is no person but what a token of that organisation speaks for. It acts
+    /// there and nowhere else, and has no account.
+    pub service_of: Option<OrgId>,
     /// When the user was created.
     pub created_at: Timestamp,
     /// By what the user proved who they are.
@@ -64,6 +67,7 @@ impl fmt::Debug for PrincipalParts {
             .field("user_id", &self.user_id)
             .field("username", &self.username)
             .field("is_staff", &self.is_staff)
+            .field("service_of", &self.service_of)
             .field("credential", &self.credential)
             .finish_non_exhaustive()
     }
@@ -127,15 +131,18 @@ pub enum Credential {
     Session(SessionId),
     /// An access token of a family of refresh tokens.
     Family(FamilyId),
+    /// An access token of a trusted issuer. Nothing is kept of it here: what can be ended is its user.
+    External(UserId),
 }
 
 impl Credential {
-    /// The id of the record that the store keeps of it.
+    /// The id of the record that the store keeps of it; of what others have issued, that of the user.
     pub const fn as_uuid(self) -> Uuid {
         match self {
             Self::ApiToken(id) => id.as_uuid(),
             Self::Session(id) => id.as_uuid(),
             Self::Family(id) => id.as_uuid(),
+            Self::External(id) => id.as_uuid(),
         }
     }
 }
@@ -149,6 +156,12 @@ impl Principal {
     /// The user.
     pub fn user_id(&self) -> UserId {
         self.0.user_id
+    }
+
+    /// Whether the principal may be a member of this organisation at all: a service of another may not, whatever a store
+    /// says.
+    pub fn may_belong_to(&self, org: OrgId) -> bool {
+        self.0.service_of.is_none_or(|served| served == org)
     }
 }
 
@@ -298,9 +311,51 @@ impl fmt::Display for Slug {
 pub struct Username(Box<str>);
 
 impl Username {
+    /// The longest name, in bytes, which are characters.
+    const MAX_BYTES: usize = 64;
+
     /// The name as its owner writes it.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl Username {
+    /// The name as names are compared: two that differ in case only are one.
+    pub fn folded(&self) -> FoldedUsername {
+        let mut bytes = [0; Self::MAX_BYTES];
+        let text = self.0.as_bytes();
+        bytes[..text.len()].copy_from_slice(text);
+        bytes.make_ascii_lowercase();
+        FoldedUsername { bytes, len: text.len() }
+    }
+}
+
+/// A [`Username`] without regard to case. It is copied, not shared: stores and their memories look users up by it.
+///
+/// ```
+/// use bailiwick_core::identity::Username;
+///
+/// let [one, other] = ["Alice", "aLICE"].map(|name| name.parse::<Username>().unwrap().folded());
+/// assert!(one == other && one.as_str() == "alice");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FoldedUsername {
+    bytes: [u8; Username::MAX_BYTES],
+    len: usize,
+}
+
+impl FoldedUsername {
+    /// The name in lower case.
+    pub fn as_str(&self) -> &str {
+        // User names are ASCII.
+        std::str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for FoldedUsername {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FoldedUsername").field(&self.as_str()).finish()
     }
 }
 
@@ -314,7 +369,7 @@ impl FromStr for Username {
 
     fn from_str(text: &str) -> Result<Self, InvalidUsername> {
         let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.@+-".contains(&byte);
-        let fits = (3..=64).contains(&text.len()) && text.bytes().all(allowed);
+        let fits = (3..=Self::MAX_BYTES).contains(&text.len()) && text.bytes().all(allowed);
         if fits { Ok(Self(text.into())) } else { Err(InvalidUsername) }
     }
 }

@@ -5,7 +5,8 @@ use bailiwick::{
     app::{App, BuildError, Builder, Ready, serve::ServeOptions},
     authn::{
         Authn, FamilyLimits, Jwt, SessionLimits,
-        jwt::{AccessTokens, Algorithm},
+        issuers::{KeySource, TrustedIssuer},
+        jwt::{AccessTokens, Algorithm, ExternalTokens},
         keys::MasterKeys,
         password::HashCost,
     },
@@ -34,6 +35,12 @@ pub enum ApplicationError {
     /// A host that no request can name.
     #[error("server.allowed_hosts: {0}")]
     Hosts(#[from] InvalidHost),
+    /// An issuer without one place where its keys are.
+    #[error("jwt.trusted_issuers: {issuer} needs either jwks_file or jwks_url")]
+    Issuer {
+        /// The issuer.
+        issuer: String,
+    },
     /// No mail can be sent.
     #[error(transparent)]
     Mail(#[from] MailError),
@@ -75,6 +82,7 @@ pub fn assemble(
             idle: settings.sessions.idle.as_duration(),
             absolute: settings.sessions.absolute.as_duration(),
         });
+    let authn = authn.trusted_issuers(trusted_issuers(settings)?);
     let authn = match jwt(settings) {
         Some(jwt) => authn.jwt(jwt),
         None => authn,
@@ -121,15 +129,41 @@ pub fn assemble(
     Ok(builder)
 }
 
+/// Who else issues access tokens that are accepted.
+fn trusted_issuers(settings: &Settings) -> Result<Vec<TrustedIssuer>, ApplicationError> {
+    let trusted = settings.jwt.trusted_issuers.iter().map(|issuer| {
+        let incomplete = || ApplicationError::Issuer { issuer: issuer.issuer.as_str().to_owned() };
+        let keys = match (&issuer.jwks_file, &issuer.jwks_url) {
+            (Some(path), None) => KeySource::File(path.clone()),
+            (None, Some(url)) => KeySource::Url(url.as_str().parse().map_err(|_| incomplete())?),
+            _ => return Err(incomplete()),
+        };
+        let tokens = ExternalTokens {
+            issuer: issuer.issuer.as_str().to_owned(),
+            audience: issuer.audience.as_str().to_owned(),
+            username_claim: issuer.username_claim.as_str().to_owned(),
+            types: issuer.types.iter().map(|typ| typ.as_str().to_owned()).collect(),
+            leeway: issuer.leeway.as_duration(),
+        };
+        Ok(TrustedIssuer { tokens, keys })
+    });
+    trusted.collect()
+}
+
+/// The `iss` of this server's own access tokens.
+pub(crate) fn own_issuer(settings: &Settings) -> &str {
+    let issuer = settings.jwt.issuer.as_ref().map(config::Text::as_str);
+    let issuer = issuer.or(settings.server.public_url.as_ref().map(config::PublicUrl::as_str));
+    issuer.unwrap_or("bailiwick")
+}
+
 /// How access tokens are made; there are none without a master key, which their keys are encrypted under.
 pub(crate) fn jwt(settings: &Settings) -> Option<Jwt> {
     const PURPOSE: &str = "signing keys";
     let (secrets, jwt) = (&settings.secrets, &settings.jwt);
     let current = secrets.master_key.as_ref()?.derive(PURPOSE);
     let former: Vec<_> = secrets.master_key_fallbacks.iter().map(|key| key.derive(PURPOSE)).collect();
-    let issuer = jwt.issuer.as_ref().map(config::Text::as_str);
-    let issuer = issuer.or(settings.server.public_url.as_ref().map(config::PublicUrl::as_str));
-    let issuer = issuer.unwrap_or("bailiwick");
+    let issuer = own_issuer(settings);
     Some(Jwt {
         master: MasterKeys::new(&current, &former),
         algorithm: match jwt.algorithm {

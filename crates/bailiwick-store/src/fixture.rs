@@ -172,6 +172,7 @@ impl Actor {
             username: "someone".to_owned(),
             email: "someone@example.com".to_owned(),
             is_staff: false,
+            service_of: None,
             created_at: Timestamp::default(),
             credential: Credential::ApiToken(ApiTokenId::from_uuid(Uuid::nil())),
             scopes: Scopes::ALL,

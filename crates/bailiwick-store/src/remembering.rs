@@ -21,15 +21,17 @@ use std::{
 
 use bailiwick_core::{
     clock::{Clock, Timestamp},
-    identity::{ApiTokenId, Credential, FamilyId, Membership, Principal, Role, Slug, UserId, Username},
+    identity::{
+        ApiTokenId, Credential, FamilyId, Membership, OrgId, Principal, Role, Slug, UserId, Username,
+    },
     query::Plan,
     secret::Secret,
     store::{
         Addressee, Answer, CredentialDigest, Directory, DirectoryError, EachRow, FamilyStore, KeyPurpose,
         KeyRecord, KeyRingRecord, KeyStore, Login, NewFamily, NewOrg, NewPasswordReset, NewSession, NewToken,
-        NewUser, OrgRecord, PasswordChange, PasswordStore, PrincipalStore, Proof, Refresh, Refreshed, Right,
-        RowStore, SessionRecord, SessionStore, TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord,
-        WhichSessions, Written,
+        NewUser, OrgRecord, OrgTokenRecord, PasswordChange, PasswordStore, PrincipalStore, Proof, Refresh,
+        Refreshed, Right, RowStore, SessionRecord, SessionStore, TokenCreation, TokenRecord, TokenRef,
+        TokenStore, UserRecord, WhichSessions, Written,
     },
 };
 use moka::{Equivalent, sync::Cache};
@@ -71,6 +73,8 @@ impl Asked<'_> {
         match self.proof {
             Proof::ApiToken(digest) | Proof::Session(digest) => slot_of(&digest),
             Proof::Family(family) => family.as_uuid(),
+            // No change is of a name alone.
+            Proof::External(_) => Uuid::nil(),
         }
     }
 }
@@ -199,6 +203,10 @@ impl<S: TokenStore + Sync> TokenStore for RememberingStore<S> {
 
     fn tokens_of(&self, user: UserId) -> Answer<'_, Vec<TokenRecord>> {
         self.inner.tokens_of(user)
+    }
+
+    fn org_tokens(&self, org: OrgId) -> Answer<'_, Vec<OrgTokenRecord>> {
+        self.inner.org_tokens(org)
     }
 }
 
@@ -481,7 +489,7 @@ impl Changes {
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize};
 
-    use bailiwick_core::identity::{OrgId, Scopes};
+    use bailiwick_core::identity::Scopes;
     use bailiwick_testkit::{FakeClock, Fault, FaultyStore, Operation};
     use tempfile::TempDir;
 
@@ -558,6 +566,7 @@ mod tests {
             id: ApiTokenId::from_uuid(random()),
             digest,
             user_id: owner,
+            of_org: None,
             name: Some("test".to_owned()),
             display: "bw_pat_…test".to_owned(),
             created_at: now(),

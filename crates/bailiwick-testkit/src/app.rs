@@ -505,6 +505,7 @@ impl TestApp {
             id: Id::new(&self.clock, &self.entropy),
             digest: text.digest(),
             user_id,
+            of_org: None,
             name: Some("test".to_owned()),
             display: text.display(),
             created_at: self.clock.now(),

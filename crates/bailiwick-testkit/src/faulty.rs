@@ -25,15 +25,18 @@ use std::{
 use bailiwick_core::{
     clock::Timestamp,
     error::{DecodeError, StoreError},
-    identity::{ApiTokenId, Credential, FamilyId, Membership, Principal, Role, Slug, UserId, Username},
+    identity::{
+        ApiTokenId, Credential, FamilyId, Membership, OrgId, Principal, Role, Slug, UserId, Username,
+    },
     query::Plan,
     secret::Secret,
     store::{
         Addressee, Answer, Charge, CounterKey, CounterStore, CredentialDigest, Directory, DirectoryError,
         EachRow, FamilyStore, KeyPurpose, KeyRecord, KeyRingRecord, KeyStore, Login, NewFamily, NewOrg,
-        NewPasswordReset, NewSession, NewToken, NewUser, OrgRecord, PasswordChange, PasswordStore,
-        PrincipalStore, Proof, Refresh, Refreshed, Right, RowStore, SessionRecord, SessionStore, Store,
-        TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord, Verdict, WhichSessions, Written,
+        NewPasswordReset, NewSession, NewToken, NewUser, OrgRecord, OrgTokenRecord, PasswordChange,
+        PasswordStore, PrincipalStore, Proof, Refresh, Refreshed, Right, RowStore, SessionRecord,
+        SessionStore, Store, TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord, Verdict,
+        WhichSessions, Written,
     },
 };
 
@@ -89,6 +92,8 @@ pub enum Operation {
     RevokeToken,
     /// [`TokenStore::tokens_of`].
     TokensOf,
+    /// [`TokenStore::org_tokens`].
+    OrgTokens,
     /// [`FamilyStore::create_family`].
     CreateFamily,
     /// [`FamilyStore::refresh_family`].
@@ -119,7 +124,7 @@ pub enum Operation {
 
 impl Operation {
     /// All of them, so that a test can let each fail in turn.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::Read,
         Self::Write,
         Self::Membership,
@@ -144,6 +149,7 @@ impl Operation {
         Self::RotateToken,
         Self::RevokeToken,
         Self::TokensOf,
+        Self::OrgTokens,
         Self::CreateFamily,
         Self::RefreshFamily,
         Self::RevokeFamily,
@@ -532,5 +538,9 @@ impl TokenStore for FaultyStore {
 
     fn tokens_of(&self, user: UserId) -> Answer<'_, Vec<TokenRecord>> {
         self.run(Operation::TokensOf, async move { self.inner.tokens_of(user).await })
+    }
+
+    fn org_tokens(&self, org: OrgId) -> Answer<'_, Vec<OrgTokenRecord>> {
+        self.run(Operation::OrgTokens, async move { self.inner.org_tokens(org).await })
     }
 }

@@ -72,6 +72,7 @@ pub fn decide<R: Model, Op: Operation>(
 ) -> Result<Access<R, Op>, Denied> {
     let (scope, role) = match R::TABLE.scope {
         ScopeKind::Org => {
+            let membership = membership.filter(|membership| principal.may_belong_to(membership.org_id()));
             let membership = membership.ok_or(Denied::Hidden)?;
             (membership.org_id().as_uuid(), Some(membership.role()))
         }

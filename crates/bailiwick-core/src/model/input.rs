@@ -6,13 +6,14 @@ use uuid::Uuid;
 
 use super::{
     assign::Assignments,
-    json::{Json, Mismatch},
+    json::{Json, Mismatch, choice},
     table::{Model, TableDef},
     value::FieldType,
 };
 use crate::{
     clock::Timestamp,
     id,
+    identity::Role,
     text::{Lines, visible},
 };
 
@@ -225,6 +226,18 @@ impl InputValue for bool {
             Json::Bool(bool) => Ok(*bool),
             other => Err(Mismatch::wrong_type("true or false", other)),
         }
+    }
+
+    fn into_stored(self) -> Self {
+        self
+    }
+}
+
+impl InputValue for Role {
+    type Stored = Self;
+
+    fn from_json(value: &Json<'_>) -> Result<Self, Mismatch> {
+        choice(value, Self::NAMES, |name| name.parse().ok())
     }
 
     fn into_stored(self) -> Self {

@@ -23,7 +23,7 @@ pub use self::{
     principals::{CredentialDigest, PrincipalStore, Proof},
     rows::{EachRow, RowStore, Written},
     sessions::{NewSession, SessionRecord, SessionStore, WhichSessions},
-    tokens::{NewToken, TokenCreation, TokenRecord, TokenRef, TokenStore},
+    tokens::{NewToken, OfOrg, OrgTokenRecord, TokenCreation, TokenRecord, TokenRef, TokenStore},
 };
 use crate::error::StoreError;
 

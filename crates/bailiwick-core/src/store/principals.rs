@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::Answer;
 use crate::{
     clock::Timestamp,
-    identity::{Credential, FamilyId, Membership, Principal},
+    identity::{Credential, FamilyId, FoldedUsername, Membership, Principal},
 };
 
 /// The SHA-256 of a credential's whole text: all that is kept of it (TOK-24, SES-15).
@@ -19,6 +19,9 @@ pub enum Proof {
     Session(CredentialDigest),
     /// An access token, whose signature was verified, of this family.
     Family(FamilyId),
+    /// An access token of a trusted issuer, whose signature was verified, for the user who is called so. When it expires
+    /// and what it may be used for is for whoever verified it to say: a store answers with no end and all scopes.
+    External(FoldedUsername),
 }
 
 /// Knows whom credentials speak for, however they came.

@@ -2,7 +2,7 @@
 use super::{Answer, CredentialDigest, Proof};
 use crate::{
     clock::Timestamp,
-    identity::{ApiTokenId, Scopes, UserId},
+    identity::{ApiTokenId, OrgId, Role, Scopes, UserId},
     secret::Secret,
 };
 
@@ -10,14 +10,15 @@ use crate::{
 pub trait TokenStore {
     /// Adds a token, and removes the owner's expired ones. [`NewToken::max_per_user`] is counted in the same
     /// transaction (TOK-26): beyond it a log-in revokes the owner's oldest log-in tokens, and a token that is made by
-    /// name is refused.
+    /// name is refused. With [`NewToken::of_org`] the service that it speaks for is added too, and what is counted are the
+    /// tokens of the organisation.
     fn create_token(&self, token: NewToken) -> Answer<'_, TokenCreation>;
 
     /// Puts a token in the place of the one that `replaced` names, whose name and scopes it takes over; the replaced one
     /// works until `old_expires_at`, but no longer than it would have, and the one before that ends at once. All in one
     /// transaction, and beside the cap: for the overlap there is one token more, and never another. Answers what it took
     /// over: nothing if the owner of the new token is disabled, or has no live token of that id with a name and without
-    /// a successor.
+    /// a successor; or if, with [`NewToken::of_org`], whoever asks for it may not.
     fn rotate_token(
         &self,
         replaced: ApiTokenId,
@@ -30,6 +31,9 @@ pub trait TokenStore {
 
     /// The tokens of a user, the newest first, also those that have ended.
     fn tokens_of(&self, user: UserId) -> Answer<'_, Vec<TokenRecord>>;
+
+    /// The tokens that an organisation owns, the newest first, also those that have ended.
+    fn org_tokens(&self, org: OrgId) -> Answer<'_, Vec<OrgTokenRecord>>;
 }
 
 /// A token that is to end.
@@ -50,8 +54,10 @@ pub struct NewToken {
     pub id: ApiTokenId,
     /// The digest of its text.
     pub digest: CredentialDigest,
-    /// Its owner.
+    /// Its owner; the id of the service, for a token of an organisation.
     pub user_id: UserId,
+    /// For a token of an organisation: which one, what it may do there, and who makes it. None for a person's.
+    pub of_org: Option<OfOrg>,
     /// What the owner calls it; none for a token that a log-in made.
     pub name: Option<String>,
     /// The part of its text that may be shown: prefix and last four characters (TOK-25).
@@ -70,7 +76,37 @@ pub struct NewToken {
     pub password_hash: Option<Secret<String>>,
 }
 
+/// What makes a token an organisation's.
+///
+/// It is made or replaced only if its maker is, in that very moment, an active member with at least this role, and at
+/// least an admin (ACL-07).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OfOrg {
+    /// The organisation.
+    pub org_id: OrgId,
+    /// What the token may do there.
+    pub role: Role,
+    /// Who makes it.
+    pub created_by: UserId,
+}
+
+impl OfOrg {
+    /// Whether a member with this role may make it.
+    pub fn may_be_made_by(&self, role: Role) -> bool {
+        role >= self.role.max(Role::Admin)
+    }
+}
+
 impl NewToken {
+    /// The user name of the service that a token of an organisation speaks for: no person can be called so, since it has
+    /// a colon.
+    pub fn service_name(&self) -> String {
+        format!("service:{}", self.user_id)
+    }
+
+    /// The password hash of such a service: that of no password.
+    pub const NO_PASSWORD: &'static str = "!";
+
     /// What whoever has it shows.
     pub const fn proof(&self) -> Proof {
         Proof::ApiToken(self.digest)
@@ -83,9 +119,10 @@ impl NewToken {
 pub enum TokenCreation {
     /// It works.
     Created,
-    /// There is none: its owner is not there, is disabled, or has another password than the one that was proved.
+    /// There is none: its owner is not there, is disabled, or has another password than the one that was proved; or its
+    /// maker may not make it.
     Refused,
-    /// There is none: its owner has as many as may be.
+    /// There is none: its owner, or the organisation, has as many as may be.
     TooMany,
 }
 
@@ -108,4 +145,17 @@ pub struct TokenRecord {
     pub last_used_at: Option<Timestamp>,
     /// When it was revoked, if it was.
     pub revoked_at: Option<Timestamp>,
+}
+
+/// A token of an organisation, as its admins see it later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OrgTokenRecord {
+    /// The token.
+    pub token: TokenRecord,
+    /// The service that it speaks for: what is named where a row names its maker.
+    pub user_id: UserId,
+    /// What it may do in the organisation.
+    pub role: Role,
+    /// Who made it, or the first of those it was put in the place of.
+    pub created_by: UserId,
 }

@@ -241,6 +241,7 @@ async fn fill(store: &Arc<dyn Store>, loaded: &Loaded) -> Result<Demo, Failure> 
             id: Id::new(&clock, &OsEntropy),
             digest: token.digest(),
             user_id: caller,
+            of_org: None,
             name: Some("demo".to_owned()),
             display: token.display(),
             created_at: now,

@@ -5,8 +5,8 @@ use bailiwick::{
     authn::token::{TokenKind, TokenText},
     clock::{Clock, OsEntropy, SystemClock, Timestamp},
     id::Id,
-    identity::{ApiTokenId, Scopes, Username},
-    store::{DirectoryError, NewToken, TokenCreation, TokenRecord, TokenRef},
+    identity::{ApiTokenId, Scopes, Slug, Username},
+    store::{DirectoryError, NewToken, OrgTokenRecord, TokenCreation, TokenRecord, TokenRef},
 };
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -42,11 +42,17 @@ pub(super) enum Command {
         #[command(flatten)]
         format: Format,
     },
-    /// List the tokens of a user, also those that have ended
-    #[command(after_help = "Example:\n  bailiwick token list ann --format json")]
+    /// List the tokens of a user or of an organisation, also those that have ended
+    #[command(
+        after_help = "Examples:\n  bailiwick token list ann --format json\n  bailiwick token list --org acme"
+    )]
     List {
         /// The user name
-        user: Username,
+        #[arg(required_unless_present = "org")]
+        user: Option<Username>,
+        /// The organisation, for the tokens that it owns
+        #[arg(long, value_name = "SLUG", conflicts_with = "user")]
+        org: Option<Slug>,
         #[command(flatten)]
         format: Format,
     },
@@ -74,6 +80,7 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
                 id: Id::new(&clock, &OsEntropy),
                 digest: text.digest(),
                 user_id,
+                of_org: None,
                 name: Some(name),
                 display: text.display(),
                 created_at: now,
@@ -104,29 +111,32 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
                 json!({ "id": id.to_string(), "token": text.expose(), "expires_at": expires_at.to_string() });
             format.print_one(text.expose(), &object)
         }
-        Command::List { user, format } => {
+        Command::List { org: Some(slug), format, .. } => {
             let tokens = block_on(async {
                 let store = database::open(&loaded).await?;
-                let owner = store.user_id(&user).await?.ok_or(DirectoryError::NoSuchUser)?;
-                Ok(store.tokens_of(owner).await?)
+                let orgs = store.orgs().await?;
+                let org = orgs.into_iter().find(|org| org.slug == slug.as_str());
+                Ok(store.org_tokens(org.ok_or(DirectoryError::NoSuchOrg)?.id).await?)
             })?;
             let now = SystemClock::new().now();
-            let rows = tokens.into_iter().map(|token| {
-                vec![
-                    token.id.to_string().into(),
-                    state(&token, now).into(),
-                    token.name.map_or(Value::Null, Value::from),
-                    token.display.into(),
-                    token.scopes.names().map_or(Value::Null, |names| names.map(Value::from).collect()),
-                    token.created_at.to_string().into(),
-                    token.expires_at.to_string().into(),
-                    token.last_used_at.map_or(Value::Null, |at| at.to_string().into()),
-                ]
+            let rows = tokens.into_iter().map(|of_org| {
+                let OrgTokenRecord { token, user_id, role, created_by } = of_org;
+                let more = [role.to_string(), user_id.to_string(), created_by.to_string()];
+                row(token, now).into_iter().chain(more.map(Value::from)).collect()
             });
-            format.print_table(
-                &["id", "state", "name", "display", "scopes", "created_at", "expires_at", "last_used_at"],
-                rows.collect(),
-            )
+            format.print_table(&[&COLUMNS[..], &["role", "user_id", "created_by"]].concat(), rows.collect())
+        }
+        Command::List { user, format, .. } => {
+            let tokens = block_on(async {
+                let store = database::open(&loaded).await?;
+                let owner = match &user {
+                    Some(user) => store.user_id(user).await?,
+                    None => None,
+                };
+                Ok(store.tokens_of(owner.ok_or(DirectoryError::NoSuchUser)?).await?)
+            })?;
+            let now = SystemClock::new().now();
+            format.print_table(&COLUMNS, tokens.into_iter().map(|token| row(token, now)).collect())
         }
         Command::Revoke { id } => {
             let now = SystemClock::new().now();
@@ -138,11 +148,28 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
             } else {
                 Err(Failure::no(
                     format!("there is no live token {id}"),
-                    "`bailiwick token list USER` shows the tokens of a user",
+                    "`bailiwick token list USER` shows the tokens of a user, `--org` those of an organisation",
                 ))
             }
         }
     }
+}
+
+const COLUMNS: [&str; 8] =
+    ["id", "state", "name", "display", "scopes", "created_at", "expires_at", "last_used_at"];
+
+/// What is shown of a token, in the order of [`COLUMNS`].
+fn row(token: TokenRecord, now: Timestamp) -> Vec<Value> {
+    vec![
+        token.id.to_string().into(),
+        state(&token, now).into(),
+        token.name.map_or(Value::Null, Value::from),
+        token.display.into(),
+        token.scopes.names().map_or(Value::Null, |names| names.map(Value::from).collect()),
+        token.created_at.to_string().into(),
+        token.expires_at.to_string().into(),
+        token.last_used_at.map_or(Value::Null, |at| at.to_string().into()),
+    ]
 }
 
 fn scopes(text: &str) -> Result<Scopes, UnknownScope> {

@@ -22,7 +22,11 @@ pub fn reference() -> String {
             // Writing to a String cannot fail.
             let _ = writeln!(out, "#{line}");
         }
-        let _ = writeln!(out, "[{}]", section.path);
+        let _ = match section.is_list {
+            // As a line it would begin a table in which keys are missing.
+            true => writeln!(out, "# Each begins with a line of this form:\n#[[{}]]", section.path),
+            false => writeln!(out, "[{}]", section.path),
+        };
         for key in &section.keys {
             describe(&mut out, key);
         }
@@ -44,7 +48,9 @@ fn describe(out: &mut String, key: &Key) {
         Standing::NotYet => out.push_str("# Has no effect in this version.\n"),
         Standing::Refused => out.push_str("# Not available in this version: any other value is refused.\n"),
     }
-    if key.default.is_empty() && key.example != key.default {
+    if key.is_required {
+        let _ = writeln!(out, "# Required. For example:\n#{} = {}", key.name, literal(key, key.example));
+    } else if key.default.is_empty() && key.example != key.default {
         let _ =
             writeln!(out, "# Unset by default. For example:\n#{} = {}", key.name, literal(key, key.example));
     } else if key.is_secret && key.default.is_empty() {
@@ -65,18 +71,21 @@ fn literal(key: &Key, text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Loaded, Source};
+    use std::path::Path;
+
+    use crate::config::{Environment, Loaded, Source};
 
     /// The reference with every example line turned into a setting, but for secrets and files of them.
     fn uncommented() -> String {
         let is_setting = |line: &str| {
-            line.strip_prefix('#').is_some_and(|rest| {
-                let name = rest.split(" = ").next().unwrap_or_default();
-                rest.contains(" = ")
-                    && name
-                        .bytes()
-                        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
-            })
+            line.starts_with("#[[")
+                || line.strip_prefix('#').is_some_and(|rest| {
+                    let name = rest.split(" = ").next().unwrap_or_default();
+                    rest.contains(" = ")
+                        && name
+                            .bytes()
+                            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+                })
         };
         let secrets: Vec<_> =
             Settings::table().keys().filter(|key| key.is_secret).map(|key| key.name).collect();
@@ -98,16 +107,17 @@ mod tests {
         let loaded = Loaded::test(&uncommented(), &[]).unwrap_or_else(|faults| panic!("{faults}"));
         let defaults = Loaded::test("", &[]).unwrap();
         let mut given = 0;
-        for (key, (effective, default)) in
-            Settings::table().keys().zip(loaded.effective.iter().zip(&defaults.effective))
-        {
+        for effective in &loaded.effective {
+            let key = Settings::table().key(&effective.path).unwrap();
             if matches!(effective.source, Source::File { .. }) {
                 given += 1;
                 if !key.default.is_empty() {
-                    assert_eq!(effective.value, default.value, "{}", key.path);
+                    let default = key.default_in(Environment::Production, Path::new(""));
+                    assert_eq!(Ok(&effective.value), default.as_ref(), "{}", key.path);
                 }
             }
         }
+        assert!(loaded.effective.len() > defaults.effective.len(), "the table of each list, too");
         let without_example =
             Settings::table().keys().filter(|key| key.is_secret && key.default.is_empty()).count();
         assert_eq!(given + without_example, Settings::table().keys().count());

@@ -17,7 +17,7 @@ use super::{
     fault::{Fault, Faults, Source, quote},
     key::MasterKey,
     settings::Settings,
-    table::{Key, Section, Table, VARIABLE_PREFIX, Visit, variable, walk},
+    table::{Key, Section, Table, VARIABLE_PREFIX, Visit, entry, variable, walk},
     types::Environment,
     value::{REDACTED, Setting, as_given, from_base},
 };
@@ -118,6 +118,7 @@ impl Loaded {
             base: &base,
             is_development: false,
             lines: BTreeMap::new(),
+            lists: BTreeMap::new(),
             variables: BTreeMap::new(),
             effective: Vec::new(),
             faults: Vec::new(),
@@ -221,6 +222,8 @@ pub(super) struct Reader<'a> {
     is_development: bool,
     /// What the settings file says, by path.
     lines: BTreeMap<String, (&'a DeValue<'a>, Source)>,
+    /// Where the tables of the lists begin, by the path of the list.
+    lists: BTreeMap<String, Vec<Source>>,
     /// What the environment says, by path.
     variables: BTreeMap<String, String>,
     effective: Vec<Effective>,
@@ -231,7 +234,7 @@ impl<'a> Reader<'a> {
     /// The value of the key at `path`; `None` after a fault.
     pub(super) fn read<T: Setting>(&mut self, path: &str) -> Option<T> {
         let key = self.table.key(path).expect("what a section reads it has described");
-        match self.find::<T>(key) {
+        match self.find::<T>(&key) {
             Ok((value, source)) => {
                 self.effective.push(Effective {
                     path: key.path.clone(),
@@ -246,6 +249,14 @@ impl<'a> Reader<'a> {
                 None
             }
         }
+    }
+
+    /// The tables of the list at `path`; `None` after a fault in any of them.
+    pub(super) fn read_list<T: Section>(&mut self, path: &str) -> Option<Vec<T>> {
+        let tables = self.lists.get(path).map_or(0, Vec::len);
+        // All are read before any is missed, so that every fault is reported at once.
+        let read: Vec<_> = (1..=tables).map(|number| T::read(&entry(path, number), self)).collect();
+        read.into_iter().collect()
     }
 
     fn find<T: Setting>(&self, key: &Key) -> Result<(T, Source), Faults> {
@@ -289,6 +300,9 @@ impl<'a> Reader<'a> {
                 Err(why) => Err(wrong::<T>(key, source.clone(), why, Some(shorten(as_given(value))))),
             };
         }
+        if key.is_required {
+            return Err(self.missing::<T>(key));
+        }
         let (text, source) = match key.development.filter(|_| self.is_development) {
             Some(text) => (text, Source::DevelopmentDefault),
             None => (key.default, Source::Default),
@@ -297,6 +311,24 @@ impl<'a> Reader<'a> {
             Ok(value) => Ok((value, source)),
             Err(why) => Err(wrong::<T>(key, source, why, Some(quote(text)))),
         }
+    }
+
+    /// A key that a table of a list must have.
+    fn missing<T: Setting>(&self, key: &Key) -> Faults {
+        let tables = self.lists.iter().flat_map(|(list, tables)| {
+            tables.iter().enumerate().map(move |(index, source)| (entry(list, index + 1), source))
+        });
+        let mut within =
+            tables.filter(|(table, _)| key.path.strip_suffix(key.name) == Some(&format!("{table}.")));
+        Fault {
+            subject: key.path.clone(),
+            source: within.next().map(|(_, source)| source.clone()),
+            why: "this is missing".to_owned(),
+            given: None,
+            accepted: Some(T::accepts().into_owned()),
+            fix: format!("write `{} = …` into this table, or remove the table", key.name),
+        }
+        .into()
     }
 
     /// The file that `<key>_file` names, and where it is named.
@@ -336,6 +368,7 @@ impl<'a> Reader<'a> {
             Visit::Value { path, at, value } => {
                 self.lines.insert(path, (value, source(at)));
             }
+            Visit::Table { list, at } => self.lists.entry(list).or_default().push(source(at)),
             // What stands there is not repeated: it may be a secret whose key is misspelt.
             Visit::UnknownKey { path, at } => {
                 self.faults.push(unknown("key", &path, source(at), self.table.nearest_path(&path)));
@@ -344,20 +377,20 @@ impl<'a> Reader<'a> {
                 let nearest = self.table.nearest_section(&path).map(|section| format!("[{section}]"));
                 self.faults.push(unknown("section", &format!("[{path}]"), source(at), nearest));
             }
-            Visit::Stray { path, at, why } => self.faults.push(Fault {
-                subject: path.clone(),
+            Visit::Stray { path, at, why, fix } => self.faults.push(Fault {
+                subject: path,
                 source: Some(source(at)),
                 why,
                 given: None,
                 accepted: None,
-                fix: format!("write [{path}] on a line of its own, and its keys below it"),
+                fix,
             }),
         });
     }
 
     fn take_variables(&mut self, variables: &[(OsString, OsString)]) {
         let known: BTreeMap<String, String> =
-            self.table.paths().map(|path| (variable(&path), path.into_owned())).collect();
+            self.table.paths_of_variables().map(|path| (variable(&path), path.into_owned())).collect();
         for (name, value) in variables {
             let Some(name) = setting_variable(name) else { continue };
             match (known.get(&*name), value.to_str()) {
@@ -393,6 +426,17 @@ fn setting_variable(name: &OsStr) -> Option<Cow<'_, str>> {
 
 /// A variable that sets nothing, though its name says that it is for this server.
 fn unknown_variable(table: &Table, name: &str) -> Fault {
+    let upper = name.to_ascii_uppercase();
+    if let Some(list) = table.lists().find(|list| upper.starts_with(&variable(list))) {
+        return Fault {
+            subject: Source::Variable(name.to_owned()).to_string(),
+            source: None,
+            why: format!("[[{list}]] is a list of tables, which variables cannot give"),
+            given: None,
+            accepted: None,
+            fix: format!("write [[{list}]] and its keys into the settings file, and unset the variable"),
+        };
+    }
     unknown("environment variable", name, Source::Variable(name.to_owned()), table.nearest_variable(name))
 }
 

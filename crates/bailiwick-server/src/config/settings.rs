@@ -153,8 +153,8 @@ section! {
     pub struct Tokens {
         /// How long a token lives if its maker does not say.
         default_lifetime: Period = "30d";
-        /// How many live tokens a user may have from log-ins, and how many with a name: one more log-in ends the oldest
-        /// of the former, and one more with a name is refused.
+        /// How many live tokens a user may have from log-ins, how many with a name, and how many an organisation may own: one
+        /// more log-in ends the oldest of the first, and one more of the others is refused.
         max_per_user: Whole<1, 10_000> = "20";
     }
 }
@@ -176,6 +176,28 @@ section! {
         audience: Option<Text> = unset like "https://api.example.com";
         /// How old a signing key becomes before a running server lets another one follow.
         rotate_every: Period = "90d";
+        lists { trusted_issuers: TrustedIssuer, }
+    }
+}
+
+section! {
+    /// Another issuer whose access tokens are accepted, for users that exist here. There may be several. They are given in
+    /// the settings file alone, each under a line of its own that names the list.
+    pub struct TrustedIssuer {
+        /// The `iss` of its tokens, letter by letter.
+        issuer: Text = required like "https://login.example.com";
+        /// What must stand in their `aud`.
+        audience: Text = required like "https://api.example.com";
+        /// The file with its public keys, a JWKS document. It is read again when it changes. Either this or jwks_url.
+        jwks_file: Option<PathBuf> = unset like "issuer-keys.json";
+        /// The URL of its public keys. They are fetched again as its Cache-Control says, within 1 minute and 1 hour.
+        jwks_url: Option<WebUrl> = unset like "https://login.example.com/.well-known/jwks.json";
+        /// The claim that holds the name of the user here.
+        username_claim: Text = "sub";
+        /// The `typ` of tokens that are accepted.
+        types: Vec<Text> = "at+jwt";
+        /// By how much its clock may differ.
+        leeway: Period = "30s";
     }
 }
 

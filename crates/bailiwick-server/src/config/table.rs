@@ -10,7 +10,7 @@ use super::{
     value::{Setting, name_of_type},
 };
 use serde_json::Value;
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 /// A group of settings, such as `[server]`.
 pub(super) trait Section: Sized {
@@ -26,6 +26,8 @@ pub(super) trait Section: Sized {
 pub struct SectionInfo {
     /// Its name in brackets, such as `throttle.rates`.
     pub path: String,
+    /// Whether it is a list of tables, `[[jwt.trusted_issuers]]`, each with these keys.
+    pub is_list: bool,
     /// What it is for, a line each.
     pub about: &'static [&'static str],
     /// Its keys, in the order of declaration.
@@ -33,7 +35,7 @@ pub struct SectionInfo {
 }
 
 /// What is known about a key.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Key {
     /// The section and the key, such as `throttle.rates.login`.
     pub path: String,
@@ -45,6 +47,8 @@ pub struct Key {
     pub default: &'static str,
     /// The default in development, where that differs.
     pub development: Option<&'static str>,
+    /// Whether it must be given.
+    pub is_required: bool,
     /// Some value that can be given.
     pub example: &'static str,
     /// Whether the key has an effect in this version.
@@ -76,6 +80,7 @@ impl Key {
             about: spec.about,
             default: if is_unset { "" } else { spec.text },
             development: spec.development,
+            is_required: spec.unset == Some("required"),
             example: spec.text,
             standing: spec.standing,
             is_secret: T::SECRET,
@@ -147,8 +152,10 @@ pub(super) fn join(section: &str, name: &str) -> String {
 /// - `= "10s"`: the default as text
 /// - `= "15", "8" in development`: another one in development
 /// - `= unset like "cert.pem"`: none, and an example
+/// - `= required like "https://login.example.com"`: it must be given, in a table of a list
 ///
-/// followed by `[not_yet]` or `[refused]` (see [`Standing`]) until the key has an effect.
+/// followed by `[not_yet]` or `[refused]` (see [`Standing`]) until the key has an effect. After the keys come the `lists` of
+/// tables, `[[section.list]]`, and the `sections` within this one.
 macro_rules! section {
     (
         $(#[doc = $about:literal])+
@@ -158,6 +165,7 @@ macro_rules! section {
                 $key:ident: $type:ty = $($unset:ident like)? $text:literal $(, $development:literal in development)?
                 $([$standing:ident])?;
             )*
+            $(lists { $($list:ident: $entry:ty,)+ })?
             $(sections { $($inner:ident: $inner_type:ty,)+ })?
         }
     ) => {
@@ -165,6 +173,7 @@ macro_rules! section {
         #[derive(Clone, Debug)]
         pub struct $section {
             $( $(#[doc = $doc])+ pub $key: $type, )*
+            $($( #[doc = concat!("The tables of the list `", stringify!($list), "`.")] pub $list: Vec<$entry>, )+)?
             $($( #[doc = concat!("The section `", stringify!($inner), "`.")] pub $inner: $inner_type, )+)?
         }
 
@@ -172,6 +181,7 @@ macro_rules! section {
             fn describe(path: &str, table: &mut Vec<$crate::config::table::SectionInfo>) {
                 table.push($crate::config::table::SectionInfo {
                     path: path.to_owned(),
+                    is_list: false,
                     about: &[$($about),+],
                     keys: vec![$($crate::config::table::Key::new::<$type>(path, &$crate::config::table::Spec {
                         name: stringify!($key),
@@ -182,6 +192,7 @@ macro_rules! section {
                         standing: section!(@standing $($standing)?),
                     })),*],
                 });
+                $($( $crate::config::table::describe_list::<$entry>(&$crate::config::table::join(path, stringify!($list)), table); )+)?
                 $($( <$inner_type>::describe(&$crate::config::table::join(path, stringify!($inner)), table); )+)?
             }
 
@@ -189,8 +200,9 @@ macro_rules! section {
                 use $crate::config::table::join;
                 // All keys are read before any is missed, so that every fault is reported at once.
                 $( let $key = reader.read(&join(path, stringify!($key))); )*
+                $($( let $list = reader.read_list::<$entry>(&join(path, stringify!($list))); )+)?
                 $($( let $inner = <$inner_type>::read(&join(path, stringify!($inner)), reader); )+)?
-                Some(Self { $( $key: $key?, )* $($( $inner: $inner?, )+)? })
+                Some(Self { $( $key: $key?, )* $($( $list: $list?, )+)? $($( $inner: $inner?, )+)? })
             }
         }
     };
@@ -201,6 +213,28 @@ macro_rules! section {
     (@standing refused) => { $crate::config::table::Standing::Refused };
 }
 pub(super) use section;
+
+/// Adds what is known about the tables of a list, and those within them.
+pub(super) fn describe_list<T: Section>(path: &str, table: &mut Vec<SectionInfo>) {
+    let first = table.len();
+    T::describe(path, table);
+    for section in &mut table[first..] {
+        section.is_list = true;
+    }
+}
+
+/// The path of a key in a table of a list: `jwt.trusted_issuers[1].issuer`. The first table is 1.
+pub(super) fn entry(list: &str, number: usize) -> String {
+    format!("{list}[{number}]")
+}
+
+/// `jwt.trusted_issuers.issuer`, for the same key of whichever table.
+fn of_any_entry(path: &str) -> Cow<'_, str> {
+    if !path.contains('[') {
+        return path.into();
+    }
+    path.split('.').map(|name| name.split('[').next().unwrap_or(name)).collect::<Vec<_>>().join(".").into()
+}
 
 /// All sections with their keys.
 #[derive(Debug)]
@@ -223,30 +257,53 @@ impl Table {
         self.0.iter().flat_map(|section| &section.keys)
     }
 
-    /// The key at `path`.
+    /// The key at `path`. In a table of a list it has the path that it has there.
     #[must_use]
-    pub fn key(&self, path: &str) -> Option<&Key> {
-        self.keys().find(|key| key.path == path)
+    pub fn key(&self, path: &str) -> Option<Cow<'_, Key>> {
+        let known = of_any_entry(path);
+        let key = self.keys().find(|key| key.path == known)?;
+        Some(match path == known {
+            true => Cow::Borrowed(key),
+            false => Cow::Owned(Key { path: path.to_owned(), ..key.clone() }),
+        })
     }
 
-    /// Whether `path` names a section, also one that only has sections in it.
+    /// Whether `path` names a section, also one that only has sections in it, or a table of a list.
     pub(super) fn is_section(&self, path: &str) -> bool {
-        self.0.iter().any(|section| section.path == path)
+        let known = of_any_entry(path);
+        self.0.iter().any(|section| section.path == known && section.is_list == path.contains('['))
+    }
+
+    /// Whether `path` names a list of tables.
+    pub(super) fn is_list(&self, path: &str) -> bool {
+        self.lists().any(|list| list == path)
+    }
+
+    /// The lists of tables.
+    pub(super) fn lists(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|section| section.is_list).map(|section| section.path.as_str())
     }
 
     /// Every path that may be given: keys, and the files that secrets may come from.
     pub(super) fn paths(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        self.keys().flat_map(|key| [Some(Cow::from(&key.path)), key.file_key().map(Cow::from)]).flatten()
+        paths_of(self.keys())
+    }
+
+    /// Those that a variable can give, which has no way to say in which table of a list a key stands.
+    pub(super) fn paths_of_variables(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        paths_of(self.0.iter().filter(|section| !section.is_list).flat_map(|section| &section.keys))
     }
 
     /// Whether `path` may be given.
     pub(super) fn has_path(&self, path: &str) -> bool {
-        self.paths().any(|known| known == path)
+        let given = of_any_entry(path);
+        self.paths().any(|known| known == given)
     }
 
     /// The path that `path` was probably meant to be: the same key in another section, or the nearest
     /// spelling.
     pub(super) fn nearest_path(&self, path: &str) -> Option<String> {
+        let path = &*of_any_entry(path);
         let name = path.rsplit('.').next().unwrap_or(path);
         let mut same_name = self.paths().filter(|known| known.rsplit('.').next() == Some(name));
         match (same_name.next(), same_name.next()) {
@@ -260,11 +317,12 @@ impl Table {
     pub(super) fn nearest_variable(&self, name: &str) -> Option<String> {
         let upper = name.to_ascii_uppercase();
         let given = letters(upper.strip_prefix(VARIABLE_PREFIX.trim_end_matches('_')).unwrap_or(name));
-        let same = self.paths().find(|path| letters(path) == given);
-        let path = same.or_else(|| self.paths().find(|path| abbreviates(&given, path)));
+        let paths = || self.paths_of_variables();
+        let same = paths().find(|path| letters(path) == given);
+        let path = same.or_else(|| paths().find(|path| abbreviates(&given, path)));
         match path {
             Some(path) => Some(variable(&path)),
-            None => nearest(&name.to_ascii_uppercase(), self.paths().map(|path| variable(&path).into())),
+            None => nearest(&name.to_ascii_uppercase(), paths().map(|path| variable(&path).into())),
         }
     }
 
@@ -272,6 +330,10 @@ impl Table {
     pub(super) fn nearest_section(&self, path: &str) -> Option<String> {
         nearest(path, self.sections().map(|section| Cow::from(&section.path)))
     }
+}
+
+fn paths_of<'k>(keys: impl Iterator<Item = &'k Key>) -> impl Iterator<Item = Cow<'k, str>> {
+    keys.flat_map(|key| [Some(Cow::from(&key.path)), key.file_key().map(Cow::from)]).flatten()
 }
 
 /// The letters and digits of a name, all in lower case.
@@ -315,11 +377,17 @@ pub(super) fn walk<'t, 'i>(
     for (name, value) in table {
         let path = join(section, name.get_ref());
         let at = name.span().start;
+        if known.is_list(&path) {
+            walk_list(known, value.get_ref(), &path, at, visit);
+            continue;
+        }
         match value.get_ref().as_table() {
             Some(inner) if known.is_section(&path) => walk(known, inner, &path, visit),
             None if known.is_section(&path) => {
                 let found = name_of_type(value.get_ref());
-                visit(Visit::Stray { at, why: format!("this is a section, but {found} was given"), path });
+                let why = format!("this is a section, but {found} was given");
+                let fix = format!("write [{path}] on a line of its own, and its keys below it");
+                visit(Visit::Stray { at, why, fix, path });
             }
             _ if known.has_path(&path) => visit(Visit::Value { path, at, value: value.get_ref() }),
             Some(_) => visit(Visit::UnknownSection { path, at }),
@@ -328,10 +396,57 @@ pub(super) fn walk<'t, 'i>(
     }
 }
 
+/// Walks the tables of a list.
+fn walk_list<'t, 'i>(
+    known: &Table,
+    value: &'t DeValue<'i>,
+    list: &str,
+    at: usize,
+    visit: &mut impl FnMut(Visit<'t, 'i>),
+) {
+    let stray = |path: &str, at, found: &DeValue<'_>| Visit::Stray {
+        path: path.to_owned(),
+        at,
+        why: format!("this is a list of tables, but {} was given", name_of_type(found)),
+        fix: format!("write [[{list}]] on a line of its own for each table, and its keys below it"),
+    };
+    let DeValue::Array(tables) = value else { return visit(stray(list, at, value)) };
+    for (index, table) in tables.iter().enumerate() {
+        let (path, at) = (entry(list, index + 1), table.span().start);
+        match table.get_ref().as_table() {
+            Some(inner) => {
+                visit(Visit::Table { list: list.to_owned(), at });
+                walk(known, inner, &path, visit);
+            }
+            None => visit(stray(&path, at, table.get_ref())),
+        }
+    }
+}
+
 /// What [`walk`] finds, each with its offset in bytes.
 pub(super) enum Visit<'t, 'i> {
-    Value { path: String, at: usize, value: &'t toml::de::DeValue<'i> },
-    UnknownKey { path: String, at: usize },
-    UnknownSection { path: String, at: usize },
-    Stray { path: String, at: usize, why: String },
+    Value {
+        path: String,
+        at: usize,
+        value: &'t DeValue<'i>,
+    },
+    /// A table of a list.
+    Table {
+        list: String,
+        at: usize,
+    },
+    UnknownKey {
+        path: String,
+        at: usize,
+    },
+    UnknownSection {
+        path: String,
+        at: usize,
+    },
+    Stray {
+        path: String,
+        at: usize,
+        why: String,
+        fix: String,
+    },
 }

@@ -267,6 +267,22 @@ impl WebUrl {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether it begins with `https://`.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.parts().is_some_and(|(uri, _)| uri.scheme_str() == Some("https"))
+    }
+
+    /// Whether it leads to this machine.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.parts().is_some_and(|(_, host)| is_loopback_host(&host))
+    }
+
+    fn parts(&self) -> Option<(Uri, String)> {
+        web_address(&self.0).ok()
+    }
 }
 
 impl Setting for WebUrl {

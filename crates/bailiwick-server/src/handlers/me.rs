@@ -18,7 +18,8 @@ use serde::Serialize;
 pub(super) struct User {
     id: UserId,
     username: String,
-    email: String,
+    /// None for what a token of an organisation speaks for, which is no person.
+    email: Option<String>,
     is_staff: bool,
     created_at: Timestamp,
 }
@@ -82,7 +83,7 @@ impl From<NewUser> for User {
         Self {
             id: user.id,
             username: user.username.as_str().to_owned(),
-            email: user.email,
+            email: Some(user.email),
             is_staff: user.is_staff,
             created_at: user.created_at,
         }
@@ -94,7 +95,7 @@ impl From<&Principal> for User {
         Self {
             id: principal.user_id,
             username: principal.username.clone(),
-            email: principal.email.clone(),
+            email: principal.service_of.is_none().then(|| principal.email.clone()),
             is_staff: principal.is_staff,
             created_at: principal.created_at,
         }

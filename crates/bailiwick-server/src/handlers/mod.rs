@@ -2,6 +2,7 @@
 mod auth;
 mod jwt;
 mod me;
+mod org_tokens;
 mod orgs;
 mod passwords;
 mod sessions;
@@ -67,4 +68,8 @@ pub(crate) fn routes(registration: Registration) -> Routes {
         .get("/me/", me::show)
         .post("/orgs/", orgs::create)
         .get("/orgs/{org}/", orgs::show)
+        .get("/orgs/{org}/tokens/", org_tokens::list)
+        .post("/orgs/{org}/tokens/", org_tokens::create)
+        .delete("/orgs/{org}/tokens/{id}/", org_tokens::end)
+        .post("/orgs/{org}/tokens/{id}/rotate/", org_tokens::rotate)
 }

@@ -45,7 +45,7 @@ pub(super) struct Leak {
 
 /// A token, as its owner sees it.
 #[derive(Serialize)]
-struct TokenView {
+pub(super) struct TokenView {
     id: ApiTokenId,
     /// None for a token that a log-in made.
     name: Option<String>,
@@ -88,25 +88,12 @@ pub(super) async fn create(
     JsonBody(new): JsonBody<NewToken>,
 ) -> Result<Response, Problem> {
     let mut errors = Vec::new();
-    let scopes = match new.scopes.as_deref() {
-        None => Scopes::ALL,
-        Some([]) => {
-            let detail = "names at least one scope; leave it out for all of your rights";
-            errors.push(FieldError::body("#/scopes", "too-short", detail));
-            Scopes::only([])
-        }
-        Some(names) => scopes::parse(names.iter().map(String::as_str)).unwrap_or_else(|error| {
-            errors.push(FieldError::body("#/scopes", "invalid-choice", error.to_string()));
-            Scopes::only([])
-        }),
-    };
-    let days = new.expires_in_days.map(|days| (days, 1..=MAX_DAYS));
-    let lifetime =
-        bounded("#/expires_in_days", days, &mut errors).map(|days| days.saturating_mul(24 * 60 * 60));
+    let scopes = scopes(new.scopes.as_deref(), &mut errors);
+    let lifetime = lifetime(new.expires_in_days, &mut errors);
     if !errors.is_empty() {
         return Err(Problem::validation(errors));
     }
-    let made = tokens.create(&caller, new.name, scopes, lifetime.map(Duration::from_secs), &facts).await?;
+    let made = tokens.create(&caller, new.name, scopes, lifetime, &facts).await?;
     created(&url.child(&made.record.id.to_string()), made)
 }
 
@@ -133,16 +120,9 @@ pub(super) async fn rotate(
     Path(id): Path<String>,
     rotation: Option<JsonBody<Rotation>>,
 ) -> Result<Response, Problem> {
-    let mut errors = Vec::new();
-    let overlap_seconds = rotation.and_then(|JsonBody(rotation)| rotation.overlap_seconds);
-    let seconds = overlap_seconds.map(|seconds| (seconds, 0..=MAX_OVERLAP_SECONDS));
-    let overlap = bounded("#/overlap_seconds", seconds, &mut errors).unwrap_or(0);
-    if !errors.is_empty() {
-        return Err(Problem::validation(errors));
-    }
-    let made = tokens.rotate(&caller, token_id(&id)?, Duration::from_secs(overlap), &facts).await?;
-    let all = url.as_str().trim_end_matches("rotate/").trim_end_matches(&format!("{id}/")).to_owned();
-    created(&format!("{all}{}/", made.record.id), made)
+    let overlap = overlap(rotation)?;
+    let made = tokens.rotate(&caller, token_id(&id)?, overlap, &facts).await?;
+    created(&successor(&url, &id, made.record.id), made)
 }
 
 /// `POST /auth/tokens/report-leak/`: the answer is the same whatever was sent.
@@ -164,8 +144,46 @@ fn created(location: &str, made: NamedToken) -> Result<Response, Problem> {
     answer::created(location, None, &NamedTokenView { token: text.expose(), view: TokenView::from(record) })
 }
 
+/// Where the token is that was put in the place of `id` by a request for `url`.
+pub(super) fn successor(url: &CanonicalUrl, id: &str, new: ApiTokenId) -> String {
+    let all = url.as_str().trim_end_matches("rotate/").trim_end_matches(&format!("{id}/"));
+    format!("{all}{new}/")
+}
+
+/// What a token may be used for; what is wrong with it is added to `errors`.
+pub(super) fn scopes(sent: Option<&[String]>, errors: &mut Vec<FieldError>) -> Scopes {
+    match sent {
+        None => Scopes::ALL,
+        Some([]) => {
+            let detail = "names at least one scope; leave it out for all rights";
+            errors.push(FieldError::body("#/scopes", "too-short", detail));
+            Scopes::only([])
+        }
+        Some(names) => scopes::parse(names.iter().map(String::as_str)).unwrap_or_else(|error| {
+            errors.push(FieldError::body("#/scopes", "invalid-choice", error.to_string()));
+            Scopes::only([])
+        }),
+    }
+}
+
+/// How long a token lives, if that was sent.
+pub(super) fn lifetime(expires_in_days: Option<i64>, errors: &mut Vec<FieldError>) -> Option<Duration> {
+    let days = expires_in_days.map(|days| (days, 1..=MAX_DAYS));
+    let days = bounded("#/expires_in_days", days, errors)?;
+    Some(Duration::from_secs(days.saturating_mul(24 * 60 * 60)))
+}
+
+/// For how long a token works on that is put in the place of another.
+pub(super) fn overlap(rotation: Option<JsonBody<Rotation>>) -> Result<Duration, Problem> {
+    let mut errors = Vec::new();
+    let overlap_seconds = rotation.and_then(|JsonBody(rotation)| rotation.overlap_seconds);
+    let seconds = overlap_seconds.map(|seconds| (seconds, 0..=MAX_OVERLAP_SECONDS));
+    let overlap = bounded("#/overlap_seconds", seconds, &mut errors).unwrap_or(0);
+    if errors.is_empty() { Ok(Duration::from_secs(overlap)) } else { Err(Problem::validation(errors)) }
+}
+
 /// What is no id is the id of nothing.
-fn token_id(text: &str) -> Result<ApiTokenId, Problem> {
+pub(super) fn token_id(text: &str) -> Result<ApiTokenId, Problem> {
     text.parse().map_err(|_| Problem::not_found())
 }
 

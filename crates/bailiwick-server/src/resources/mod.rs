@@ -1,6 +1,7 @@
 //! What the server keeps for its users. A new resource is one file here, one migration, and one line below.
 mod member;
 mod my_org;
+mod org_token;
 mod organisation;
 pub(crate) mod task;
 
@@ -8,6 +9,7 @@ use bailiwick::app::Resources;
 
 pub(crate) use self::{
     my_org::MyOrg,
+    org_token::OrgToken,
     organisation::{Organisation, OrganisationView},
     task::Task,
 };
@@ -19,4 +21,5 @@ pub(crate) fn all() -> Resources {
         .resource::<member::Member>()
         .resource::<MyOrg>()
         .guarded::<Organisation>()
+        .guarded::<OrgToken>()
 }

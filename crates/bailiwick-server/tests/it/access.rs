@@ -39,6 +39,10 @@ const EXPECTED: &[(&str, &str, [u16; 6])] = &[
     ("POST",   "/api/v1/orgs/",                            [401,      201,   201,   201,  201,  201]),
     ("GET",    "/api/v1/orgs/{org}/",                      [401,      200,   200,   200,  200,  404]),
     ("GET",    "/api/v1/orgs/{org}/members/",              [401,      200,   200,   200,  200,  404]),
+    ("GET",    "/api/v1/orgs/{org}/tokens/",               [401,      403,   403,   200,  200,  404]),
+    ("POST",   "/api/v1/orgs/{org}/tokens/",               [401,      403,   403,   201,  201,  404]),
+    ("DELETE", "/api/v1/orgs/{org}/tokens/{id}/",          [401,      403,   403,   404,  404,  404]),
+    ("POST",   "/api/v1/orgs/{org}/tokens/{id}/rotate/",   [401,      403,   403,   404,  404,  404]),
     ("GET",    "/api/v1/orgs/{org}/tasks/",                [401,      200,   200,   200,  200,  404]),
     ("POST",   "/api/v1/orgs/{org}/tasks/",                [401,      403,   201,   201,  201,  404]),
     ("GET",    "/api/v1/orgs/{org}/tasks/{id}/",           [401,      200,   200,   200,  200,  404]),
@@ -67,6 +71,7 @@ fn body(method: &str, path: &str, person: &Person) -> Option<Value> {
             Some(json!({"token": "bw_rst_x", "new_password": TestApp::PASSWORD}))
         }
         ("POST", "/api/v1/auth/tokens/") => Some(json!({"name": "new"})),
+        ("POST", "/api/v1/orgs/{org}/tokens/") => Some(json!({"name": "new", "role": "viewer"})),
         ("POST", "/api/v1/auth/tokens/report-leak/") => Some(json!({"token": "bw_pat_x"})),
         ("POST", "/api/v1/auth/jwt/verify/") => Some(json!({"token": "a.b.c"})),
         ("POST", _) if path.starts_with("/api/v1/auth/jwt/") => Some(json!({"refresh": "bw_rt_x"})),

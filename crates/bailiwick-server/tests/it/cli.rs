@@ -487,6 +487,9 @@ fn a_token_is_shown_once_and_can_be_revoked() {
     assert_eq!(place.list(&["token", "list", "ann"])[0]["state"], "revoked");
     place.run(&["token", "revoke", id]).expect(1).says("no live token");
     place.run(&["token", "list", "bob"]).expect(1).says("no such user");
+    place.run(&["token", "list", "--org", "acme"]).expect(1).says("no such organisation");
+    place.run(&["token", "list"]).expect(2).says("<USER>");
+    place.run(&["token", "list", "ann", "--org", "acme"]).expect(2).says("--org");
     place.run(&["token", "create", "bob", "--name", "x"]).expect(1).says("no such user");
 }
 

@@ -34,6 +34,7 @@ async fn a_path_without_its_last_slash_answers_the_same_for_every_method() {
                         call.json(&json!({"username": "owner", "password": TestApp::PASSWORD}))
                     }
                     "/api/v1/auth/tokens/" => call.json(&json!({"name": "x"})),
+                    "/api/v1/orgs/{org}/tokens/" => call.json(&json!({"name": "x", "role": "viewer"})),
                     "/api/v1/orgs/" => call.json(&json!({"slug": "new", "name": "New"})),
                     _ => call.json(&json!({"title": "y"})),
                 };

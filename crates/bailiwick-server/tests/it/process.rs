@@ -150,14 +150,17 @@ fn no_token_and_no_password_is_in_the_database_file() {
     let login = json!({"username": "ann", "password": PASSWORD});
     let issued = client.ask("POST", "/api/v1/auth/token/", "", Some(&login)).unwrap().json();
     let issued = issued["token"].as_str().unwrap();
+    let made = json!({"name": "deploy", "role": "member"});
+    let made = client.ask("POST", "/api/v1/orgs/acme/tokens/", &site.token, Some(&made)).unwrap().json();
+    let of_org = made["token"].as_str().unwrap();
     let title = "a title that is in the file";
     assert_eq!(client.ask("POST", TASKS, issued, Some(&json!({"title": title}))).unwrap().status, 201);
     let mut kept = fs::read(site.path("bailiwick.db")).unwrap();
     kept.extend(fs::read(site.path("bailiwick.db-wal")).unwrap());
     let holds = |text: &str| kept.windows(text.len()).any(|bytes| bytes == text.as_bytes());
     assert!(holds(title), "the bytes are those of the database");
-    for token in [site.token.as_str(), issued] {
-        let random = token.strip_prefix("bw_pat_").unwrap();
+    for token in [site.token.as_str(), issued, of_org] {
+        let random = token.strip_prefix("bw_pat_").or_else(|| token.strip_prefix("bw_org_")).unwrap();
         // The last four characters are shown on purpose (TOK-25); any longer part is not.
         for part in [token, random, &random[..12], &random[12..24], &random[24..]] {
             assert!(!holds(part), "{part} of a token is in the database");
@@ -605,6 +608,26 @@ fn a_change_of_rights_is_in_force_everywhere(site: &Site) {
     let clock = SystemClock::new();
     while status(&mut other, issued) != 401 {
         assert!(clock.monotonic() < WITHIN, "the other server lets a revoked token in");
+    }
+
+    // So it is with a token of an organisation, whoever ends it.
+    let tokens = "/api/v1/orgs/acme/tokens/";
+    let made = json!({"name": "deploy", "role": "member"});
+    let made = one.ask("POST", tokens, &site.token, Some(&made)).unwrap().json();
+    let (id, token) = (made["id"].as_str().unwrap(), made["token"].as_str().unwrap());
+    for client in [&mut one, &mut other] {
+        assert_eq!([(); 20].map(|()| status(client, token)), [200; 20]);
+    }
+    let listed = site.done(&["token", "list", "--org", "acme", "--format", "json"], None);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
+    let found = ["id", "state", "name", "role", "user_id"].map(|member| listed[0][member].clone());
+    assert_eq!(found, [json!(id), json!("live"), json!("deploy"), json!("member"), made["user_id"].clone()]);
+    let ended = one.ask("DELETE", &format!("{tokens}{id}/"), &site.token, None).unwrap();
+    assert_eq!((ended.status, status(&mut one, token)), (204, 401));
+    let clock = SystemClock::new();
+    while status(&mut other, token) != 401 {
+        assert!(clock.monotonic() < WITHIN, "the other server lets a revoked token of an organisation in");
     }
 
     // What a command does is in force on every server when it returns.

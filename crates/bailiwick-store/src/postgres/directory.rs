@@ -1,7 +1,7 @@
 //! Users, organisations and memberships.
 use bailiwick_core::{
     clock::Timestamp,
-    error::StoreError,
+    error::DecodeError,
     id::Id,
     identity::{Membership, Role, Slug, UserId, Username},
     query::Lane,
@@ -24,13 +24,14 @@ use crate::migrations::quoted;
 
 const MEMBERSHIP: &str = "SELECT m.org_id, m.role FROM orgs o JOIN memberships m ON m.org_id = o.id \
      WHERE o.slug = $2 AND m.user_id = $1";
-const LOGIN: &str = "SELECT id, is_active, password_hash FROM users WHERE lower(username) = $1";
+const LOGIN: &str = "SELECT id, is_active, password_hash FROM users \
+     WHERE lower(username) = $1 AND service_org_id IS NULL";
 
 const ADD_USER: &str = "INSERT INTO users \
      (id, username, email, password_hash, is_active, is_staff, is_author, is_editor, created_at) \
      VALUES ($1, $2, $3, $4, TRUE, $5, FALSE, FALSE, $6)";
 const USERS: &str = "SELECT id, username, email, is_active, is_staff, is_author, is_editor, created_at \
-     FROM users ORDER BY lower(username) COLLATE \"C\"";
+     FROM users WHERE service_org_id IS NULL ORDER BY lower(username) COLLATE \"C\"";
 const SET_ACTIVE: &str = "UPDATE users SET is_active = $2 WHERE id = $1";
 const END_TOKENS: &str = "UPDATE api_tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL";
 const SET_STAFF: &str = "UPDATE users SET is_staff = $2 WHERE lower(username) = $1 RETURNING id";
@@ -50,7 +51,7 @@ const ADD_ORG: &str =
 const ADD_OWNER: &str =
     "INSERT INTO memberships (org_id, user_id, role, joined_at) VALUES ($1, $2, 'owner', $3)";
 const ORGS: &str = "SELECT o.id, o.slug, o.name, o.created_at, \
-     (SELECT count(*) FROM memberships m WHERE m.org_id = o.id) \
+     (SELECT count(*) FROM members m WHERE m.org_id = o.id) \
      FROM orgs o ORDER BY o.slug COLLATE \"C\"";
 
 /// Whoever changes the members of an organisation waits here for whoever does already: two owners who leave at once
@@ -59,8 +60,9 @@ const LOCK_ORG: &str = "SELECT id FROM orgs WHERE slug = $1 FOR NO KEY UPDATE";
 const FIND_USER: &str = "SELECT id FROM users WHERE lower(username) = $1";
 /// Whoever is about to point at the membership waits as well, or is waited for.
 const LOCK_MEMBER: &str = "SELECT role FROM memberships WHERE org_id = $1 AND user_id = $2 FOR UPDATE";
+/// People: a token may be lost.
 const OTHER_OWNERS: &str =
-    "SELECT count(*) FROM memberships WHERE org_id = $1 AND user_id <> $2 AND role = 'owner'";
+    "SELECT count(*) FROM members WHERE org_id = $1 AND user_id <> $2 AND role = 'owner'";
 const PUT_MEMBER: &str = "INSERT INTO memberships (org_id, user_id, role, joined_at) VALUES ($1, $2, $3, $4) \
      ON CONFLICT (org_id, user_id) DO UPDATE SET role = excluded.role";
 const REMOVE_MEMBER: &str = "DELETE FROM memberships WHERE org_id = $1 AND user_id = $2";
@@ -280,9 +282,9 @@ pub(super) fn storable(text: &str) -> bool {
     !text.contains('\0')
 }
 
-pub(super) fn role(row: &Row, index: usize) -> Result<Role, StoreError> {
-    let wrong = bailiwick_core::error::DecodeError { column: index, expected: "a role" };
-    row.text(index)?.parse().map_err(|_| wrong.into())
+pub(super) fn role(row: &Row, index: usize) -> Result<Role, DecodeError> {
+    let wrong = DecodeError { column: index, expected: "a role" };
+    row.text(index)?.parse().map_err(|_| wrong)
 }
 
 fn found(found: bool) -> Result<(), DirectoryError> {

@@ -23,7 +23,8 @@ const RENEW_SESSION: &str = "UPDATE sessions SET digest = $3 WHERE id = $2 AND u
 pub(super) const END_RESETS: &str = "DELETE FROM password_resets WHERE user_id = $1";
 
 const USERS_OF_EMAIL: &str = "SELECT id, username, email FROM users \
-     WHERE lower(email) = lower($1) AND is_active ORDER BY lower(username) COLLATE \"C\" LIMIT $2";
+     WHERE lower(email) = lower($1) AND is_active AND service_org_id IS NULL \
+     ORDER BY lower(username) COLLATE \"C\" LIMIT $2";
 const REMOVE_EXPIRED: &str = "DELETE FROM password_resets WHERE user_id = $1 AND expires_at <= $2";
 const ADD: &str =
     "INSERT INTO password_resets (digest, user_id, created_at, expires_at) VALUES ($1, $2, $3, $4)";

@@ -33,6 +33,7 @@ macro_rules! look_up {
             $last_used_at,
             ", found.expires_at, ",
             $scopes,
+            ", u.service_org_id",
             $columns,
             " FROM ",
             $table,
@@ -82,6 +83,18 @@ const FAMILIES: LookUps =
         Credential::Family(Id::from_uuid(id))
     });
 
+/// People stand for what others issue to them, and services for nothing of the kind. That ends at the last time there is,
+/// by itself.
+const USERS: LookUps = look_ups!(
+    "(SELECT id, id AS user_id, lower(username) AS username, NULL::timestamptz AS last_used_at, \
+      timestamptz '9999-12-30 22:00:00+00' AS expires_at FROM users WHERE service_org_id IS NULL)",
+    "username",
+    "last_used_at",
+    "",
+    "NULL::text",
+    |id| { Credential::External(Id::from_uuid(id)) }
+);
+
 const USE_TOKEN: &str = "UPDATE api_tokens SET last_used_at = greatest(last_used_at, $2) \
      WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING id";
 const USE_SESSION: &str = "UPDATE sessions SET last_seen_at = greatest(last_seen_at, $2), \
@@ -115,9 +128,9 @@ impl PrincipalStore for PostgresStore {
             let binds = [key, now.into(), slug.into()];
             let [rows] = self.pool.read(Lane::Short, [Ask::new(look_ups.within, &binds)]).await?;
             let Some(row) = rows.first() else { return Ok(None) };
-            let membership = match row.is_null(9) {
+            let membership = match row.is_null(10) {
                 true => None,
-                false => Some(Membership::from_store(Id::from_uuid(row.uuid(9)?), role(row, 10)?)),
+                false => Some(Membership::from_store(Id::from_uuid(row.uuid(10)?), role(row, 11)?)),
             };
             Ok(Some((look_ups.principal(row)?, membership)))
         })
@@ -147,6 +160,7 @@ impl LookUps {
             Proof::ApiToken(digest) => (&API_TOKENS, Bind::Bytes(digest)),
             Proof::Session(digest) => (&SESSIONS, Bind::Bytes(digest)),
             Proof::Family(id) => (&FAMILIES, id.as_uuid().into()),
+            Proof::External(name) => (&USERS, name.as_str().into()),
         }
     }
 
@@ -161,6 +175,7 @@ impl LookUps {
             last_used_at: row.optional_time(6)?,
             expires_at: row.time(7)?,
             scopes: Scopes::from_stored(row.optional_text(8)?),
+            service_of: if row.is_null(9) { None } else { Some(Id::from_uuid(row.uuid(9)?)) },
         }))
     }
 }

@@ -1,17 +1,19 @@
 //! API tokens.
 use bailiwick_core::{
     clock::Timestamp,
-    error::DecodeError,
+    error::{DecodeError, StoreError},
     id::Id,
-    identity::{ApiTokenId, Scopes, UserId},
+    identity::{ApiTokenId, OrgId, Role, Scopes, UserId},
     query::Lane,
-    store::{Answer, NewToken, TokenCreation, TokenRecord, TokenRef, TokenStore},
+    store::{Answer, NewToken, OfOrg, OrgTokenRecord, TokenCreation, TokenRecord, TokenRef, TokenStore},
 };
 
 use tokio_postgres::Row;
 
 use super::{
     PostgresStore,
+    directory::role,
+    failure::Failure,
     pool::{Ask, Lease, Trying},
     value::{Bind, Columns},
 };
@@ -28,6 +30,21 @@ const ADD: &str = "INSERT INTO api_tokens (id, digest, user_id, name, display, s
 const REVOKE_OLDEST: &str = "UPDATE api_tokens SET revoked_at = $3 WHERE id IN (\
      SELECT id FROM api_tokens WHERE user_id = $1 AND name IS NULL AND revoked_at IS NULL \
      ORDER BY id = $2 DESC, created_at DESC, id DESC OFFSET $4)";
+
+/// Who makes two tokens of an organisation at once waits here for the first, and whoever changes its members waits too: the
+/// cap is counted, and the maker's role read, under this lock (TOK-26, ACL-07).
+const LOCK_ORG: &str = "SELECT id FROM orgs WHERE id = $1 FOR NO KEY UPDATE";
+const MAKER: &str = "SELECT m.role FROM memberships m JOIN users u ON u.id = m.user_id \
+     WHERE m.org_id = $1 AND m.user_id = $2 AND u.is_active";
+const REMOVE_EXPIRED_OF_ORG: &str = "DELETE FROM api_tokens \
+     WHERE expires_at <= $2 AND user_id IN (SELECT id FROM users WHERE service_org_id = $1)";
+const LIVE_OF_ORG: &str = "SELECT COUNT(*) FROM users u JOIN api_tokens t ON t.user_id = u.id \
+     WHERE u.service_org_id = $1 AND t.revoked_at IS NULL AND t.expires_at > $2";
+const ADD_SERVICE: &str = "INSERT INTO users (id, username, email, password_hash, is_active, is_staff, is_author, \
+       is_editor, created_at, service_org_id, created_by) \
+     VALUES ($1, $2, '', $3, TRUE, FALSE, FALSE, FALSE, $4, $5, $6)";
+const ADD_MEMBERSHIP: &str =
+    "INSERT INTO memberships (org_id, user_id, role, joined_at) VALUES ($1, $2, $3, $4)";
 
 const REVOKE: &str = "UPDATE api_tokens SET revoked_at = $2 \
      WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING user_id";
@@ -47,12 +64,20 @@ const END_ONE_BEFORE: &str = "UPDATE api_tokens SET expires_at = least(expires_a
      WHERE id = (SELECT replaces FROM api_tokens WHERE id = $1)";
 const NOTE_REPLACED: &str = "UPDATE api_tokens SET replaces = $2 WHERE id = $1";
 
+const ORG_TOKENS: &str = "SELECT id, name, display, scopes, created_at, expires_at, last_used_at, revoked_at, \
+       user_id, role, created_by \
+     FROM org_tokens WHERE org_id = $1 ORDER BY created_at DESC, id DESC";
 const TOKENS_OF: &str = "SELECT id, name, display, scopes, created_at, expires_at, last_used_at, revoked_at \
      FROM api_tokens WHERE user_id = $1 ORDER BY created_at DESC, id DESC";
 
 impl TokenStore for PostgresStore {
     fn create_token(&self, token: NewToken) -> Answer<'_, TokenCreation> {
-        Box::pin(async move { Ok(self.pool.to_the_end(token, create_token).await?) })
+        Box::pin(async move {
+            Ok(match token.of_org {
+                Some(of_org) => self.pool.to_the_end((token, of_org), create_for_org).await?,
+                None => self.pool.to_the_end(token, create_token).await?,
+            })
+        })
     }
 
     fn rotate_token(
@@ -85,6 +110,14 @@ impl TokenStore for PostgresStore {
             let binds = [user.as_uuid().into()];
             let [rows] = self.pool.read(Lane::Short, [Ask::new(TOKENS_OF, &binds)]).await?;
             Ok(rows.iter().map(record).collect::<Result<_, _>>()?)
+        })
+    }
+
+    fn org_tokens(&self, org: OrgId) -> Answer<'_, Vec<OrgTokenRecord>> {
+        Box::pin(async move {
+            let binds = [org.as_uuid().into()];
+            let [rows] = self.pool.read(Lane::Short, [Ask::new(ORG_TOKENS, &binds)]).await?;
+            rows.iter().map(org_record).collect()
         })
     }
 }
@@ -120,6 +153,49 @@ fn create_token<'a>(lease: &'a mut Lease, token: &'a NewToken) -> Trying<'a, Tok
     })
 }
 
+fn create_for_org<'a>(
+    lease: &'a mut Lease,
+    (token, of_org): &'a (NewToken, OfOrg),
+) -> Trying<'a, TokenCreation> {
+    Box::pin(async move {
+        let (org, service): (Bind<'_>, Bind<'_>) =
+            (of_org.org_id.as_uuid().into(), token.user_id.as_uuid().into());
+        let now: Bind<'_> = token.created_at.into();
+        if !begin_and_may_make(lease, of_org).await? {
+            return Ok(TokenCreation::Refused);
+        }
+        let counted = [org, now];
+        let live = lease.go_on(&[Ask::new(LIVE_OF_ORG, &counted)]).await?;
+        if live[0].first().map_or(Ok(0), |row| row.integer(0))? >= i64::from(token.max_per_user) {
+            return Ok(TokenCreation::TooMany);
+        }
+        let name = token.service_name();
+        let maker: Bind<'_> = of_org.created_by.as_uuid().into();
+        let user = [service, name.as_str().into(), NewToken::NO_PASSWORD.into(), now, org, maker];
+        let membership = [org, service, of_org.role.as_str().into(), now];
+        let added = added(token, token.name.as_deref(), &token.scopes);
+        let asks = [
+            Ask::new(REMOVE_EXPIRED_OF_ORG, &counted),
+            Ask::new(ADD_SERVICE, &user),
+            Ask::new(ADD_MEMBERSHIP, &membership),
+            Ask::new(ADD, &added),
+        ];
+        lease.go_on(&asks).await?;
+        lease.commit().await?;
+        Ok(TokenCreation::Created)
+    })
+}
+
+/// Begins, and answers whether whoever makes a token of an organisation may: their role stays until the transaction ends.
+async fn begin_and_may_make(lease: &mut Lease, of_org: &OfOrg) -> Result<bool, Failure> {
+    let (org, maker): (Bind<'_>, Bind<'_>) =
+        (of_org.org_id.as_uuid().into(), of_org.created_by.as_uuid().into());
+    // The second is run once the lock is had, and sees what was changed by whoever held it.
+    let found = lease.begin(&[Ask::new(LOCK_ORG, &[org]), Ask::new(MAKER, &[org, maker])]).await?;
+    let role: Option<Role> = found[1].first().map(|row| role(row, 0)).transpose()?;
+    Ok(role.is_some_and(|role| of_org.may_be_made_by(role)))
+}
+
 /// The binds of [`ADD`].
 fn added<'a>(token: &'a NewToken, name: Option<&'a str>, scopes: &'a Scopes) -> [Bind<'a>; 8] {
     [
@@ -143,7 +219,13 @@ fn rotate_token<'a>(
         let (now, new): (Bind<'_>, Bind<'_>) = (token.created_at.into(), token.id.as_uuid().into());
         // Whoever disables the user at the same time is waited for, or waits and then finds the new token too.
         let no_hash: Bind<'_> = None::<&str>.into();
-        let owner = lease.begin(&[Ask::new(LOCK_OWNER, &[user, no_hash])]).await?;
+        let binds = [user, no_hash];
+        let lock = [Ask::new(LOCK_OWNER, &binds)];
+        let owner = match &token.of_org {
+            None => lease.begin(&lock).await?,
+            Some(of_org) if begin_and_may_make(lease, of_org).await? => lease.go_on(&lock).await?,
+            Some(_) => return Ok(None),
+        };
         if !owner[0].first().map_or(Ok(false), |row| row.bool(0))? {
             return Ok(None);
         }
@@ -162,6 +244,15 @@ fn rotate_token<'a>(
         lease.go_on(&asks).await?;
         lease.commit().await?;
         Ok(Some(found))
+    })
+}
+
+fn org_record(row: &Row) -> Result<OrgTokenRecord, StoreError> {
+    Ok(OrgTokenRecord {
+        token: record(row)?,
+        user_id: Id::from_uuid(row.uuid(8)?),
+        role: role(row, 9)?,
+        created_by: Id::from_uuid(row.uuid(10)?),
     })
 }
 

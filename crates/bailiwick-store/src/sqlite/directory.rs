@@ -177,8 +177,10 @@ pub(super) fn role(row: &Row<'_>, index: usize) -> rusqlite::Result<Role> {
 }
 
 fn login(connection: &Connection, name: &str) -> rusqlite::Result<Login> {
-    let mut find = connection
-        .prepare_cached("SELECT id, is_active, password_hash FROM users WHERE lower(username) = ?1")?;
+    let mut find = connection.prepare_cached(
+        "SELECT id, is_active, password_hash FROM users
+             WHERE lower(username) = ?1 AND service_org_id IS NULL",
+    )?;
     find.query_row([name.to_ascii_lowercase()], |row| {
         Ok(Login {
             user_id: row.get::<_, Key>(0)?.id(),
@@ -213,7 +215,7 @@ fn create_user(connection: &Connection, user: &NewUser) -> Result<(), DirectoryE
 fn users(connection: &Connection) -> rusqlite::Result<Vec<UserRecord>> {
     let mut find = connection.prepare_cached(
         "SELECT id, username, email, is_active, is_staff, is_author, is_editor, created_at
-         FROM users ORDER BY lower(username)",
+         FROM users WHERE service_org_id IS NULL ORDER BY lower(username)",
     )?;
     let users = find.query_map([], |row| {
         Ok(UserRecord {
@@ -286,7 +288,7 @@ fn create_org(connection: &Connection, org: &NewOrg) -> Result<(), DirectoryErro
 
 fn orgs(connection: &Connection) -> rusqlite::Result<Vec<OrgRecord>> {
     let mut find = connection.prepare_cached(
-        "SELECT id, slug, name, (SELECT COUNT(*) FROM memberships WHERE org_id = orgs.id), created_at
+        "SELECT id, slug, name, (SELECT COUNT(*) FROM members WHERE org_id = orgs.id), created_at
          FROM orgs ORDER BY slug",
     )?;
     let orgs = find.query_map([], |row| {
@@ -326,12 +328,12 @@ fn role_of(connection: &Connection, org: OrgId, user: UserId) -> Result<Option<R
     find().map_err(failed)
 }
 
-/// Refuses to take the last owner away (ACL-08). Nobody else writes until the transaction ends, so what is counted here
+/// Refuses to take the last owner away (ACL-08), who is a person: a token may be lost. Nobody else writes until the transaction ends, so what is counted here
 /// still holds when it commits.
 fn keep_an_owner(connection: &Connection, org: OrgId) -> Result<(), DirectoryError> {
     let count = || {
-        let mut count = connection
-            .prepare_cached("SELECT COUNT(*) FROM memberships WHERE org_id = ?1 AND role = 'owner'")?;
+        let mut count =
+            connection.prepare_cached("SELECT COUNT(*) FROM members WHERE org_id = ?1 AND role = 'owner'")?;
         count.query_row([Key::from(org)], |row| row.get::<_, i64>(0))
     };
     if count().map_err(failed)? > 1 { Ok(()) } else { Err(DirectoryError::LastOwner) }

@@ -112,7 +112,8 @@ pub(super) fn end_resets(connection: &Connection, user: &Key) -> rusqlite::Resul
 fn users_of_email(connection: &Connection, email: &str) -> rusqlite::Result<Vec<Addressee>> {
     let mut find = connection.prepare_cached(
         "SELECT id, username, email FROM users
-         WHERE lower(email) = lower(?1) AND is_active ORDER BY lower(username) LIMIT ?2",
+         WHERE lower(email) = lower(?1) AND is_active AND service_org_id IS NULL
+         ORDER BY lower(username) LIMIT ?2",
     )?;
     let users = find.query_map(params![email, Addressee::MOST], |row| {
         Ok(Addressee { user_id: row.get::<_, Key>(0)?.id(), username: row.get(1)?, email: row.get(2)? })

@@ -3,10 +3,13 @@ use std::time::Duration;
 
 use bailiwick_core::{
     clock::Timestamp,
-    identity::{Credential, Membership, Principal, PrincipalParts, Scopes},
+    identity::{Credential, FoldedUsername, Membership, Principal, PrincipalParts, Scopes},
     store::{Answer, PrincipalStore, Proof},
 };
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{
+    Connection, OptionalExtension, Row, params,
+    types::{ToSql, ToSqlOutput},
+};
 use smallvec::SmallVec;
 
 use super::{
@@ -57,6 +60,7 @@ macro_rules! look_up {
             $last_used_at,
             ", found.expires_at, ",
             $scopes,
+            ", users.service_org_id",
             $columns,
             " FROM ",
             $table,
@@ -104,13 +108,42 @@ const FAMILIES: LookUps =
         Credential::Family(id.id())
     });
 
+/// People stand for what others issue to them, and services for nothing of the kind. That ends at the last time there is,
+/// by itself.
+const USERS: LookUps = look_ups!(
+    "(SELECT id, id AS user_id, lower(username) AS username, NULL AS last_used_at, \
+      253402207200000000 AS expires_at FROM users WHERE service_org_id IS NULL)",
+    "username",
+    "last_used_at",
+    "",
+    "NULL",
+    |id| { Credential::External(id.id()) }
+);
+
+/// What a record is found by.
+enum FoundBy {
+    Bytes(SmallVec<[u8; 32]>),
+    Name(FoldedUsername),
+}
+
+impl ToSql for FoundBy {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self {
+            Self::Bytes(bytes) => bytes.as_slice().into(),
+            Self::Name(name) => name.as_str().into(),
+        })
+    }
+}
+
 impl LookUps {
     /// With what the record is found by.
-    fn by(proof: Proof) -> (&'static Self, SmallVec<[u8; 32]>) {
+    fn by(proof: Proof) -> (&'static Self, FoundBy) {
+        let bytes = |bytes: &[u8]| FoundBy::Bytes(SmallVec::from_slice(bytes));
         match proof {
-            Proof::ApiToken(digest) => (&API_TOKENS, SmallVec::from_slice(&digest)),
-            Proof::Session(digest) => (&SESSIONS, SmallVec::from_slice(&digest)),
-            Proof::Family(id) => (&FAMILIES, SmallVec::from_slice(id.as_uuid().as_bytes())),
+            Proof::ApiToken(digest) => (&API_TOKENS, bytes(&digest)),
+            Proof::Session(digest) => (&SESSIONS, bytes(&digest)),
+            Proof::Family(id) => (&FAMILIES, bytes(id.as_uuid().as_bytes())),
+            Proof::External(name) => (&USERS, FoundBy::Name(name)),
         }
     }
 
@@ -125,6 +158,7 @@ impl LookUps {
             last_used_at: row.get::<_, Option<Moment>>(6)?.map(|at| at.0),
             expires_at: row.get::<_, Moment>(7)?.0,
             scopes: Scopes::from_stored(row.get_ref(8)?.as_str_or_null()?),
+            service_of: row.get::<_, Option<Key>>(9)?.map(|org| org.id()),
         }))
     }
 }
@@ -132,7 +166,7 @@ impl LookUps {
 fn principal_of(connection: &Connection, proof: Proof, now: Timestamp) -> rusqlite::Result<Principal> {
     let (look_ups, key) = LookUps::by(proof);
     let mut find = connection.prepare_cached(look_ups.of)?;
-    find.query_row(params![key.as_slice(), Moment(now)], |row| look_ups.principal(row))
+    find.query_row(params![key, Moment(now)], |row| look_ups.principal(row))
 }
 
 fn principal_in(
@@ -143,9 +177,9 @@ fn principal_in(
 ) -> rusqlite::Result<(Principal, Option<Membership>)> {
     let (look_ups, key) = LookUps::by(proof);
     let mut find = connection.prepare_cached(look_ups.within)?;
-    find.query_row(params![key.as_slice(), Moment(now), slug], |row| {
-        let membership = match row.get::<_, Option<Key>>(9)? {
-            Some(org) => Some(Membership::from_store(org.id(), role(row, 10)?)),
+    find.query_row(params![key, Moment(now), slug], |row| {
+        let membership = match row.get::<_, Option<Key>>(10)? {
+            Some(org) => Some(Membership::from_store(org.id(), role(row, 11)?)),
             None => None,
         };
         Ok((look_ups.principal(row)?, membership))
@@ -179,5 +213,24 @@ fn note_use(
             )?
             .execute(params![Key::from(id), Moment(now)]),
         _ => Ok(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_is_found_by_name_without_looking_at_the_others() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(include_str!("../../migrations/V1__identity.sql")).unwrap();
+        for text in [USERS.of, USERS.within] {
+            let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {text}")).unwrap();
+            let nothing = (0..explain.parameter_count()).map(|_| rusqlite::types::Null);
+            let steps = explain.query_map(rusqlite::params_from_iter(nothing), |row| row.get::<_, String>(3));
+            let steps: Vec<_> = steps.unwrap().map(Result::unwrap).collect();
+            assert!(steps[0].contains("USING INDEX users_username"), "{steps:?}");
+            assert!(steps.iter().all(|step| step.starts_with("SEARCH")), "{steps:?}");
+        }
     }
 }

@@ -761,6 +761,7 @@ fn migrating_twice_does_nothing_twice_and_pending_says_so() {
                 "V3__keys",
                 "V4__families",
                 "V5__password_resets",
+                "V6__services",
                 "V1__cards",
             ]
             .map(str::to_owned)[..],

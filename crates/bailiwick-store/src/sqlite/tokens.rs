@@ -1,14 +1,15 @@
 //! API tokens on SQLite.
 use bailiwick_core::{
     clock::Timestamp,
-    identity::{ApiTokenId, Scopes, UserId},
+    identity::{ApiTokenId, OrgId, Scopes, UserId},
     secret::Secret,
-    store::{Answer, NewToken, TokenCreation, TokenRecord, TokenRef, TokenStore},
+    store::{Answer, NewToken, OfOrg, OrgTokenRecord, TokenCreation, TokenRecord, TokenRef, TokenStore},
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     SqliteStore,
+    directory::role,
     error::store_error,
     row::{Key, Moment},
 };
@@ -38,9 +39,16 @@ impl TokenStore for SqliteStore {
     fn tokens_of(&self, user: UserId) -> Answer<'_, Vec<TokenRecord>> {
         Box::pin(self.scans.run(move |connection| tokens_of(connection, user).map_err(store_error)))
     }
+
+    fn org_tokens(&self, org: OrgId) -> Answer<'_, Vec<OrgTokenRecord>> {
+        Box::pin(self.scans.run(move |connection| org_tokens(connection, org).map_err(store_error)))
+    }
 }
 
 fn create(connection: &Connection, token: &NewToken) -> rusqlite::Result<TokenCreation> {
+    if let Some(of_org) = &token.of_org {
+        return create_for_org(connection, token, of_org);
+    }
     let (id, owner) = (Key::from(token.id), Key::from(token.user_id));
     let now = Moment(token.created_at);
     if !may_log_in(connection, &owner, token.password_hash.as_ref())? {
@@ -67,6 +75,65 @@ fn create(connection: &Connection, token: &NewToken) -> rusqlite::Result<TokenCr
             .execute(params![owner, id, now, others])?;
     }
     Ok(TokenCreation::Created)
+}
+
+/// Makes a token of an organisation, and the service that it speaks for. Nobody else writes until the transaction ends, so
+/// what is counted here still holds when it commits (TOK-26).
+fn create_for_org(
+    connection: &Connection,
+    token: &NewToken,
+    of_org: &OfOrg,
+) -> rusqlite::Result<TokenCreation> {
+    if !may_make(connection, of_org)? {
+        return Ok(TokenCreation::Refused);
+    }
+    let (org, service, now) = (Key::from(of_org.org_id), Key::from(token.user_id), Moment(token.created_at));
+    connection
+        .prepare_cached(
+            "DELETE FROM api_tokens
+             WHERE expires_at <= ?2 AND user_id IN (SELECT id FROM users WHERE service_org_id = ?1)",
+        )?
+        .execute(params![org, now])?;
+    let live: u32 = connection
+        .prepare_cached(
+            "SELECT COUNT(*) FROM users JOIN api_tokens ON api_tokens.user_id = users.id
+             WHERE users.service_org_id = ?1 AND api_tokens.revoked_at IS NULL",
+        )?
+        .query_row([&org], |row| row.get(0))?;
+    if live >= token.max_per_user {
+        return Ok(TokenCreation::TooMany);
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO users (id, username, email, password_hash, is_active, is_staff, is_author, is_editor, created_at,
+               service_org_id, created_by)
+             VALUES (?1, ?2, '', ?3, TRUE, FALSE, FALSE, FALSE, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            service,
+            token.service_name(),
+            NewToken::NO_PASSWORD,
+            now,
+            org,
+            Key::from(of_org.created_by)
+        ])?;
+    connection
+        .prepare_cached("INSERT INTO memberships (org_id, user_id, role, joined_at) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![org, service, of_org.role.as_str(), now])?;
+    insert(connection, token, token.name.as_deref(), &token.scopes)?;
+    Ok(TokenCreation::Created)
+}
+
+/// Whether whoever makes a token of an organisation may.
+fn may_make(connection: &Connection, of_org: &OfOrg) -> rusqlite::Result<bool> {
+    let maker = connection
+        .prepare_cached(
+            "SELECT memberships.role FROM memberships JOIN users ON users.id = memberships.user_id
+             WHERE memberships.org_id = ?1 AND memberships.user_id = ?2 AND users.is_active",
+        )?
+        .query_row(params![Key::from(of_org.org_id), Key::from(of_org.created_by)], |row| role(row, 0))
+        .optional()?;
+    Ok(maker.is_some_and(|role| of_org.may_be_made_by(role)))
 }
 
 /// Whether a user is there, active, and has the password that was proved, if one was.
@@ -121,6 +188,11 @@ fn rotate(
     old_expires_at: Timestamp,
 ) -> rusqlite::Result<Option<TokenRecord>> {
     let now = Moment(token.created_at);
+    if let Some(of_org) = &token.of_org
+        && !may_make(connection, of_org)?
+    {
+        return Ok(None);
+    }
     let found = connection
         .prepare_cached(
             "SELECT id, name, display, scopes, created_at, expires_at, last_used_at, revoked_at FROM api_tokens
@@ -180,6 +252,23 @@ fn tokens_of(connection: &Connection, user: UserId) -> rusqlite::Result<Vec<Toke
              WHERE user_id = ?1 ORDER BY created_at DESC, id DESC",
         )?
         .query_map([Key::from(user)], record)?
+        .collect()
+}
+
+fn org_tokens(connection: &Connection, org: OrgId) -> rusqlite::Result<Vec<OrgTokenRecord>> {
+    connection
+        .prepare_cached(
+            "SELECT id, name, display, scopes, created_at, expires_at, last_used_at, revoked_at, user_id, role, created_by
+             FROM org_tokens WHERE org_id = ?1 ORDER BY created_at DESC, id DESC",
+        )?
+        .query_map([Key::from(org)], |row| {
+            Ok(OrgTokenRecord {
+                token: record(row)?,
+                user_id: row.get::<_, Key>(8)?.id(),
+                role: role(row, 9)?,
+                created_by: row.get::<_, Key>(10)?.id(),
+            })
+        })?
         .collect()
 }
 

@@ -51,6 +51,7 @@ async fn drop_one(world: &World, kind: usize, polls: usize, id: Id<crate::suppor
                 id: Id::new(&world.clock, &world.entropy),
                 digest,
                 user_id: world.user,
+                of_org: None,
                 name: None,
                 display: String::new(),
                 created_at: now,

@@ -102,6 +102,7 @@ async fn what_can_be_known_together_costs_one_round_trip() {
             id: Id::new(&world.clock, &world.entropy),
             digest,
             user_id: world.user,
+            of_org: None,
             name: None,
             display: String::new(),
             created_at: now,

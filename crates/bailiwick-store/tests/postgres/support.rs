@@ -208,6 +208,7 @@ impl World {
             username: "alice".to_owned(),
             email: "alice@example.com".to_owned(),
             is_staff: false,
+            service_of: None,
             created_at: clock.now(),
             credential: Credential::ApiToken(Id::new(&clock, &entropy)),
             scopes: Scopes::ALL,

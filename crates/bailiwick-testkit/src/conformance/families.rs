@@ -4,10 +4,10 @@ use std::time::Duration;
 use bailiwick_core::{
     clock::{Clock, Timestamp},
     id::Id,
-    identity::{Credential, FamilyId, Role, UserId},
+    identity::{Credential, FamilyId, Role, Scopes, UserId},
     secret::Secret,
     store::{
-        AccessNote, CredentialDigest, Grant, NewFamily, Refresh,
+        AccessNote, CredentialDigest, Grant, NewFamily, Proof, Refresh,
         Refreshed::{self, Refused, Repeated, Reused, Rotated},
     },
 };
@@ -230,6 +230,38 @@ pub async fn who_is_kept_out_or_has_another_password_has_no_family(subject: Subj
     assert!(is_live(&world, &his).await);
 }
 
+pub async fn access_tokens_of_others_speak_for_a_user_by_name_while_that_user_may_come_in(subject: Subject) {
+    let world = World::new(subject).await;
+    let alice = world.owner("alice", "acme").await;
+    let (store, now) = (&world.store, world.clock.now());
+    let others = world.subject.open().await;
+    for name in ["alice", "Alice", "ALICE"] {
+        let proof = Proof::External(username(name).folded());
+        let principal = store.principal_of(proof, now).await.unwrap().expect("she is there");
+        assert_eq!(
+            (principal.user_id(), principal.credential, principal.expires_at, principal.last_used_at),
+            (alice.id(), Credential::External(alice.id()), Timestamp::MAX, None)
+        );
+        assert_eq!((principal.username.as_str(), &principal.scopes), ("alice", &Scopes::ALL));
+        let (_, place) = store.principal_in(proof, now, "acme").await.unwrap().expect("she is there");
+        assert_eq!(place.expect("she owns it").role(), Role::Owner);
+        let (_, place) = store.principal_in(proof, now, "nowhere").await.unwrap().expect("she is there");
+        assert!(place.is_none());
+    }
+    for name in ["alic", "alice1", "nobody"] {
+        let proof = Proof::External(username(name).folded());
+        assert!(store.principal_of(proof, now).await.unwrap().is_none(), "{name}");
+        assert!(store.principal_in(proof, now, "acme").await.unwrap().is_none(), "{name}");
+    }
+    let proof = Proof::External(username("alice").folded());
+    assert!(others.principal_of(proof, now).await.unwrap().is_some());
+    store.set_active(&username("alice"), false, now).await.unwrap();
+    assert!(store.principal_of(proof, now).await.unwrap().is_none());
+    assert!(store.principal_in(proof, now, "acme").await.unwrap().is_none());
+    store.set_active(&username("alice"), true, now).await.unwrap();
+    assert!(store.principal_of(proof, now).await.unwrap().is_some());
+}
+
 pub async fn access_tokens_speak_for_their_family_until_it_ends(subject: Subject) {
     let world = World::new(subject).await;
     let alice = world.owner("alice", "acme").await;
@@ -243,7 +275,7 @@ pub async fn access_tokens_speak_for_their_family_until_it_ends(subject: Subject
     let (_, place) = store.principal_in(hers.proof(), now, "acme").await.unwrap().expect("it is live");
     assert_eq!(place.expect("she owns it").role(), Role::Owner);
     let nobody: FamilyId = Id::from_uuid(world.random());
-    assert!(store.principal_of(bailiwick_core::store::Proof::Family(nobody), now).await.unwrap().is_none());
+    assert!(store.principal_of(Proof::Family(nobody), now).await.unwrap().is_none());
 
     let live = async |now| store.live_access_tokens(now).await.unwrap();
     assert!(matches!(refresh(&world, 1, 2).await, Rotated(_)));

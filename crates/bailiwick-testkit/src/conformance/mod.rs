@@ -46,6 +46,12 @@ mod model;
     clippy::unwrap_used,
     reason = "these are tests, and their names say what they promise"
 )]
+mod org_tokens;
+#[expect(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "these are tests, and their names say what they promise"
+)]
 mod passwords;
 #[expect(
     missing_docs,
@@ -77,7 +83,8 @@ use bailiwick_store::{
 
 #[doc(hidden)]
 pub use self::{
-    cancel::*, directory::*, families::*, keys::*, lists::*, passwords::*, sessions::*, tokens::*, writes::*,
+    cancel::*, directory::*, families::*, keys::*, lists::*, org_tokens::*, passwords::*, sessions::*,
+    tokens::*, writes::*,
 };
 use crate::databases;
 
@@ -229,6 +236,11 @@ macro_rules! conformance_tests {
             expired_tokens_are_removed_when_one_is_made
             a_new_password_ends_log_ins
             the_last_use_of_a_token_is_noted
+            // tokens of organisations
+            a_token_of_an_organisation_speaks_for_a_service_there_alone
+            nobody_makes_or_replaces_a_token_of_an_organisation_above_their_role
+            the_cap_on_tokens_of_an_organisation_holds_however_many_make_them
+            a_token_is_never_the_last_owner
             // sessions
             a_session_works_until_it_is_idle_or_old
             sessions_are_listed_and_ended
@@ -241,6 +253,7 @@ macro_rules! conformance_tests {
             a_token_that_is_used_again_ends_its_family_for_good
             families_end_by_age_and_on_purpose
             who_is_kept_out_or_has_another_password_has_no_family
+            access_tokens_of_others_speak_for_a_user_by_name_while_that_user_may_come_in
             access_tokens_speak_for_their_family_until_it_ends
             // keys
             a_ring_changes_from_the_version_that_was_read_only

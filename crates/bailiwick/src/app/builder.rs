@@ -31,7 +31,7 @@ use super::{
     state::{Parts, State},
 };
 use crate::{
-    authn::{Authn, AuthnLayer, Built, Guesses, Quotas, jwks, keys::KeyRing},
+    authn::{Authn, AuthnLayer, Built, Guesses, Quotas, issuers::TrustedIssuers, jwks, keys::KeyRing},
     csrf::{Csrf, CsrfLayer},
     gate::{self, Guarded},
     health,
@@ -384,6 +384,10 @@ impl Builder<Ready> {
             // A quota of its own: nobody who asks for other mail keeps word of a leak from its owner.
             leak_mails: Some(Guesses::new(Arc::clone(counters), "leak_mails", LEAK_MAILS)),
         });
+        let issuers = authn.issuers(&clock).unwrap_or_else(|error| {
+            mistakes.push(error.to_string());
+            None
+        });
         let built = match authn.build(&store, &clock, &entropy, quotas) {
             Ok(built) => Some(built),
             Err(error) => {
@@ -417,16 +421,20 @@ impl Builder<Ready> {
         let own = policies.resources.public_url.as_ref().and_then(|url| Origin::of_url(url.as_str()));
         let csrf = Csrf::new(csrf_key, Arc::clone(&entropy))
             .trusted_origins(policies.csrf_trusted_origins.into_iter().chain(own));
+        let mut authn = AuthnLayer::new(Arc::clone(&store), Arc::clone(&clock))
+            .credential_in_body(in_body)
+            .idle(idle)
+            .families(families.clone());
+        if let Some(issuers) = &issuers {
+            authn = authn.issuers(issuers.clone());
+        }
         let layers = Layers {
             entropy: Arc::clone(&entropy),
             is_https: policies.resources.public_url.as_ref().is_some_and(resource::PublicUrl::is_https),
             log,
             hosts: policies.hosts,
             limits: policies.limits,
-            authn: AuthnLayer::new(Arc::clone(&store), Arc::clone(&clock))
-                .credential_in_body(in_body)
-                .idle(idle)
-                .families(families.clone()),
+            authn,
             csrf: CsrfLayer::new(csrf.clone()).log_ins(browser_log_ins),
             throttle,
         };
@@ -456,7 +464,7 @@ impl Builder<Ready> {
         let router = layers.around_routes(api.merge(public).fallback(no_route).with_state(state));
         let router = router.merge(health::router());
         listed.extend([problem::PATH, health::PATH].map(|path| RouteInfo::new(Method::GET, path)));
-        Ok(App { router, layers, routes: listed, key_ring })
+        Ok(App { router, layers, routes: listed, key_ring, issuers })
     }
 }
 
@@ -576,6 +584,7 @@ pub struct App {
     layers: Layers,
     routes: Vec<RouteInfo>,
     key_ring: Option<KeyRing>,
+    issuers: Option<TrustedIssuers>,
 }
 
 impl App {
@@ -617,7 +626,8 @@ impl App {
         self.key_ring.as_ref()
     }
 
-    /// Serves until `shutdown` is ready, then finishes what is in flight. Meanwhile it [keeps](KeyRing::keep) the keys.
+    /// Serves until `shutdown` is ready, then finishes what is in flight. Meanwhile it [keeps](KeyRing::keep) the keys,
+    /// also [those of others](TrustedIssuers::keep).
     ///
     /// # Errors
     /// As [`serve::serve`].
@@ -634,8 +644,15 @@ impl App {
                 None => std::future::pending().await,
             }
         };
+        let keep_issuers = async {
+            match &self.issuers {
+                Some(issuers) => issuers.keep().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             served = serve::serve(listener, service, options, shutdown) => served,
+            () = keep_issuers => Err(io::Error::other("the keys of other issuers are kept no longer")),
             () = keep => Err(io::Error::other("the key ring is kept no longer")),
         }
     }

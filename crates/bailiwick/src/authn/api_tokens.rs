@@ -1,4 +1,4 @@
-//! The API tokens of a user, which they make by name.
+//! The API tokens of a user, which they make by name. Those of organisations are beside, in `org_tokens`.
 use std::{sync::Arc, time::Duration};
 
 use bailiwick_core::{
@@ -19,13 +19,13 @@ use crate::problem::{Code, Problem};
 /// Makes, lists, rotates and ends API tokens. Cheap to clone.
 #[derive(Clone)]
 pub struct ApiTokens {
-    store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
-    lifetime: Duration,
-    max_per_user: u32,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) entropy: Arc<dyn Entropy>,
+    pub(super) lifetime: Duration,
+    pub(super) max_per_user: u32,
     /// How often one address is told of leaks.
-    leak_mails: Option<Guesses>,
+    pub(super) leak_mails: Option<Guesses>,
 }
 
 /// A token that was just made by name.
@@ -49,7 +49,8 @@ pub struct LeakedToken {
 }
 
 impl ApiTokens {
-    /// Tokens that live for `lifetime` where nobody says otherwise, of which a user has at most `max_per_user`.
+    /// Tokens that live for `lifetime` where nobody says otherwise, of which a user has at most `max_per_user`, and so has
+    /// an organisation.
     pub fn new(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -88,7 +89,8 @@ impl ApiTokens {
             let detail = "a credential with scopes makes only tokens whose scopes are among its own";
             return Err(Problem::forbidden().with_detail(detail));
         }
-        let (text, mut token) = self.token(caller.user_id(), name, scopes, lifetime.unwrap_or(self.lifetime));
+        let lifetime = lifetime.unwrap_or(self.lifetime);
+        let (text, mut token) = self.token(TokenKind::Personal, caller.user_id(), name, scopes, lifetime);
         if caller.scopes.names().is_some() {
             token.expires_at = token.expires_at.min(caller.expires_at);
         }
@@ -141,7 +143,8 @@ impl ApiTokens {
             return Err(Problem::forbidden().with_detail(detail));
         }
         let lifetime = old.expires_at.saturating_since(old.created_at);
-        let (text, token) = self.token(caller.user_id(), old.name.unwrap_or_default(), old.scopes, lifetime);
+        let name = old.name.unwrap_or_default();
+        let (text, token) = self.token(TokenKind::Personal, caller.user_id(), name, old.scopes, lifetime);
         let record = record(&token);
         let old_expires_at = token.created_at.saturating_add(overlap);
         let rotated = self.store.rotate_token(id, token, old_expires_at).await.map_err(unavailable)?;
@@ -168,7 +171,8 @@ impl ApiTokens {
     }
 
     /// Ends the token with this text, if there is one: whoever found it in the open may have it ended, and learns nothing
-    /// (TOK-28). Answers which it was, so that its owner is told: of many who report a token, one is answered so.
+    /// (TOK-28). Answers which it was, so that its owner is told: of many who report a token, one is answered so. Of a token of
+    /// an organisation nothing is answered.
     ///
     /// # Errors
     /// 503 if the store is out of reach.
@@ -178,14 +182,14 @@ impl ApiTokens {
     /// it is ended, whether it lives or not; all that only one that lived calls for is left to the background.
     pub async fn report_leak(&self, text: &str, facts: &Facts) -> Result<Option<LeakedToken>, Problem> {
         // Who finds a token copies white space with it.
-        let plausible = token::digest_if_plausible(TokenKind::Personal, text.trim());
-        let Some(digest) = plausible else { return Ok(None) };
+        let Some(digest) = token::digest_if_plausible_api_token(text.trim()) else { return Ok(None) };
         let now = self.clock.now();
         let owner = self.store.principal_of(Proof::ApiToken(digest), now).await.map_err(unavailable)?;
         let revoked = self.store.revoke_token(TokenRef::Digest(digest), now).await.map_err(unavailable)?;
         let Some(user_id) = revoked else { return Ok(None) };
         facts.note(SecurityEventKind::TokenRevoked, Some(user_id), None);
-        Ok(owner.and_then(|owner| {
+        // A service has no address.
+        Ok(owner.filter(|owner| owner.service_of.is_none()).and_then(|owner| {
             let Credential::ApiToken(id) = owner.credential else { return None };
             let owner = Addressee {
                 user_id: owner.user_id,
@@ -216,19 +220,21 @@ impl ApiTokens {
         }
     }
 
-    fn token(
+    pub(super) fn token(
         &self,
+        kind: TokenKind,
         user_id: UserId,
         name: String,
         scopes: Scopes,
         lifetime: Duration,
     ) -> (TokenText, NewToken) {
-        let text = TokenText::generate(TokenKind::Personal, &*self.entropy);
+        let text = TokenText::generate(kind, &*self.entropy);
         let now = self.clock.now();
         let token = NewToken {
             id: Id::new(&*self.clock, &*self.entropy),
             digest: text.digest(),
             user_id,
+            of_org: None,
             name: Some(name),
             display: text.display(),
             scopes,
@@ -248,14 +254,14 @@ impl std::fmt::Debug for ApiTokens {
 }
 
 /// Whether everything that `inner` names is allowed by `outer`.
-fn is_within(inner: &Scopes, outer: &Scopes) -> bool {
+pub(super) fn is_within(inner: &Scopes, outer: &Scopes) -> bool {
     match inner.names() {
         Some(mut names) => names.all(|name| outer.allow(name)),
         None => outer.names().is_none(),
     }
 }
 
-fn record(token: &NewToken) -> TokenRecord {
+pub(super) fn record(token: &NewToken) -> TokenRecord {
     TokenRecord {
         id: token.id,
         name: token.name.clone(),

@@ -274,13 +274,7 @@ impl Parts {
 
     async fn claims(&self, text: &str) -> Result<Arc<AccessClaims>, Problem> {
         let read = self.ring.verify(&self.jwt.tokens, text).await.map_err(no_keys)?;
-        read.map_err(|invalid| match invalid {
-            // JWT-15: the one thing that a client must know, so that it refreshes.
-            Invalid::Expired => {
-                Problem::invalid_token().with_detail("the token has expired").because(invalid)
-            }
-            _ => Problem::invalid_token().because(invalid),
-        })
+        read.map_err(refused)
     }
 
     fn note(&self, keys: &Keys, now: Timestamp) -> AccessNote {
@@ -298,6 +292,15 @@ impl Parts {
         let access = self.jwt.tokens.issue(keys.signing(), subject, now, jti);
         let access = access.map_err(|error| Problem::internal().because(error))?;
         Ok(TokenPair { access: Secret::new(access), refresh, expires_in: self.jwt.tokens.lifetime })
+    }
+}
+
+/// 401 for an access token that is not accepted, whoever has issued it.
+pub(super) fn refused(invalid: Invalid) -> Problem {
+    match invalid {
+        // JWT-15: the one thing that a client must know, so that it refreshes.
+        Invalid::Expired => Problem::invalid_token().with_detail("the token has expired").because(invalid),
+        _ => Problem::invalid_token().because(invalid),
     }
 }
 

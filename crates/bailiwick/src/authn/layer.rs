@@ -5,7 +5,7 @@ use bailiwick_core::{clock::Clock, store::Store};
 use http::Method;
 use tower_layer::Layer;
 
-use super::{AuthnService, Families, RefuseService, SessionLimits};
+use super::{AuthnService, Families, RefuseService, SessionLimits, issuers::TrustedIssuers};
 use crate::route_set::RouteSet;
 
 /// Reads the credential of each request.
@@ -16,6 +16,7 @@ pub struct AuthnLayer {
     pub(super) in_body: RouteSet,
     pub(super) idle: Duration,
     pub(super) families: Option<Families>,
+    pub(super) issuers: Option<TrustedIssuers>,
 }
 
 impl AuthnLayer {
@@ -27,6 +28,7 @@ impl AuthnLayer {
             in_body: RouteSet::default(),
             idle: SessionLimits::default().idle,
             families: None,
+            issuers: None,
         }
     }
 
@@ -41,6 +43,13 @@ impl AuthnLayer {
     #[must_use]
     pub fn families(mut self, families: Families) -> Self {
         self.families = Some(families);
+        self
+    }
+
+    /// Accepts access tokens of these issuers too. Without, only this server's own.
+    #[must_use]
+    pub fn issuers(mut self, issuers: TrustedIssuers) -> Self {
+        self.issuers = Some(issuers);
         self
     }
 

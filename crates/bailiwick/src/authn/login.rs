@@ -214,6 +214,7 @@ impl Issue {
             id: Id::new(&*self.clock, &*self.entropy),
             digest: text.digest(),
             user_id: login.user_id,
+            of_org: None,
             name: None,
             display: text.display(),
             created_at: now,

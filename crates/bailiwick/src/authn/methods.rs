@@ -8,10 +8,12 @@ use bailiwick_core::{
 
 use super::{
     Accounts, ApiTokens, Families, Guesses, Jwt, LogIn, SessionLimits, Sessions,
+    issuers::{InvalidIssuers, TrustedIssuer, TrustedIssuers},
     password::{HashCost, HasherError, PasswordHasher},
 };
 
-/// How callers prove who they are: by API tokens and sessions, which they get for a user name and a password.
+/// How callers prove who they are: by API tokens and sessions, which they get for a user name and a password, and
+/// by access tokens of this server or of others.
 #[derive(Clone, Debug)]
 pub struct Authn {
     hash_cost: HashCost,
@@ -19,6 +21,7 @@ pub struct Authn {
     max_tokens_per_user: u32,
     sessions: SessionLimits,
     jwt: Option<Jwt>,
+    issuers: Vec<TrustedIssuer>,
     min_password_chars: usize,
 }
 
@@ -50,6 +53,7 @@ impl Authn {
             max_tokens_per_user: 20,
             sessions: SessionLimits::default(),
             jwt: None,
+            issuers: Vec::new(),
             min_password_chars: 15,
         }
     }
@@ -90,6 +94,13 @@ impl Authn {
         self
     }
 
+    /// Access tokens of these other issuers, for users that exist here. Without, there are none.
+    #[must_use]
+    pub fn trusted_issuers(mut self, issuers: impl IntoIterator<Item = TrustedIssuer>) -> Self {
+        self.issuers.extend(issuers);
+        self
+    }
+
     /// How many characters a password that a user sets has at least.
     #[must_use]
     pub fn min_password_chars(mut self, least: usize) -> Self {
@@ -100,6 +111,15 @@ impl Authn {
     /// For how long a session that is used works from then on.
     pub(crate) fn idle(&self) -> Duration {
         self.sessions.idle
+    }
+
+    /// The trusted issuers, if there are any, with the keys that lie in files.
+    pub(crate) fn issuers(&self, clock: &Arc<dyn Clock>) -> Result<Option<TrustedIssuers>, InvalidIssuers> {
+        if self.issuers.is_empty() {
+            return Ok(None);
+        }
+        let own = self.jwt.as_ref().map(|jwt| jwt.tokens.issuer.as_str());
+        TrustedIssuers::new(self.issuers.clone(), own, clock).map(Some)
     }
 
     pub(crate) fn build(

@@ -11,6 +11,7 @@
 //! | absent, and no session | nobody: routes that need a principal answer 401 |
 //! | `Token …` or `Bearer …`, a live token of an active user | the principal |
 //! | `Bearer …`, an access token that a living key has signed, of a family that has not ended | its user |
+//! | `Bearer …`, an access token of a [trusted issuer](issuers) for an active user | that user |
 //! | anything else | 401 `invalid-token`, also on public routes (ERR-53) |
 //! | two fields | 400 (ERR-40) |
 //! | any, on a route that takes the credential in the body | ignored, and the cookie too (TOK-04) |
@@ -22,12 +23,14 @@ mod accounts;
 mod api_tokens;
 mod families;
 mod guesses;
+pub mod issuers;
 pub(crate) mod jwks;
 pub mod jwt;
 pub mod keys;
 mod layer;
 mod login;
 mod methods;
+mod org_tokens;
 pub mod password;
 mod service;
 mod session;
@@ -44,6 +47,7 @@ pub use self::{
     layer::{AuthnLayer, RefuseLayer},
     login::{IssuedToken, LogIn},
     methods::Authn,
+    org_tokens::NewOrgToken,
     service::{AuthnService, RefuseService, Rejected},
     session::{BegunSession, Browser, SessionLimits, Sessions},
 };

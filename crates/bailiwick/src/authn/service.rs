@@ -7,7 +7,7 @@ use std::{
 
 use axum::extract::MatchedPath;
 use bailiwick_core::{
-    identity::{FoundMembership, Principal, Slug, UserId},
+    identity::{FoundMembership, Principal, PrincipalParts, Slug, UserId},
     request::{EndedSession, Facts, SecurityEventKind, TENANT_PARAMETER, path_parameter},
     store::Proof,
 };
@@ -16,6 +16,7 @@ use tower_service::Service;
 
 use super::{
     AuthnLayer,
+    jwt::ExternalClaims,
     session::{Noted, note_use},
     token::{self, TokenKind},
 };
@@ -131,7 +132,7 @@ enum Authorization {
 enum Found {
     Somebody,
     Nobody,
-    /// The store cannot say (I9).
+    /// The store or the keys cannot say (I9), or there is more to say than that.
     Unknown(Problem),
 }
 
@@ -149,6 +150,14 @@ impl AuthnLayer {
             Authorization::Token(proof) => return self.identify(proof, request).await,
             Authorization::Access(text) => text,
         };
+        if let Some(issuers) = &self.issuers
+            && let Some(proved) = issuers.prove(&text).await
+        {
+            return match proved {
+                Ok((proof, claims)) => self.identify_external(proof, &claims, request).await,
+                Err(problem) => Found::Unknown(problem),
+            };
+        }
         let Some(families) = &self.families else { return Found::Nobody };
         let (proof, user) = match families.prove(&text).await {
             Ok(proved) => proved,
@@ -162,6 +171,25 @@ impl AuthnLayer {
             }
             found => found,
         }
+    }
+
+    /// The user whom a token of another issuer names, for as long and with no more rights than that token has.
+    async fn identify_external<B>(
+        &self,
+        proof: Proof,
+        claims: &ExternalClaims,
+        request: &mut Request<B>,
+    ) -> Found {
+        let found = self.identify(proof, request).await;
+        if let Some(user) = request.extensions().get::<Principal>() {
+            let limited = Principal::new(PrincipalParts {
+                scopes: claims.scopes.clone(),
+                expires_at: claims.expires_at(),
+                ..PrincipalParts::clone(user)
+            });
+            request.extensions_mut().insert(limited);
+        }
+        found
     }
 
     async fn identify<B>(&self, proof: Proof, request: &mut Request<B>) -> Found {
@@ -241,8 +269,7 @@ fn read_authorization(headers: &HeaderMap) -> Result<Option<Authorization>, Prob
     if credential.contains('.') && scheme.eq_ignore_ascii_case("bearer") {
         return Ok(Some(Authorization::Access(credential.into())));
     }
-    let digest =
-        token::digest_if_plausible(TokenKind::Personal, credential).ok_or_else(Problem::invalid_token)?;
+    let digest = token::digest_if_plausible_api_token(credential).ok_or_else(Problem::invalid_token)?;
     Ok(Some(Authorization::Token(Proof::ApiToken(digest))))
 }
 

@@ -218,6 +218,10 @@ pub(super) async fn note_use(
     now: Timestamp,
     idle: Duration,
 ) -> Noted {
+    // Nothing is kept of it that could be noted.
+    if let Credential::External(_) = principal.credential {
+        return Noted::Works;
+    }
     let every = Duration::from_secs(60).min(idle / 10);
     if principal.last_used_at.is_some_and(|last| now < last.saturating_add(every)) {
         return Noted::Works;

@@ -71,6 +71,7 @@ impl World {
             id: Id::new(&clock, &entropy),
             digest: token.digest(),
             user_id: ann,
+            of_org: None,
             name: Some("test".to_owned()),
             display: token.display(),
             created_at: clock.now(),

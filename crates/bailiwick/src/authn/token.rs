@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 pub enum TokenKind {
     /// A personal API token.
     Personal,
+    /// An API token that an organisation owns.
+    Organisation,
     /// A session: what its cookie holds.
     Session,
     /// A refresh token, which is exchanged for the next pair of tokens.
@@ -21,6 +23,7 @@ impl TokenKind {
     pub const fn prefix(self) -> &'static str {
         match self {
             Self::Personal => "bw_pat_",
+            Self::Organisation => "bw_org_",
             Self::Session => "bw_ses_",
             Self::Refresh => "bw_rt_",
             Self::PasswordReset => "bw_rst_",
@@ -87,6 +90,13 @@ pub fn digest_if_plausible(kind: TokenKind, text: &str) -> Option<CredentialDige
     }
     let (random, sum) = rest.split_at(RANDOM_CHARS);
     (checksum(random) == sum.as_bytes()).then(|| Sha256::digest(text).into())
+}
+
+/// The same for an API token, whoever owns it.
+pub fn digest_if_plausible_api_token(text: &str) -> Option<CredentialDigest> {
+    [TokenKind::Personal, TokenKind::Organisation]
+        .into_iter()
+        .find_map(|kind| digest_if_plausible(kind, text))
 }
 
 /// CRC-32 of the random characters, in base 62, padded with `0` (TOK-20).

@@ -70,6 +70,7 @@ async fn status(method: Method, credential: Option<Credential>, token: Option<&s
             username: "ann".to_owned(),
             email: String::new(),
             is_staff: false,
+            service_of: None,
             created_at: Timestamp::from_micros(0),
             credential,
             scopes: Scopes::ALL,

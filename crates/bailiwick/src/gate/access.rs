@@ -10,7 +10,7 @@ use bailiwick_core::{
 };
 use http::request::Parts;
 
-use super::{Context, DENIED_BY_SCOPE, membership, out_of_scope, principal, refusal};
+use super::{Context, DENIED_BY_SCOPE, membership, out_of_scope, person, principal, refusal};
 use crate::problem::Problem;
 
 /// A model whose rules say who may do what. Every [`Resource`](crate::resource::Resource) is one.
@@ -62,8 +62,8 @@ where
     }
 }
 
-/// Whoever has a credential whose scopes cover `Op` on `R`, without an organisation: for handlers that do more than rows
-/// are changed by, such as to found an organisation.
+/// Every person who has a credential whose scopes cover `Op` on `R`, without an organisation: for handlers that do more than
+/// rows are changed by, such as to found an organisation.
 #[derive(Debug)]
 pub struct InScope<R, Op> {
     /// Who asks.
@@ -78,7 +78,7 @@ where
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let principal = principal(parts)?;
+        let principal = person(parts, Permission::of::<R, Op>().to_string())?;
         let needed = Context::from_ref(state).with_rules(|rules: &Rules<R>| rules.scope_for(Op::KIND));
         match needed.filter(|scope| !scope.is_in(&principal.scopes)) {
             Some(scope) => Err(out_of_scope(parts, &scope.to_string())),

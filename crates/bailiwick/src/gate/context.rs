@@ -55,13 +55,13 @@ impl Context {
         };
         let facts = parts.extensions.get::<Facts>();
         match found {
-            Ok(Some(membership)) => {
+            Ok(Some(membership)) if principal.may_belong_to(membership.org_id()) => {
                 if let Some(facts) = facts {
                     facts.set_org(slug.to_owned());
                 }
                 Ok(membership)
             }
-            Ok(None) => {
+            Ok(_) => {
                 if let Some(facts) = facts {
                     facts.set_denied_by("membership");
                 }

@@ -6,10 +6,12 @@
 //! |---|---|---|
 //! | [`Access<R, Op>`] | whoever the rules of `R` let do `Op` in the scope that the path names | 401, 404, 403 |
 //! | [`TenantMember`] | whoever is a member of the organisation that the path names | 401, 404 |
-//! | [`InScope<R, Op>`] | whoever has a credential whose scopes cover `Op` on `R`, in whatever organisation | 401, 403 |
-//! | [`Authenticated`] | whoever has a credential for their whole account: without scopes, or with the scope `account` | 401, 403 |
+//! | [`InScope<R, Op>`] | every person who has a credential whose scopes cover `Op` on `R`, in whatever organisation | 401, 403 |
+//! | [`Authenticated`] | every person who has a credential for their whole account: without scopes, or with the scope `account` | 401, 403 |
 //! | [`AnyCredential`] | whoever has a valid credential, whatever its scopes | 401 |
 //! | [`Anyone`] | everyone | |
+//!
+//! A token that an organisation owns is no person: it acts in its organisation alone, and has no account.
 //!
 //! A gate reads the [`Principal`] that some layer found, however it came, and no byte of the body: nobody uploads to
 //! a place they may not write to (PIP-02).
@@ -22,6 +24,8 @@ mod access;
 mod context;
 #[cfg(test)]
 mod tests;
+
+use std::borrow::Cow;
 
 use axum::extract::{FromRequestParts, MatchedPath};
 use bailiwick_core::{
@@ -110,7 +114,8 @@ impl<S: Send + Sync> FromRequestParts<S> for AnyCredential {
     }
 }
 
-/// Whoever has a credential that stands for their whole account: without scopes, or with the scope [`ACCOUNT`].
+/// Every person who has a credential that stands for their whole account: without scopes, or with the scope [`ACCOUNT`]. A
+/// token of an organisation stands for none.
 #[derive(Clone, Debug)]
 pub struct Authenticated(pub Principal);
 
@@ -121,7 +126,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Authenticated {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let principal = principal(parts)?;
+        let principal = person(parts, ACCOUNT)?;
         if principal.scopes.allow(ACCOUNT) { Ok(Self(principal)) } else { Err(out_of_scope(parts, ACCOUNT)) }
     }
 }
@@ -143,6 +148,18 @@ fn principal(parts: &Parts) -> Result<Principal, Problem> {
         Some(EndedSession) => Problem::invalid_token(),
         None => Problem::unauthenticated(),
     })
+}
+
+/// The principal, if it is a person: what a token of an organisation speaks for acts in that organisation alone.
+fn person(parts: &Parts, denied_by: impl Into<Cow<'static, str>>) -> Result<Principal, Problem> {
+    let principal = principal(parts)?;
+    if principal.service_of.is_none() {
+        return Ok(principal);
+    }
+    if let Some(facts) = parts.extensions.get::<Facts>() {
+        facts.set_denied_by(denied_by);
+    }
+    Err(Problem::forbidden().with_detail("a token of an organisation acts in that organisation alone"))
 }
 
 /// Finds the principal's place in the organisation that the path names.

@@ -90,6 +90,7 @@ impl World {
             username: "ann".to_owned(),
             email: String::new(),
             is_staff: false,
+            service_of: None,
             created_at: clock.now(),
             credential: Credential::ApiToken(Id::new(&clock, &entropy)),
             scopes: Scopes::ALL,

@@ -84,6 +84,7 @@ fn somebody(seed: u64) -> Principal {
         username: "ann".to_owned(),
         email: "ann@example.com".to_owned(),
         is_staff: false,
+        service_of: None,
         created_at: Timestamp::from_micros(0),
         credential: Credential::ApiToken(Id::new(&clock, &entropy)),
         scopes: Scopes::ALL,

@@ -67,6 +67,7 @@ pub(super) async fn fill(store: &Arc<dyn Store>) -> Result<String, FillError> {
             username: name.to_owned(),
             email: format!("{name}@example.com"),
             is_staff: false,
+            service_of: None,
             created_at: now,
             credential: Credential::ApiToken(Id::<ApiToken>::new(&SystemClock::new(), &OsEntropy)),
             scopes: Scopes::ALL,

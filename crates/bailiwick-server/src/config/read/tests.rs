@@ -35,7 +35,10 @@ fn without_any_source_everything_has_its_default() {
     assert_eq!(loaded.settings.passwords.min_length.get(), 15);
     assert_eq!(loaded.settings.throttle.rates.login.to_string(), "5/min");
     assert_eq!(loaded.source("server.bind"), Some(&Source::Default));
-    assert_eq!(loaded.effective.len(), Settings::table().keys().count());
+    assert_eq!(
+        loaded.effective.len(),
+        Settings::table().sections().filter(|s| !s.is_list).map(|s| s.keys.len()).sum::<usize>()
+    );
 }
 
 #[test]
@@ -158,12 +161,72 @@ fn an_unknown_name_is_an_error_that_knows_what_was_meant() {
         "[zzzzzz]\na = 1",
         "[server]\nzzzzzz = 1",
         "server.tls = {}",
-        "[[jwt.trusted_issuers]]\nissuer = 'x'",
+        "[[jwt.trusted_isuers]]\nissuer = 'x'\nzzzzzz = 1",
     ] {
         assert!(!only_fault(text, &[]).why.contains("did you mean"), "{text}");
     }
     let long = format!("{} = 1", "a".repeat(100_000));
     assert_eq!(only_fault(&long, &[]).source, line(1));
+}
+
+#[test]
+fn a_list_of_tables_is_read_in_its_order_with_the_defaults_of_each() {
+    let text = "jwt.issuer = 'own'\n[[jwt.trusted_issuers]]\nissuer = 'a'\naudience = 'x'\njwks_file = 'a.json'\n\
+                [[jwt.trusted_issuers]]\nissuer = 'b'\naudience = 'y'\njwks_url = 'https://b.example/keys'\n\
+                username_claim = 'name'\ntypes = ['JWT', 'at+jwt']\nleeway = '5s'\n[cors]\nmax_age = '1m'\n";
+    let loaded = Loaded::test(text, &[]).unwrap();
+    let jwt = &loaded.settings.jwt;
+    assert_eq!(jwt.issuer.as_ref().unwrap().as_str(), "own");
+    let [first, second] = &jwt.trusted_issuers[..] else { panic!("two") };
+    assert_eq!((first.issuer.as_str(), first.audience.as_str()), ("a", "x"));
+    assert_eq!(first.jwks_file.as_deref(), Some(Path::new("a.json")));
+    assert_eq!((first.username_claim.as_str(), first.leeway.to_string().as_str()), ("sub", "30s"));
+    assert_eq!(first.types.iter().map(|typ| typ.as_str()).collect::<Vec<_>>(), ["at+jwt"]);
+    assert_eq!((second.username_claim.as_str(), second.types.len()), ("name", 2));
+    assert_eq!(loaded.source("jwt.trusted_issuers[1].issuer"), line(3).as_ref());
+    assert_eq!(loaded.source("jwt.trusted_issuers[2].leeway"), line(12).as_ref());
+    assert_eq!(loaded.source("jwt.trusted_issuers[1].leeway"), Some(&Source::Default));
+    // The same in one line.
+    let inline = "jwt.trusted_issuers = [{issuer = 'a', audience = 'x'}, {issuer = 'b', audience = 'y'}]";
+    assert_eq!(Loaded::test(inline, &[]).unwrap().settings.jwt.trusted_issuers.len(), 2);
+    for none in ["", "jwt.trusted_issuers = []"] {
+        assert!(Loaded::test(none, &[]).unwrap().settings.jwt.trusted_issuers.is_empty());
+    }
+}
+
+#[test]
+fn what_is_wrong_in_a_table_of_a_list_is_told_with_its_number() {
+    let header = "[[jwt.trusted_issuers]]\nissuer = 'a'\naudience = 'x'\n[[jwt.trusted_issuers]]\n";
+    let fault = only_fault(&format!("{header}audience = 'y'\n"), &[]);
+    assert_eq!((fault.subject.as_str(), fault.source.clone()), ("jwt.trusted_issuers[2].issuer", line(4)));
+    assert_eq!(fault.why, "this is missing");
+    let fault = only_fault(&format!("{header}issuer = 'b'\naudience = 'y'\nleeway = 'long'\n"), &[]);
+    assert_eq!((fault.subject.as_str(), fault.source.clone()), ("jwt.trusted_issuers[2].leeway", line(7)));
+    let fault = only_fault(&format!("{header}isuer = 'c'\nissuer = 'b'\naudience = 'y'\n"), &[]);
+    assert_eq!((fault.subject.as_str(), fault.source.clone()), ("jwt.trusted_issuers[2].isuer", line(5)));
+    assert!(fault.why.contains("did you mean `jwt.trusted_issuers.issuer`?"), "{fault}");
+    let found = faults("[[jwt.trusted_issuers]]\nzzzzzz = 1\n", &[]);
+    assert_eq!(found.len(), 3, "an unknown key, and two that are missing: {found:#?}");
+    for wrong in
+        ["jwt.trusted_issuers = 'a'", "jwt.trusted_issuers = ['a']", "[jwt.trusted_issuers]\nissuer = 'a'"]
+    {
+        let fault = only_fault(wrong, &[]);
+        assert!(fault.why.contains("this is a list of tables"), "{fault}");
+        assert!(fault.fix.contains("[[jwt.trusted_issuers]]"), "{fault}");
+    }
+}
+
+#[test]
+fn no_variable_gives_a_list_of_tables() {
+    for name in [
+        "BAILIWICK_JWT__TRUSTED_ISSUERS",
+        "BAILIWICK_JWT__TRUSTED_ISSUERS__ISSUER",
+        "BAILIWICK_JWT__TRUSTED_ISSUERS__0__ISSUER",
+        "bailiwick_jwt__trusted_issuers[1]__issuer",
+    ] {
+        let fault = only_fault("", &[(name, "x")]);
+        assert!(fault.why.contains("which variables cannot give"), "{name}: {fault}");
+    }
 }
 
 #[test]

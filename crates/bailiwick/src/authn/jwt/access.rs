@@ -145,7 +145,7 @@ impl AccessTokens {
         now: Timestamp,
         key: impl FnOnce(&str) -> Option<&'k VerifyingKey>,
     ) -> Result<AccessClaims, Invalid> {
-        let payload = jws::open(text, TYPE, key)?;
+        let payload = jws::open(text, &[TYPE], key)?;
         let claims = self.read(&payload)?;
         claims.in_time(now)?;
         Ok(claims)
@@ -183,7 +183,7 @@ impl AccessTokens {
 }
 
 /// JWT-12: a text, or a list of which one is ours.
-fn is_for(aud: &Json<'_>, audience: &str) -> Result<bool, Invalid> {
+pub(super) fn is_for(aud: &Json<'_>, audience: &str) -> Result<bool, Invalid> {
     let text = |value: &Json<'_>| match value {
         Json::String(text) => Ok(*text == audience),
         _ => Err(Invalid::Claims),
@@ -201,7 +201,7 @@ fn is_for(aud: &Json<'_>, audience: &str) -> Result<bool, Invalid> {
 const LAST: i64 = Timestamp::MAX.as_micros() / 1_000_000;
 
 /// Seconds since the epoch. Ours have no fraction; one is cut off towards what lets the token live shorter.
-fn date(value: &Json<'_>) -> Result<i64, Invalid> {
+pub(super) fn date(value: &Json<'_>) -> Result<i64, Invalid> {
     let Json::Number(number) = value else { return Err(Invalid::Claims) };
     let whole = number.as_i64().or_else(|| {
         let seconds = number.as_f64()?;
@@ -210,6 +210,6 @@ fn date(value: &Json<'_>) -> Result<i64, Invalid> {
     whole.filter(|seconds| (0..=LAST).contains(seconds)).ok_or(Invalid::Claims)
 }
 
-const fn seconds(seconds: i64) -> Timestamp {
+pub(super) const fn seconds(seconds: i64) -> Timestamp {
     Timestamp::from_micros(seconds.saturating_mul(1_000_000))
 }

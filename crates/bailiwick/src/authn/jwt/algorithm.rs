@@ -16,6 +16,8 @@ use data_encoding::BASE64URL_NOPAD;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
+use super::jws::KnownKey;
+
 /// What a key signs with. There is no `none` (JWT-03).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
@@ -157,7 +159,7 @@ impl SigningKey {
     ///
     /// # Errors
     /// If the library refuses.
-    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+    pub(in crate::authn) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         let failed = |_| KeyError::NotMade;
         match &self.private {
             Private::EdDsa(pair) => Ok(pair.sign(message).as_ref().to_vec()),
@@ -303,9 +305,20 @@ impl VerifyingKey {
             Verifier::Shared(_) => Algorithm::Hs256,
         }
     }
+}
 
-    /// Whether `signature` is one of `message` by this key.
-    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+impl KnownKey for VerifyingKey {
+    const IGNORED: &'static [&'static str] = &[];
+
+    fn is_algorithm(name: &str) -> bool {
+        Algorithm::parse(name).is_some()
+    }
+
+    fn algorithm_name(&self) -> &str {
+        self.algorithm().as_str()
+    }
+
+    fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.0 {
             Verifier::Public(_, key) => key.verify_sig(message, signature).is_ok(),
             // In constant time, and of the full length only.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use bailiwick_core::model::json::{self, Json};
 use data_encoding::BASE64URL_NOPAD;
 
-use super::{Algorithm, KeyError, SigningKey, VerifyingKey};
+use super::{KeyError, SigningKey};
 
 /// The longest token that is looked at, in bytes (JWT-02).
 pub const MAX_BYTES: usize = 8 * 1024;
@@ -53,6 +53,21 @@ pub enum Invalid {
     Early,
 }
 
+/// A key that is known, for one algorithm (JWT-04).
+pub(super) trait KnownKey {
+    /// Members of a header that say something about the key, and are not looked at. Any other that does is refused.
+    const IGNORED: &'static [&'static str];
+
+    /// Whether there is any such key for the algorithm that is called so, in exactly this case (JWT-03).
+    fn is_algorithm(name: &str) -> bool;
+
+    /// The name of its algorithm.
+    fn algorithm_name(&self) -> &str;
+
+    /// Whether `signature` is one of `message` by this key.
+    fn verifies(&self, message: &[u8], signature: &[u8]) -> bool;
+}
+
 /// Signs `payload` as a token of this type.
 pub(super) fn seal(key: &SigningKey, typ: &str, payload: &[u8]) -> Result<String, KeyError> {
     let header = serde_json::json!({ "alg": key.algorithm().as_str(), "kid": key.kid(), "typ": typ });
@@ -65,36 +80,55 @@ pub(super) fn seal(key: &SigningKey, typ: &str, payload: &[u8]) -> Result<String
     Ok(text)
 }
 
-/// Opens a token of this type that one of the keys has signed, and gives what was signed. Nothing of what was signed is looked at before
+/// Opens a token of one of these types that one of the keys has signed, and gives what was signed. Nothing of what was signed is looked at before
 /// (JWT-09).
-pub(super) fn open<'k>(
+pub(super) fn open<'k, K: KnownKey + 'k>(
     text: &str,
-    typ: &str,
-    key: impl FnOnce(&str) -> Option<&'k VerifyingKey>,
+    types: &[impl AsRef<str>],
+    key: impl FnOnce(&str) -> Option<&'k K>,
 ) -> Result<Vec<u8>, Invalid> {
-    // JWT-02: before anything is decoded.
-    if text.len() > MAX_BYTES {
-        return Err(Invalid::TooLong);
-    }
-    // JWT-01: three parts, no more; two dots in all.
-    let (signed, signature) = text.rsplit_once('.').ok_or(Invalid::Malformed)?;
-    let (header, payload) = signed.split_once('.').ok_or(Invalid::Malformed)?;
+    let (signed, payload, signature) = split(text)?;
+    let (header, _) = signed.split_once('.').ok_or(Invalid::Malformed)?;
     let header = decode(header)?;
-    let header = Header::read(&header)?;
+    let header = Header::read(&header, K::IGNORED)?;
     let payload = decode(payload)?;
     let signature = decode(signature)?;
-    let algorithm = Algorithm::parse(&header.alg).ok_or(Invalid::Algorithm)?;
-    let key = key(&header.kid).ok_or(Invalid::UnknownKey)?;
-    if key.algorithm() != algorithm {
+    if !K::is_algorithm(&header.alg) {
         return Err(Invalid::Algorithm);
     }
-    if !is_type(&header.typ, typ) {
+    let key = key(&header.kid).ok_or(Invalid::UnknownKey)?;
+    if key.algorithm_name() != header.alg {
+        return Err(Invalid::Algorithm);
+    }
+    if !types.iter().any(|typ| is_type(&header.typ, typ.as_ref())) {
         return Err(Invalid::Type);
     }
     if !key.verifies(signed.as_bytes(), &signature) {
         return Err(Invalid::Signature);
     }
     Ok(payload)
+}
+
+/// What a token says of its issuer, whoever has signed it: only to choose among those that are known (JWT-09).
+pub(in crate::authn) fn claimed_issuer(text: &str) -> Option<String> {
+    let payload = decode(split(text).ok()?.1).ok()?;
+    let found = members(&payload).ok()?.into_iter().find(|(name, _)| name == "iss");
+    match found {
+        Some((_, Json::String(issuer))) => Some(issuer.into_owned()),
+        _ => None,
+    }
+}
+
+/// What is signed, the payload in it, and the signature, none of them decoded.
+fn split(text: &str) -> Result<(&str, &str, &str), Invalid> {
+    // JWT-02: before anything is decoded.
+    if text.len() > MAX_BYTES {
+        return Err(Invalid::TooLong);
+    }
+    // JWT-01: three parts, no more; two dots in all.
+    let (signed, signature) = text.rsplit_once('.').ok_or(Invalid::Malformed)?;
+    let (_, payload) = signed.split_once('.').ok_or(Invalid::Malformed)?;
+    Ok((signed, payload, signature))
 }
 
 /// JWT-01: base64url without padding, white space or bits left over.
@@ -117,7 +151,7 @@ struct Header<'h> {
 }
 
 impl<'h> Header<'h> {
-    fn read(bytes: &'h [u8]) -> Result<Self, Invalid> {
+    fn read(bytes: &'h [u8], ignored: &[&str]) -> Result<Self, Invalid> {
         let members = members(bytes)?;
         let (mut alg, mut kid, mut typ) = (None, None, None);
         for (name, value) in members {
@@ -125,6 +159,7 @@ impl<'h> Header<'h> {
                 "alg" => &mut alg,
                 "kid" => &mut kid,
                 "typ" => &mut typ,
+                name if ignored.contains(&name) => continue,
                 // JWT-05: a token that brings its own key, or says where to fetch it. JWT-06: no extension is
                 // understood, so none may be critical; `b64` and `zip` change what was signed, `enc` makes it a JWE.
                 "jku" | "jwk" | "x5u" | "x5c" | "x5t" | "x5t#S256" | "crit" | "b64" | "zip" | "enc" => {

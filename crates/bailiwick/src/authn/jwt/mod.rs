@@ -1,6 +1,7 @@
 //! Access tokens: JSON Web Tokens that this server signs, and reads strictly (RFC 9068, RFC 8725).
 //!
-//! [`AccessTokens`] makes and verifies them with the keys of [`SigningKey`] and [`VerifyingKey`]; nothing in here does
+//! [`AccessTokens`] makes and verifies them with the keys of [`SigningKey`] and [`VerifyingKey`]. [`ExternalTokens`]
+//! verifies those of another issuer with the keys of a [`KeySet`], by the same code in the same order. Nothing in here does
 //! I/O. A token is read in one order: size, form, header, key, signature, and only then claims (JWT-01 to JWT-15).
 //!
 //! # Security
@@ -10,14 +11,19 @@
 //! has one algorithm: nothing in a token names a key that is not, nor how to use one that is.
 mod access;
 mod algorithm;
+mod external;
 mod jws;
+mod key_set;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod wycheproof;
 
+pub(super) use self::jws::claimed_issuer;
 pub use self::{
     access::{AccessClaims, AccessTokens, Subject},
     algorithm::{Algorithm, KeyError, SigningKey, VerifyingKey, jwks},
+    external::{ExternalClaims, ExternalTokens},
     jws::{Invalid, MAX_BYTES},
+    key_set::{InvalidKeySet, KeySet},
 };

