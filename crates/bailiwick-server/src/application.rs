@@ -2,7 +2,8 @@
 use std::{future::Future, io, sync::Arc, time::Duration};
 
 use bailiwick::{
-    app::{App, BuildError, Builder, Ready, serve::ServeOptions},
+    app::{App, BuildError, Builder, Operations, Ready, serve::ServeOptions},
+    audit::AuditKeys,
     authn::{
         Authn, FamilyLimits, Jwt, SessionLimits,
         issuers::{KeySource, TrustedIssuer},
@@ -11,6 +12,7 @@ use bailiwick::{
         password::HashCost,
     },
     clock::SystemClock,
+    cors::{Cors, Decided, Matched, Named},
     hosts::{AllowedHosts, InvalidHost},
     limits::LimitsLayer,
     query::{OverLimit, PageSettings},
@@ -40,6 +42,14 @@ pub enum ApplicationError {
     Issuer {
         /// The issuer.
         issuer: String,
+    },
+    /// Pages of other origins that nobody may let in.
+    #[error("{setting}: {reason}")]
+    Cors {
+        /// Where that was asked for.
+        setting: &'static str,
+        /// Why it is refused, whatever was accepted of what `check` found.
+        reason: String,
     },
     /// No mail can be sent.
     #[error(transparent)]
@@ -87,6 +97,7 @@ pub fn assemble(
         Some(jwt) => authn.jwt(jwt),
         None => authn,
     };
+    let cors = cors(&settings.cors)?;
     let origins = settings.csrf.trusted_origins.iter().map(config::Origin::to_framework);
     let rates = &settings.throttle.rates;
     let registration = match settings.registration.mode {
@@ -111,6 +122,7 @@ pub fn assemble(
             let policies = policies
                 .hosts(hosts)
                 .limits(limits)
+                .cors(cors)
                 .throttle_anonymous(rates.anon)
                 .throttle_users(rates.user)
                 .throttle_scope("login", rates.login)
@@ -157,6 +169,55 @@ pub(crate) fn own_issuer(settings: &Settings) -> &str {
     issuer.unwrap_or("bailiwick")
 }
 
+/// Which other origins may call. The framework has no way to say what `check` refuses here, but for credentials by pattern.
+fn cors(settings: &config::Cors) -> Result<Cors<Decided>, ApplicationError> {
+    let refused = |setting, reason: &str| ApplicationError::Cors { setting, reason: reason.to_owned() };
+    let patterns = settings.allowed_origin_regexes.iter().map(config::OriginRegex::to_framework);
+    let patterns = patterns
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| refused("cors.allowed_origin_regexes", &error.to_string()))?;
+    let origins =
+        settings.allowed_origins.iter().map(|origin| origin.origin().map(config::Origin::to_framework));
+    let origins = origins
+        .collect::<Option<Vec<_>>>()
+        .ok_or_else(|| refused("cors.allowed_origins", "`null` is the origin of any sandboxed page"))?;
+    if settings.allow_all_origins {
+        if settings.allow_credentials {
+            return Err(refused("cors.allow_credentials", "any origin would act as whoever is logged in"));
+        }
+        if settings.allow_private_network {
+            return Err(refused("cors.allow_private_network", "any origin would reach into your network"));
+        }
+        return Ok(of_pages(Cors::insecure_any_origin(), settings).decide());
+    }
+    let listed = origins.into_iter().fold(Cors::same_origin(), Cors::allow);
+    let mut patterns = patterns.into_iter();
+    Ok(match (patterns.next(), settings.allow_credentials) {
+        (None, false) => into_network(of_pages(listed, settings), settings).decide(),
+        (None, true) => into_network(of_pages(listed.allow_credentials(), settings), settings).decide(),
+        (Some(pattern), with_credentials) => {
+            let matched = patterns.fold(listed.allow_matching(pattern), Cors::<Matched>::allow_matching);
+            if with_credentials {
+                into_network(of_pages(matched.insecure_allow_credentials(), settings), settings).decide()
+            } else {
+                into_network(of_pages(matched, settings), settings).decide()
+            }
+        }
+    })
+}
+
+/// What pages of those origins may send and read.
+fn of_pages<Who>(cors: Cors<Who>, settings: &config::Cors) -> Cors<Who> {
+    cors.methods(settings.allowed_methods.iter().cloned())
+        .headers(settings.allowed_headers.iter().cloned())
+        .exposed_headers(settings.exposed_headers.iter().cloned())
+        .max_age(settings.max_age.as_duration())
+}
+
+fn into_network<Who: Named>(cors: Cors<Who>, settings: &config::Cors) -> Cors<Who> {
+    if settings.allow_private_network { cors.allow_private_network() } else { cors }
+}
+
 /// How access tokens are made; there are none without a master key, which their keys are encrypted under.
 pub(crate) fn jwt(settings: &Settings) -> Option<Jwt> {
     const PURPOSE: &str = "signing keys";
@@ -185,6 +246,23 @@ pub(crate) fn jwt(settings: &Settings) -> Option<Jwt> {
     })
 }
 
+/// What the audit trail is linked with.
+///
+/// # Errors
+/// Without a master key, from which they are derived.
+pub fn audit_keys(settings: &Settings) -> Result<AuditKeys, NoMasterKey> {
+    const PURPOSE: &str = "audit trail";
+    let secrets = &settings.secrets;
+    let current = secrets.master_key.as_ref().ok_or(NoMasterKey)?.derive(PURPOSE);
+    let former: Vec<_> = secrets.master_key_fallbacks.iter().map(|key| key.derive(PURPOSE)).collect();
+    Ok(AuditKeys::new(&current, &former))
+}
+
+/// There is no master key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no master key, from which the keys of the audit trail are derived")]
+pub struct NoMasterKey;
+
 /// Opens the access log that the settings describe, to be written to `sink`.
 ///
 /// # Errors
@@ -198,20 +276,31 @@ pub fn log(settings: &Settings, sink: impl io::Write + Send + 'static) -> Result
         .map_err(ApplicationError::Log)
 }
 
-/// Serves `app` until `shutdown` is ready.
+/// The addresses of a server, taken.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For clients.
+    pub main: TcpListener,
+    /// For whoever operates the server.
+    pub operations: TcpListener,
+}
+
+/// Serves `app`, and `operations` on a listener of their own, until `shutdown` is ready.
 ///
 /// # Errors
-/// If the listener fails for good.
+/// If a listener fails for good.
 pub async fn serve(
     app: App,
+    operations: Operations,
     settings: &Settings,
-    listener: TcpListener,
+    listeners: Listeners,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let options = ServeOptions::new()
         .header_timeout(settings.server.header_timeout.as_duration())
         .max_connections(settings.server.max_connections.get() as usize);
-    app.serve(listener, options, shutdown).await
+    let (main, beside) = ((listeners.main, options), (listeners.operations, operations));
+    app.serve_with_operations(main, beside, shutdown).await
 }
 
 /// How often one address may ask for new passwords, or set them by a token. To whom mail is sent, the framework limits.

@@ -3,7 +3,7 @@
 //! `serve` refuses to start on an error. A code is permanent once released; `check.allow` accepts one on
 //! purpose, and then it is logged at every start. To add a rule, add a line to [`RULES`] and two tests: one
 //! that triggers it and one that clears it (DEP-02).
-use std::{borrow::Cow, collections::HashSet, fs, path::Path, time::Duration};
+use std::{borrow::Cow, collections::HashSet, fs, net::IpAddr, path::Path, time::Duration};
 
 use bailiwick::{
     check::{Finding, Report, Severity},
@@ -102,6 +102,13 @@ const RULES: &[Rule] = &[
     Rule { code: "KEY-004", find: exposed_settings_file },
     Rule { code: "SET-003", find: writable_settings_file },
     Rule { code: "KEY-005", find: key_among_fallbacks },
+    Rule { code: "CORS-001", find: any_origin_with_credentials },
+    Rule { code: "CORS-002", find: null_origin },
+    Rule { code: "CORS-003", find: loose_origin_regex },
+    Rule { code: "CORS-004", find: origin_regex_with_credentials },
+    Rule { code: "CORS-005", find: allowed_origin_without_https },
+    Rule { code: "CORS-006", find: any_origin },
+    Rule { code: "CORS-007", find: any_origin_into_network },
     Rule { code: "CSRF-001", find: trusted_origin_without_https },
     Rule { code: "SES-001", find: endless_sessions },
     Rule { code: "JWT-001", find: hasty_rotation },
@@ -116,6 +123,8 @@ const RULES: &[Rule] = &[
     Rule { code: "URL-001", find: no_public_url },
     Rule { code: "URL-002", find: public_url_without_https },
     Rule { code: "BIND-001", find: plain_http_outside },
+    Rule { code: "BIND-002", find: operations_outside },
+    Rule { code: "BIND-003", find: one_address_for_both },
     Rule { code: "RATE-001", find: throttle_off },
     Rule { code: "RATE-002", find: fast_guessing },
     Rule { code: "PAGE-001", find: huge_pages },
@@ -265,6 +274,105 @@ fn writable_settings_file(subject: &Subject<'_>, found: &mut Found) {
             "settings file",
             format!("others than its owner can change {}, and so every setting", file.display()),
             format!("chmod go-w {}", file.display()),
+        );
+    }
+}
+
+fn any_origin_with_credentials(subject: &Subject<'_>, found: &mut Found) {
+    let cors = &subject.settings.cors;
+    if cors.allow_all_origins && cors.allow_credentials {
+        found.error(
+            "cors.allow_credentials",
+            "with cors.allow_all_origins, every page on the web could read as whoever is logged in; no server does that",
+            "remove one of the two, and list the origins in cors.allowed_origins",
+        );
+    }
+}
+
+fn null_origin(subject: &Subject<'_>, found: &mut Found) {
+    if subject.settings.cors.allowed_origins.iter().any(|allowed| allowed.origin().is_none()) {
+        found.error(
+            "cors.allowed_origins",
+            "`null` is the origin of any sandboxed page, whoever wrote it; no server lets it in by name",
+            "remove it, and serve the page from an origin of its own",
+        );
+    }
+}
+
+fn loose_origin_regex(subject: &Subject<'_>, found: &mut Found) {
+    for regex in &subject.settings.cors.allowed_origin_regexes {
+        if let Err(why) = regex.to_framework() {
+            found.error(
+                "cors.allowed_origin_regexes",
+                format!("`{}` cannot be what is meant: {why}", regex.as_str()),
+                r"anchor it, escape its dots and end it with a domain of yours, such as ^https://[a-z0-9-]+\.example\.com$",
+            );
+        }
+    }
+}
+
+fn origin_regex_with_credentials(subject: &Subject<'_>, found: &mut Found) {
+    let cors = &subject.settings.cors;
+    if cors.allow_credentials && !cors.allow_all_origins && !cors.allowed_origin_regexes.is_empty() {
+        found.error(
+            "cors.allow_credentials",
+            "whoever gets hold of one host that cors.allowed_origin_regexes match reads as whoever is logged in",
+            "list the origins in cors.allowed_origins",
+        );
+    }
+}
+
+fn allowed_origin_without_https(subject: &Subject<'_>, found: &mut Found) {
+    let cors = &subject.settings.cors;
+    let is_loopback = |origin: &str| {
+        let rest = origin.split_once("://").map_or(origin, |(_, rest)| rest);
+        let host = match rest.rfind(']') {
+            Some(end) => &rest[..=end],
+            None => rest.split(':').next().unwrap_or(rest),
+        };
+        config::is_loopback_host(host)
+    };
+    // Pages of this machine are what a developer works on (CORS-40).
+    let is_unsafe =
+        |origin: &&str| origin.starts_with("http://") && (found.is_production || !is_loopback(origin));
+    let listed = cors.allowed_origins.iter().map(|allowed| allowed.as_str()).find(is_unsafe);
+    if let Some(origin) = listed {
+        found.error_in_production(
+            "cors.allowed_origins",
+            format!("whoever is on the way to {origin} writes its pages, and reads what they may read"),
+            "name its https:// origin",
+        );
+    }
+    let patterns = cors.allowed_origin_regexes.iter().filter_map(|regex| regex.to_framework().ok());
+    if let Some(pattern) = { patterns }.find(|pattern| {
+        if found.is_production { pattern.lets_in_plain_http() } else { pattern.lets_in_plain_http_outside() }
+    }) {
+        found.error_in_production(
+            "cors.allowed_origin_regexes",
+            format!("`{pattern}` matches origins of plain http: whoever is on the way writes their pages"),
+            "let it begin with ^https://",
+        );
+    }
+}
+
+fn any_origin(subject: &Subject<'_>, found: &mut Found) {
+    if subject.settings.cors.allow_all_origins {
+        found.warning(
+            "cors.allow_all_origins",
+            "every page on the web reads what this server answers without a cookie, also where only a firewall keeps \
+             strangers out",
+            "list the origins in cors.allowed_origins, or accept this finding in check.allow",
+        );
+    }
+}
+
+fn any_origin_into_network(subject: &Subject<'_>, found: &mut Found) {
+    let cors = &subject.settings.cors;
+    if cors.allow_all_origins && cors.allow_private_network {
+        found.error(
+            "cors.allow_private_network",
+            "with cors.allow_all_origins, every page on the web could call into your network; no server does that",
+            "remove one of the two, and list the origins in cors.allowed_origins",
         );
     }
 }
@@ -537,6 +645,42 @@ fn plain_http_outside(subject: &Subject<'_>, found: &mut Found) {
             format!("{bind} is reached from other machines, without encryption"),
             "bind to 127.0.0.1, behind a proxy with https on this machine; where only such a proxy can reach the \
              address, as in a container, accept this finding in check.allow",
+        );
+    }
+}
+
+fn operations_outside(subject: &Subject<'_>, found: &mut Found) {
+    let bind = subject.settings.server.operations_bind;
+    if !is_inside(bind.ip()) {
+        found.error_in_production(
+            "server.operations_bind",
+            format!("{bind} is reached from everywhere, and /metrics answers anyone"),
+            "bind it to 127.0.0.1 or to an address of a private network; where only Prometheus can reach the address, as \
+             in a container, accept this finding in check.allow",
+        );
+    }
+}
+
+/// Whether an address belongs to this machine or to a private network.
+fn is_inside(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_loopback() || address.is_private() || address.is_link_local(),
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+    }
+}
+
+fn one_address_for_both(subject: &Subject<'_>, found: &mut Found) {
+    let (main, operations) = (subject.settings.server.bind, subject.settings.server.operations_bind);
+    let overlap =
+        main.ip() == operations.ip() || main.ip().is_unspecified() || operations.ip().is_unspecified();
+    // Port 0 is any that is free.
+    if main.port() == operations.port() && main.port() != 0 && overlap {
+        found.error(
+            "server.operations_bind",
+            format!("{operations} and server.bind {main} are one address: clients would read the metrics, or nobody anything"),
+            "give it a port of its own",
         );
     }
 }
@@ -824,6 +968,42 @@ mod tests {
                 "error JWT-004 jwt.trusted_issuers[1].leeway",
                 "",
             ),
+            (
+                "cors.allow_private_network = true\ncors.allowed_origins = ['http://app.example.com']",
+                "error CORS-005 cors.allowed_origins",
+                "cors.allow_private_network = true\ncors.allowed_origins = ['https://app.example.com']",
+            ),
+            (
+                "cors.allowed_origins = ['http://localhost:3000']",
+                "error CORS-005 cors.allowed_origins",
+                "cors.allow_credentials = true\ncors.allowed_origins = ['https://localhost:3000']",
+            ),
+            (
+                r"cors.allowed_origin_regexes = ['^https?://[a-z]+\.example\.com$']",
+                "error CORS-005 cors.allowed_origin_regexes",
+                r"cors.allowed_origin_regexes = ['^https://[a-z]+\.example\.com$']",
+            ),
+            (
+                "cors.allowed_origins = ['https://a.example', 'null']",
+                "error CORS-002 cors.allowed_origins",
+                "cors.allowed_origins = ['https://a.example']",
+            ),
+            (
+                r"cors.allowed_origin_regexes = ['https://[a-z]+\.example\.com']",
+                "error CORS-003 cors.allowed_origin_regexes",
+                r"cors.allowed_origin_regexes = ['^https://[a-z]+\.example\.com$']",
+            ),
+            (
+                "cors.allowed_origin_regexes = ['^https://.*$']",
+                "error CORS-003 cors.allowed_origin_regexes",
+                r"cors.allowed_origin_regexes = ['^https://.*\.example\.com$']",
+            ),
+            (
+                "cors.allow_credentials = true\ncors.allowed_origin_regexes = ['^https://a\\.example\\.com$']",
+                "error CORS-004 cors.allow_credentials",
+                "cors.allow_credentials = true\ncors.allowed_origins = ['https://a.example.com']",
+            ),
+            ("cors.allow_all_origins = true", "warning CORS-006 cors.allow_all_origins", ""),
             ("sessions.idle = '13h'", "warning SES-001 sessions.idle", "sessions.idle = '12h'"),
             ("sessions.absolute = '31d'", "warning SES-001 sessions.absolute", "sessions.absolute = '30d'"),
             ("server.allowed_hosts = []", "error HOST-001 server.allowed_hosts", ""),
@@ -856,6 +1036,26 @@ mod tests {
                 "server.bind = '10.0.0.1:80'\nserver.trusted_proxies = ['10.0.0.2']",
                 "error BIND-001 server.bind",
                 "server.trusted_proxies = ['10.0.0.2']",
+            ),
+            (
+                "server.operations_bind = '0.0.0.0:9000'",
+                "error BIND-002 server.operations_bind",
+                "server.operations_bind = '[::1]:9000'",
+            ),
+            (
+                "server.operations_bind = '[2001:db8::1]:9000'",
+                "error BIND-002 server.operations_bind",
+                "server.operations_bind = '[fd00::1]:9000'",
+            ),
+            (
+                "server.operations_bind = '[::ffff:203.0.113.7]:9000'",
+                "error BIND-002 server.operations_bind",
+                "server.operations_bind = '10.0.0.7:9000'",
+            ),
+            (
+                "server.operations_bind = '127.0.0.1:8000'",
+                "error BIND-003 server.operations_bind",
+                "server.operations_bind = '127.0.0.2:8000'",
             ),
             ("throttle.enabled = false", "error RATE-001 throttle.enabled", "throttle.enabled = true"),
             (
@@ -949,6 +1149,21 @@ mod tests {
             assert_eq!(find(unsafe_settings), [finding], "{unsafe_settings}");
             assert_eq!(find(safe_settings), [""; 0], "{safe_settings}");
         }
+    }
+
+    // CORS-41, DEP-01
+    #[test]
+    fn any_origin_gets_neither_cookies_nor_a_private_network() {
+        let found = find("cors.allow_all_origins = true\ncors.allow_credentials = true");
+        assert_eq!(
+            found,
+            ["error CORS-001 cors.allow_credentials", "warning CORS-006 cors.allow_all_origins"]
+        );
+        let found = find("cors.allow_all_origins = true\ncors.allow_private_network = true");
+        assert_eq!(
+            found,
+            ["error CORS-007 cors.allow_private_network", "warning CORS-006 cors.allow_all_origins"]
+        );
     }
 
     #[test]
@@ -1074,9 +1289,21 @@ mod tests {
         let development =
             "server.environment = 'development'\nsecrets.master_key = ''\nserver.public_url = ''\n";
         assert_eq!(find(development), [""; 0]);
+        // What runs on the developer's own machine.
+        for settings in [
+            "cors.allowed_origins = ['http://localhost:3000', 'http://127.0.0.1:3000', 'http://[::1]:3000']",
+            "cors.allowed_origin_regexes = ['^http://localhost:[0-9]+$']",
+        ] {
+            assert_eq!(find(&format!("{development}{settings}")), [""; 0]);
+        }
         for (settings, finding) in [
             ("throttle.enabled = false", "warning RATE-001 throttle.enabled"),
             ("server.bind = '0.0.0.0:1'", "warning BIND-001 server.bind"),
+            ("cors.allowed_origins = ['http://app.example.com']", "warning CORS-005 cors.allowed_origins"),
+            (
+                r"cors.allowed_origin_regexes = ['^http://[a-z]+\.example\.com$']",
+                "warning CORS-005 cors.allowed_origin_regexes",
+            ),
             ("server.allowed_hosts = ['*']", "warning HOST-002 server.allowed_hosts"),
             ("passwords.argon2_memory_kib = 8", "warning ARGON-001 passwords.argon2_memory_kib"),
         ] {

@@ -15,9 +15,9 @@ pub(super) const CORE_LAYERS: &[&[&str]] = &[
     &["access"],
     &["model"],
     &["request"],
-    &["identity"],
     &["audit"],
-    &["error", "units", "secret", "clock", "text", "id"],
+    &["identity"],
+    &["error", "units", "secret", "clock", "text", "id", "meter", "named"],
 ];
 
 /// A module or folder of the framework.
@@ -43,7 +43,7 @@ pub(super) enum Imports {
     Anything,
 }
 
-/// The framework's rooms. A new control is one line: `control("cors")`.
+/// The framework's rooms. A new control is one line: `control("hosts")`.
 pub(super) const ROOMS: &[Room] = &[
     part("problem", &[]),
     part("origin", &[]),
@@ -61,9 +61,11 @@ pub(super) const ROOMS: &[Room] = &[
     part("health", &["problem"]),
     control("request_id"),
     control("trace"),
+    control("metrics"),
     control("headers"),
     control("hosts"),
     control("limits"),
+    Room { name: "cors", kind: Kind::Control, imports: Imports::Only(&["problem", "origin"]) },
     Room { name: "authn", kind: Kind::Control, imports: Imports::Only(&["problem", "cookies", "route_set"]) },
     Room {
         name: "csrf",
@@ -139,6 +141,46 @@ pub(super) const LOUD: &[Loud] = &[
         file: "crates/bailiwick-server/src/application.rs",
         word: "insecure_no_throttle",
         reason: "the operator's `throttle.enabled = false`, which `check` reports",
+    },
+    Loud {
+        file: "crates/bailiwick-core/src/audit/chain.rs",
+        word: "insecure_without_key",
+        reason: "defines the key of chains that show damage and no forgery, for databases without a secret",
+    },
+    Loud {
+        file: "crates/bailiwick-store/src/sqlite/mod.rs",
+        word: "insecure_without_key",
+        reason: "a back-end that is opened by hand, until it is given a key",
+    },
+    Loud {
+        file: "crates/bailiwick-store/src/postgres/mod.rs",
+        word: "insecure_without_key",
+        reason: "a back-end that is opened by hand, until it is given a key",
+    },
+    Loud {
+        file: "crates/bailiwick-store/src/lib.rs",
+        word: "insecure_without_key",
+        reason: "what a database is opened with where nobody gives a key; opening it says so in the log",
+    },
+    Loud {
+        file: "crates/bailiwick/src/cors/policy.rs",
+        word: "insecure_any_origin",
+        reason: "defines the way to let pages of any origin read, without cookies",
+    },
+    Loud {
+        file: "crates/bailiwick/src/cors/policy.rs",
+        word: "insecure_allow_credentials",
+        reason: "defines the way to let pages use cookies whose origins are known by pattern only",
+    },
+    Loud {
+        file: "crates/bailiwick-server/src/application.rs",
+        word: "insecure_any_origin",
+        reason: "the operator's `cors.allow_all_origins`, which `check` reports",
+    },
+    Loud {
+        file: "crates/bailiwick-server/src/application.rs",
+        word: "insecure_allow_credentials",
+        reason: "the operator's `cors.allow_credentials` with patterns, which `check` refuses unless it is accepted",
     },
     Loud {
         file: "crates/bailiwick-core/src/identity.rs",

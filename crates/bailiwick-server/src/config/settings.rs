@@ -15,9 +15,9 @@ use super::{
     key::MasterKey,
     table::section,
     types::{
-        DatabaseUrl, DocsAccess, Environment, FindingCode, HostPattern, LogFormat, LogLevel, MailTransport,
-        Origin, OverLimit, PublicUrl, RegistrationMode, SharedUrl, SigningAlgorithm, Text, TrustedProxy,
-        WebUrl,
+        AllowedOrigin, DatabaseUrl, DocsAccess, Environment, FindingCode, HostPattern, LogFormat, LogLevel,
+        MailTransport, Origin, OriginRegex, OverLimit, PublicUrl, RegistrationMode, SharedUrl,
+        SigningAlgorithm, Text, TrustedProxy, WebUrl,
     },
     value::Whole,
 };
@@ -58,8 +58,9 @@ section! {
     pub struct Server {
         /// The address of the main listener.
         bind: SocketAddr = "127.0.0.1:8000";
-        /// The address of the listener for metrics and health. Keep it inside.
-        operations_bind: SocketAddr = "127.0.0.1:9000" [not_yet];
+        /// The address of the listener for `/metrics`, `/healthz` and `/readyz`, which answers anyone: keep it
+        /// inside.
+        operations_bind: SocketAddr = "127.0.0.1:9000";
         /// The address by which clients reach the server. Links in answers begin with it.
         public_url: Option<PublicUrl> = unset like "https://api.example.com";
         /// The proxies in front of the server. X-Forwarded-For, -Proto and -Host are believed from these
@@ -204,26 +205,26 @@ section! {
 section! {
     /// Which other origins may call the API from a browser.
     pub struct Cors {
-        /// Origins that may.
-        allowed_origins: Vec<Origin> = "" [not_yet];
-        /// Patterns of such origins, each anchored at both ends.
-        allowed_origin_regexes: Vec<Text> = "" [not_yet];
-        /// Whether they may send cookies.
-        allow_credentials: bool = "false" [not_yet];
-        /// Whether any origin may.
-        allow_all_origins: bool = "false" [not_yet];
+        /// Origins whose pages may call, and read what is answered.
+        allowed_origins: Vec<AllowedOrigin> = "";
+        /// Regular expressions of such origins, each anchored by ^ and $ and of hosts below your own domains.
+        allowed_origin_regexes: Vec<OriginRegex> = "";
+        /// Whether their pages may use cookies. What they change by a cookie is decided by csrf.trusted_origins.
+        allow_credentials: bool = "false";
+        /// Whether pages of any origin may, without cookies.
+        allow_all_origins: bool = "false";
         /// The methods they may use.
-        allowed_methods: Vec<Method> = "GET, HEAD, POST, PUT, PATCH, DELETE" [not_yet];
+        allowed_methods: Vec<Method> = "GET, HEAD, POST, PUT, PATCH, DELETE";
         /// The header fields they may send.
         allowed_headers: Vec<HeaderName> = "authorization, content-type, idempotency-key, if-match, \
-            if-none-match, x-csrftoken, x-request-id" [not_yet];
+            if-none-match, x-csrftoken, x-request-id";
         /// The header fields of an answer that they may read.
         exposed_headers: Vec<HeaderName> = "etag, link, location, retry-after, ratelimit, ratelimit-policy, \
-            deprecation, sunset, x-request-id, idempotent-replayed, www-authenticate" [not_yet];
-        /// How long a browser may remember a preflight.
-        max_age: Period = "10m" [not_yet];
+            deprecation, sunset, x-request-id, idempotent-replayed, www-authenticate";
+        /// How long a browser may remember the answer to a preflight.
+        max_age: Period = "10m";
         /// Whether pages of public networks may call a server in a private one.
-        allow_private_network: bool = "false" [not_yet];
+        allow_private_network: bool = "false";
     }
 }
 

@@ -11,7 +11,10 @@ use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use bailiwick::secret::Secret;
+use bailiwick::{
+    cors::{InvalidPattern, OriginPattern},
+    secret::Secret,
+};
 
 use super::value::{REDACTED, Setting, from_base};
 
@@ -439,6 +442,88 @@ impl Setting for Origin {
     }
 }
 
+/// An origin whose pages may read answers: `scheme://host[:port]`, lower case, no default port.
+///
+/// `null` is read so that `check` can refuse it by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AllowedOrigin(Option<Origin>);
+
+impl AllowedOrigin {
+    /// The origin; none is what any sandboxed page has.
+    #[must_use]
+    pub fn origin(&self) -> Option<&Origin> {
+        self.0.as_ref()
+    }
+
+    /// The text in the settings.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.as_ref().map_or("null", Origin::as_str)
+    }
+}
+
+impl Setting for AllowedOrigin {
+    fn accepts() -> Cow<'static, str> {
+        Origin::accepts()
+    }
+
+    fn from_text(text: &str, base: &Path) -> Result<Self, String> {
+        match text {
+            "null" => Ok(Self(None)),
+            "*" => Err("any origin is meant by cors.allow_all_origins = true".to_owned()),
+            _ => Origin::from_text(text, base).map(|origin| Self(Some(origin))),
+        }
+    }
+
+    fn show(&self) -> Value {
+        self.as_str().into()
+    }
+}
+
+/// A regular expression of such origins.
+///
+/// One that lets in strangers is read so that `check` can refuse it, and say whom it would let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginRegex {
+    text: String,
+    pattern: Result<OriginPattern, InvalidPattern>,
+}
+
+impl OriginRegex {
+    /// The text in the settings.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The pattern as the framework takes it.
+    ///
+    /// # Errors
+    /// Why nobody may be let in by it.
+    pub fn to_framework(&self) -> Result<OriginPattern, InvalidPattern> {
+        self.pattern.clone()
+    }
+}
+
+impl Setting for OriginRegex {
+    fn accepts() -> Cow<'static, str> {
+        "a regular expression of origins, with ^, $ and escaped dots, such as `^https://[a-z0-9-]+\\.example\\.com$`"
+            .into()
+    }
+
+    fn from_text(text: &str, _: &Path) -> Result<Self, String> {
+        let pattern = text.parse();
+        if let Err(error @ (InvalidPattern::Syntax(_) | InvalidPattern::TooLarge)) = &pattern {
+            return Err(error.to_string());
+        }
+        Ok(Self { text: text.to_owned(), pattern })
+    }
+
+    fn show(&self) -> Value {
+        self.text.as_str().into()
+    }
+}
+
 /// Some text on one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Text(String);
@@ -491,7 +576,11 @@ impl Setting for HeaderName {
     }
 
     fn from_text(text: &str, _: &Path) -> Result<Self, String> {
-        text.parse().map_err(|_| "this is not the name of a header field".to_owned())
+        match text {
+            // For a browser it is any field, any but `authorization`, or none, depending on what else is answered.
+            "*" => Err("`*` is not the name of a header field: list those that are meant".to_owned()),
+            _ => text.parse().map_err(|_| "this is not the name of a header field".to_owned()),
+        }
     }
 
     fn show(&self) -> Value {

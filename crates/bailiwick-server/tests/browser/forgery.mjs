@@ -178,10 +178,10 @@ try {
   assert.equal(await countTasks(), before + 1, "what was forged changed nothing");
   assert.equal(await loggedInAs(), victim.username, "nobody was logged out or in");
 
-  // What waits for CORS (a later version of the server): the trusted page sends the token in a header, which the browser
-  // does only after a preflight that says yes, and the server says no to all of them yet. Here the browser's driver says
-  // yes to every preflight, of every page. The requests after it are real, with the Origin, the Sec-Fetch-Site and the
-  // cookies that the browser gives them; so it is seen that where CORS lets a page through, this check still decides.
+  // The trusted page sends the token in a header, which the browser does only after a preflight that says yes, and CORS
+  // allows no origin here. Now the browser's driver says yes to every preflight, of every page. The requests after it are
+  // real, with the Origin, the Sec-Fetch-Site and the cookies that the browser gives them; so it is seen that where CORS
+  // lets a page through, this check still decides.
   await context.route("**/*", (route) => route.continue());
   for (const [origin, status] of [
     [foreign.same_site, 403],

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::{
     process::access_lines,
-    site::{PASSWORD, Site, finish},
+    site::{Output, PASSWORD, Site, finish},
 };
 
 /// Names the program of a Chromium.
@@ -64,8 +64,17 @@ fn origins(page: SocketAddr) -> Value {
     })
 }
 
-// CSRF-01, CSRF-03, CSRF-10, CSRF-12, SES-04. What "the trusted one succeeds" can mean before there is CORS stands in the
-// script, where it is shown.
+/// Runs one of the scripts.
+fn run(script: &str, input: &Value) -> Output {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
+    // A page that hangs is given up by the script itself; this is for what it did not think of.
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=5", "150", "node", script, &input.to_string()]);
+    command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    finish(command, None)
+}
+
+// CSRF-01, CSRF-03, CSRF-10, CSRF-12, SES-04. No origin is allowed by CORS here: what that changes is tested below.
 #[test]
 fn serial_a_page_of_another_origin_changes_nothing_and_a_trusted_one_does() {
     let Some(chromium) = chromium() else { return };
@@ -91,12 +100,7 @@ fn serial_a_page_of_another_origin_changes_nothing_and_a_trusted_one_does() {
         "victim": { "username": "ann", "password": PASSWORD },
         "attacker": { "username": "bob", "password": OF_ATTACKER },
     });
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser");
-    // A page that hangs is given up by the script itself; this is for what it did not think of.
-    let mut command = Command::new("timeout");
-    command.args(["--kill-after=5", "150", "node", "forgery.mjs", &input.to_string()]);
-    command.current_dir(folder).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let output = finish(command, None);
+    let output = run("forgery.mjs", &input);
     let log = server.stop();
     assert_eq!(output.code, Some(0), "{}\n{}", output.out, output.err);
 
@@ -110,4 +114,42 @@ fn serial_a_page_of_another_origin_changes_nothing_and_a_trusted_one_does() {
         }
     }
     assert_eq!(Value::Object(found), answered, "{}", log.out);
+}
+
+// CORS-01, CORS-04 to CORS-10, CSRF-06
+#[test]
+fn serial_a_page_reads_answers_if_its_origin_is_allowed_and_changes_by_cookie_if_it_is_trusted_too() {
+    let Some(chromium) = chromium() else { return };
+    let [foreign, allowed, trusted] = [(); 3].map(|()| origins(serve_page()));
+    let mut site = Site::new();
+    // Nobody in production may allow an origin of plain http.
+    site.set("BAILIWICK_SERVER__ENVIRONMENT", "development");
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let readers = [&allowed["same_site"], &allowed["cross_site"], &trusted["same_site"]].map(text);
+    site.set("BAILIWICK_CORS__ALLOWED_ORIGINS", &readers.join(","));
+    site.set("BAILIWICK_CORS__ALLOW_CREDENTIALS", "true");
+    site.set("BAILIWICK_CSRF__TRUSTED_ORIGINS", &text(&trusted["same_site"]));
+    let server = site.serve();
+
+    let input = json!({
+        "executable": chromium,
+        "server": format!("http://localhost:{}", server.address.port()),
+        "foreign": foreign,
+        "allowed": allowed,
+        "trusted": trusted,
+        "credential": site.token,
+        "user": { "username": "ann", "password": PASSWORD },
+    });
+    let output = run("cors.mjs", &input);
+    let log = server.stop();
+    assert_eq!(output.code, Some(0), "{}\n{}\n{}", output.out, output.err, log.out);
+
+    // The browser did ask, and what it was refused for was noted.
+    let lines = access_lines(&log);
+    let preflights = |status: u16| {
+        lines.iter().filter(|(_, line)| line["method"] == "OPTIONS" && line["status"] == status).count()
+    };
+    assert!(preflights(204) > 0 && preflights(403) > 0, "{}", log.out);
+    assert_eq!(log.out.matches("\"malicious_cors\"").count(), preflights(403), "{}", log.out);
+    assert!(lines.iter().all(|(_, line)| line["method"] != "OPTIONS" || line["throttled"].is_null()));
 }

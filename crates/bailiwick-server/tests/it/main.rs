@@ -1,12 +1,14 @@
 //! The server from outside.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 mod access;
+mod audit;
 mod authn;
 mod bodies;
 mod browser;
 mod chromium;
 mod cli;
 mod conditions;
+mod cors;
 mod csrf;
 mod faults;
 mod guesses;
@@ -19,6 +21,7 @@ mod keys;
 mod lists;
 mod mail;
 mod mail_tls;
+mod metrics;
 mod org_tokens;
 mod orgs;
 mod passwords;

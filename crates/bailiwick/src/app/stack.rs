@@ -15,10 +15,12 @@ use tower_service::Service;
 
 use crate::{
     authn::{AuthnLayer, RefuseLayer},
+    cors::{Cors, CorsLayer, Decided, PreflightLayer},
     csrf::CsrfLayer,
     headers::SecurityHeadersLayer,
     hosts::{AllowedHosts, HostsLayer},
     limits::LimitsLayer,
+    metrics::{Metrics, MetricsLayer},
     problem::ProblemLayer,
     request_id::RequestIdLayer,
     throttle::{Throttle, ThrottleLayer},
@@ -33,10 +35,20 @@ pub const STACK: &[(&str, &str)] = &[
         "outside all that answers: every answer carries the id, and every line of the log names it",
     ),
     ("trace", "inside the id it logs; outside all else, so that nothing is answered without a line"),
+    (
+        "metrics",
+        "inside trace, which takes out the events that both tell; outside all that answers, so that refusals, panics \
+         and requests that are given up are counted",
+    ),
     ("headers", "outside all that answers, so that refusals are as protected as answers"),
+    ("cors", "outside all that answers, so that a page can read what it was refused for, a panic too"),
     ("problem", "outside all that refuses: it gives each refusal its body, and turns a panic into one"),
     ("hosts", "before anything reads the host to build a link"),
     ("limits", "before anything reads the target, the headers or the body"),
+    (
+        "preflight",
+        "inside what refuses any request; outside the throttle and authn, since it has no credential and spends nothing",
+    ),
     ("route", "the router matches first, so that the layers inside know the template"),
     ("authn", "before whatever depends on who asks"),
     ("throttle", "inside authn, to know whose quota; outside refuse, so that bad credentials are counted"),
@@ -57,6 +69,8 @@ pub(super) struct Layers {
     /// Whether clients reach the site over https, whoever ends TLS.
     pub(super) is_https: bool,
     pub(super) log: Log,
+    pub(super) metrics: Metrics,
+    pub(super) cors: Cors<Decided>,
     pub(super) hosts: AllowedHosts,
     pub(super) limits: LimitsLayer,
     pub(super) authn: AuthnLayer,
@@ -101,10 +115,13 @@ impl Layers {
             .layer(MapRequestLayer::new(move |request| note_scheme(request, is_https)))
             .layer(RequestIdLayer::new(self.entropy))
             .layer(TraceLayer::new(self.log))
+            .layer(MetricsLayer::new(self.metrics))
             .layer(SecurityHeadersLayer::new())
+            .layer(CorsLayer::new(&self.cors))
             .layer(ProblemLayer::new())
             .layer(HostsLayer::new(self.hosts))
             .layer(self.limits)
+            .layer(PreflightLayer::new(&self.cors))
             .service(router)
     }
 }
@@ -140,10 +157,13 @@ mod tests {
         ("scheme", ".layer(MapRequestLayer::new(move"),
         ("request_id", ".layer(RequestIdLayer::"),
         ("trace", ".layer(TraceLayer::"),
+        ("metrics", ".layer(MetricsLayer::"),
         ("headers", ".layer(SecurityHeadersLayer::"),
+        ("cors", ".layer(CorsLayer::"),
         ("problem", ".layer(ProblemLayer::"),
         ("hosts", ".layer(HostsLayer::"),
         ("limits", ".layer(self.limits)"),
+        ("preflight", ".layer(PreflightLayer::"),
         ("route", ".service(router)"),
         ("authn", ".layer(self.authn"),
         ("throttle", ".option_layer(throttle)"),
@@ -168,6 +188,6 @@ mod tests {
         assert_eq!(order, table[..order.len()]);
         // The route is noted by a layer too, and one call puts those around the routes in place.
         assert_eq!(code.matches("layer(").count(), order.len() + 1, "a layer is missing in the table");
-        insta::assert_snapshot!(table.join(" > "), @"scheme > request_id > trace > headers > problem > hosts > limits > route > authn > throttle > refuse > csrf > gate > input > db");
+        insta::assert_snapshot!(table.join(" > "), @"scheme > request_id > trace > metrics > headers > cors > problem > hosts > limits > preflight > route > authn > throttle > refuse > csrf > gate > input > db");
     }
 }

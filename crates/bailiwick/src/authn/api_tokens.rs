@@ -5,7 +5,7 @@ use bailiwick_core::{
     clock::{Clock, Entropy, Timestamp},
     id::Id,
     identity::{ApiTokenId, Credential, Principal, Scopes, UserId},
-    request::{Facts, SecurityEventKind},
+    request::Facts,
     store::{Addressee, NewToken, Proof, Store, TokenCreation, TokenRecord, TokenRef},
 };
 
@@ -94,13 +94,9 @@ impl ApiTokens {
         if caller.scopes.names().is_some() {
             token.expires_at = token.expires_at.min(caller.expires_at);
         }
-        let record = record(&token);
-        match self.store.create_token(token).await.map_err(unavailable)? {
-            TokenCreation::Created => {
-                let id = Some(record.id.as_uuid());
-                facts.note(SecurityEventKind::TokenCreated, Some(caller.user_id()), id);
-                Ok(NamedToken { text, record })
-            }
+        let (record, act) = (record(&token), facts.act(token.created_at));
+        match self.store.create_token(token, act).await.map_err(unavailable)? {
+            TokenCreation::Created => Ok(NamedToken { text, record }),
             // They were disabled a moment ago.
             TokenCreation::Refused => Err(Problem::invalid_token()),
             TokenCreation::TooMany => {
@@ -145,15 +141,12 @@ impl ApiTokens {
         let lifetime = old.expires_at.saturating_since(old.created_at);
         let name = old.name.unwrap_or_default();
         let (text, token) = self.token(TokenKind::Personal, caller.user_id(), name, old.scopes, lifetime);
-        let record = record(&token);
+        let (record, act) = (record(&token), facts.act(token.created_at));
         let old_expires_at = token.created_at.saturating_add(overlap);
-        let rotated = self.store.rotate_token(id, token, old_expires_at).await.map_err(unavailable)?;
+        let rotated = self.store.rotate_token(id, token, old_expires_at, act).await.map_err(unavailable)?;
         if rotated.is_none() {
             return Err(Problem::not_found());
         }
-        let user_id = Some(caller.user_id());
-        facts.note(SecurityEventKind::TokenCreated, user_id, Some(record.id.as_uuid()));
-        facts.note(SecurityEventKind::TokenRevoked, user_id, Some(id.as_uuid()));
         Ok(NamedToken { text, record })
     }
 
@@ -162,12 +155,9 @@ impl ApiTokens {
     /// # Errors
     /// 503 if the store is out of reach.
     pub async fn end(&self, user: UserId, id: ApiTokenId, facts: &Facts) -> Result<bool, Problem> {
-        let revoked = self.store.revoke_token(TokenRef::Of(user, id), self.clock.now()).await;
-        let ended = revoked.map_err(unavailable)?.is_some();
-        if ended {
-            facts.note(SecurityEventKind::TokenRevoked, Some(user), Some(id.as_uuid()));
-        }
-        Ok(ended)
+        let act = facts.act(self.clock.now());
+        let revoked = self.store.revoke_token(TokenRef::Of(user, id), act).await;
+        Ok(revoked.map_err(unavailable)?.is_some())
     }
 
     /// Ends the token with this text, if there is one: whoever found it in the open may have it ended, and learns nothing
@@ -185,9 +175,11 @@ impl ApiTokens {
         let Some(digest) = token::digest_if_plausible_api_token(text.trim()) else { return Ok(None) };
         let now = self.clock.now();
         let owner = self.store.principal_of(Proof::ApiToken(digest), now).await.map_err(unavailable)?;
-        let revoked = self.store.revoke_token(TokenRef::Digest(digest), now).await.map_err(unavailable)?;
-        let Some(user_id) = revoked else { return Ok(None) };
-        facts.note(SecurityEventKind::TokenRevoked, Some(user_id), None);
+        let revoked =
+            self.store.revoke_token(TokenRef::Digest(digest), facts.act(now)).await.map_err(unavailable)?;
+        if revoked.is_none() {
+            return Ok(None);
+        }
         // A service has no address.
         Ok(owner.filter(|owner| owner.service_of.is_none()).and_then(|owner| {
             let Credential::ApiToken(id) = owner.credential else { return None };
@@ -213,7 +205,8 @@ impl ApiTokens {
     /// counters are out of reach, it is sent. The token worked, and whoever had it could have used it.
     pub async fn may_tell(&self, leaked: &LeakedToken) -> bool {
         let Some(leak_mails) = &self.leak_mails else { return true };
-        match leak_mails.begin(&leaked.owner.email).await {
+        // The request is answered by now: what it would count is not.
+        match leak_mails.begin(&leaked.owner.email, &Facts::new()).await {
             // It is never forgotten: each is a mail.
             Ok(_sent) => true,
             Err(problem) => problem.code() != Code::Throttled,
