@@ -2,7 +2,8 @@
 --
 -- wrk -s requests.lua URL -- FILE [verify]
 --
--- A line of FILE is METHOD, PATH, AUTHORIZATION and BODY, parted by tabs; the last two may be empty.
+-- A line of FILE is METHOD, PATH, CREDENTIAL and BODY, parted by tabs; the last two may be empty. A credential is what
+-- `Authorization` says, or `Cookie: ` and what that says.
 -- With `verify` every status is counted too, which costs the load generator too much for a measured round.
 
 local threads = {}
@@ -16,10 +17,13 @@ end
 
 function init(args)
   for line in io.lines(args[1]) do
-    local method, path, authorization, body = line:match("^([^\t]*)\t([^\t]*)\t([^\t]*)\t(.*)$")
+    local method, path, credential, body = line:match("^([^\t]*)\t([^\t]*)\t([^\t]*)\t(.*)$")
     local headers = {}
-    if authorization ~= "" then
-      headers["Authorization"] = authorization
+    local cookie = credential:match("^Cookie: (.*)$")
+    if cookie then
+      headers["Cookie"] = cookie
+    elseif credential ~= "" then
+      headers["Authorization"] = credential
     end
     if body == "" then
       body = nil

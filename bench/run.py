@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Measures the Bailiwick server against two peers, on the same data, in one run.
 
-    bench/run.py                      everything, five rounds; about eight minutes after the builds
+    bench/run.py                      everything, five rounds; about ten minutes after the builds
     bench/run.py --quick              one short round: does it run at all
     bench/run.py --only bare,django   some of the servers
+    bench/run.py --credentials        only the list of bailiwick by token, by JWT and by session
     bench/run.py --write              also put the tables into bench/README.md
 
 The servers have one core, where only one works at a time, and wrk has another. First every server must give the
@@ -51,6 +52,11 @@ ENVIRONMENT = {key: value for key, value in os.environ.items() if not key.starts
 TURNS = 2  # of each server, for each scenario, in each round
 FAR_FUTURE = 4_102_444_800_000_000  # 2100-01-01T00:00:00Z, when the tokens of the bench expire
 SCENARIOS = ("list", "retrieve", "create", "401")
+# What a list is called with, where a server takes more than tokens; the first is what the others are compared with.
+CREDENTIALS = ("token", "jwt", "session")
+# What issue 3 asks for: CPU time at most so many times that with a token, throughput at least so many times.
+CREDENTIAL_GOALS = (1.10, 0.90)
+PASSWORD = "a password of the bench"
 # What issue 2 asks for: CPU time at most so many times that of bare, throughput at least so many times django's.
 GOALS = {"list": (1.8, 35), "retrieve": (2.5, 70), "create": (2.0, 30)}
 BARE_OVER_DJANGO_GOAL = 55
@@ -222,6 +228,7 @@ class Server:
 
     name: str
     about: str
+    takes_every_credential = False
 
     def build(self) -> None:
         """Makes it runnable."""
@@ -284,6 +291,7 @@ class Bailiwick(Server):
     name = "bailiwick"
     about = "this repository, every control on"
     settings = WORK / "bailiwick.toml"
+    takes_every_credential = True
 
     @property
     def binary(self) -> Path:
@@ -310,6 +318,7 @@ url = "sqlite://{database}"
 [throttle.rates]
 anon = {rate}
 user = {rate}
+login = {rate}
 """
         )
 
@@ -319,6 +328,13 @@ user = {rate}
         run(str(self.binary), "migrate", "--config", str(self.settings), cwd=WORK)
         with contextlib.closing(sqlite3.connect(self.pristine, isolation_level=None)) as db:
             load_uuid_blobs(db, data)
+        first = data.users[0].name
+        set_password = ("user", "set-password", first, "--password-stdin", "--config", str(self.settings))
+        run(str(self.binary), *set_password, cwd=WORK, typed=PASSWORD)
+        with contextlib.closing(sqlite3.connect(self.pristine, isolation_level=None)) as db:
+            # One hash for all: it is verified alike whosever it is, and hashing one takes a while.
+            hash_of_first = "(SELECT password_hash FROM users WHERE username = ?)"
+            db.execute(f"UPDATE users SET password_hash = {hash_of_first}", (first,))
             finish_database(db)
 
     def command(self, port: int) -> tuple[list[str], dict[str, str]]:
@@ -499,10 +515,10 @@ def insert(db: sqlite3.Connection, table: str, rows) -> None:
 # ---- Running and calling -------------------------------------------------------------------------------------
 
 
-def run(*command: str, cwd: Path, env: dict[str, str] | None = None) -> None:
+def run(*command: str, cwd: Path, env: dict[str, str] | None = None, typed: str | None = None) -> None:
     """Runs a command and shows its output only if it fails."""
     done = subprocess.run(command, cwd=cwd, env={**ENVIRONMENT, **(env or {})}, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True)  # fmt: skip
+                          stderr=subprocess.STDOUT, text=True, input=typed)  # fmt: skip
     if done.returncode != 0:
         raise BenchError(f"`{' '.join(command)}` failed with {done.returncode}:\n{done.stdout[-4000:]}")
 
@@ -616,11 +632,13 @@ def serving(server: Server, core: int, data: Data):
                 process.wait()
 
 
-def call(port, method, path, authorization=None, body=None):
-    """One request; the status, the headers and the body of its answer."""
+def call(port, method, path, authorization=None, body=None, more=()):
+    """One request, with `more` header fields; the status, the headers and the body of its answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     with contextlib.closing(connection):
-        headers = {"Authorization": authorization} if authorization else {}
+        headers = dict(more)
+        if authorization:
+            headers["Authorization"] = authorization
         if body is not None:
             headers["Content-Type"] = "application/json"
         connection.request(method, path, body, headers)
@@ -720,6 +738,36 @@ def write_requests(server: Server, data: Data) -> None:
         (WORK / f"{server.name}-{scenario}.txt").write_text("".join(scenarios[scenario]))
 
 
+def log_in(running: Running, user: User) -> dict[str, str]:
+    """What the user sends with a request, for each of CREDENTIALS, as requests.lua reads it."""
+    body = json.dumps({"username": user.name, "password": PASSWORD})
+
+    def ask(method, path, body=None, more=()):
+        status, headers, answer = call(running.port, method, f"/api/v1/auth/{path}/", None, body, more)
+        if status != 200:
+            raise BenchError(f"{running.server.name} answered {status} to auth/{path}/: {answer[:500]!r}")
+        return json.loads(answer), (headers["Set-Cookie"] or "").partition(";")[0]
+
+    pair, _ = ask("POST", "jwt", body)
+    csrf, cookie = ask("GET", "csrf")
+    _, session = ask("POST", "session", body, {"Cookie": cookie, "X-CSRFToken": csrf["csrf_token"]})
+    token = running.server.authorization(user)
+    return {"token": token, "jwt": f"Bearer {pair['access']}", "session": f"Cookie: {session}"}
+
+
+def write_credentials(running: Running, data: Data) -> None:
+    """Writes the requests of a list by each of CREDENTIALS: of the same users, one an organisation. They hold for five
+    minutes, as long as an access token."""
+    users = data.users[:ORGS]
+    sent = [log_in(running, user) for user in users]
+    for credential in CREDENTIALS:
+        lines = [
+            f"GET\t/api/v1/orgs/{data.orgs[user.org].slug}/tasks/\t{one[credential]}\t\n"
+            for user, one in zip(users, sent, strict=True)
+        ]
+        (WORK / f"{running.server.name}-list-{credential}.txt").write_text("".join(lines))
+
+
 def wrk(running: Running, scenario: str, seconds: int, core: int, verify: bool = False) -> dict:
     """Calls the server for that long; what happened, with the CPU time of both sides."""
     requests = WORK / f"{running.server.name}-{scenario}.txt"
@@ -747,7 +795,7 @@ def wrk(running: Running, scenario: str, seconds: int, core: int, verify: bool =
         result["requests"] - result["status_errors"] if scenario == "401" else result["status_errors"]
     )
     if verify:
-        wanted = {"list": 200, "retrieve": 200, "create": 201, "401": 401}[scenario]
+        wanted = {"list": 200, "retrieve": 200, "create": 201, "401": 401}[scenario.partition("-")[0]]
         seen = dict(pair.split("=") for pair in result["statuses"].split())
         unexpected += sum(int(times) for status, times in seen.items() if int(status) != wanted)
     if unexpected or result["socket_errors"]:
@@ -766,9 +814,29 @@ def wrk(running: Running, scenario: str, seconds: int, core: int, verify: bool =
 # ---- The run -------------------------------------------------------------------------------------------------
 
 
-def measure(servers: list[Server], data: Data, rounds: int, seconds: int, cores: tuple[int, int]) -> dict:
+def by_credential(server: Server) -> list[str]:
+    """The scenarios of a list by each credential: none for a server that takes only tokens."""
+    return [f"list-{credential}" for credential in CREDENTIALS if server.takes_every_credential]
+
+
+def measure(
+    servers: list[Server], data: Data, rounds: int, seconds: int, cores: tuple[int, int], scenarios
+) -> dict:
     """`results[server][scenario]`, a list with one measurement a turn, and `start` and `idle_mib` beside them."""
-    results = {server.name: {scenario: [] for scenario in SCENARIOS} for server in servers}
+    results = {
+        server.name: {scenario: [] for scenario in (*scenarios, *by_credential(server))} for server in servers
+    }
+
+    def turn_of(one, scenario, number):
+        result = wrk(one, scenario, seconds, cores[1])
+        settle(one)
+        results[one.server.name][scenario].append(result)
+        say(
+            f"{number + 1}/{rounds}  {scenario:12}  {one.server.name:9}  "
+            f"{result['per_second']:9,.0f}/s  {result['cpu_us']:8,.1f} µs CPU  "
+            f"p99 {result['p99_us'] / 1000:7.2f} ms  server core {result['busy']:4.0%}"
+        )
+
     for server in servers:
         write_requests(server, data)
         server.fresh_database()
@@ -776,7 +844,9 @@ def measure(servers: list[Server], data: Data, rounds: int, seconds: int, cores:
             time.sleep(1)
             results[server.name] |= {"start": [], "idle_mib": running.resident_mib()}
             check_answers(running, data)
-            for scenario in SCENARIOS:
+            if server.takes_every_credential:
+                write_credentials(running, data)
+            for scenario in (*scenarios, *by_credential(server)):
                 wrk(running, scenario, 1, cores[1], verify=True)
             check_rows(running, data)
     for number in range(rounds):
@@ -786,7 +856,7 @@ def measure(servers: list[Server], data: Data, rounds: int, seconds: int, cores:
                 server.fresh_database()
                 running.append(stack.enter_context(serving(server, cores[0], data)))
                 results[server.name]["start"].append(running[-1].start_seconds)
-            for scenario in SCENARIOS:
+            for scenario in scenarios:
                 for one in running:
                     wrk(one, scenario, 1, cores[1])
                     settle(one)
@@ -794,14 +864,19 @@ def measure(servers: list[Server], data: Data, rounds: int, seconds: int, cores:
                     # Short turns, one right after the other, so that whatever else the machine does meets all;
                     # there and back, so that nobody is always the one who follows the heaviest.
                     for one in running if turn % 2 == 0 else running[::-1]:
-                        result = wrk(one, scenario, seconds, cores[1])
-                        settle(one)
-                        results[one.server.name][scenario].append(result)
-                        say(
-                            f"{number + 1}/{rounds}  {scenario:8}  {one.server.name:9}  "
-                            f"{result['per_second']:9,.0f}/s  {result['cpu_us']:8,.1f} µs CPU  "
-                            f"p99 {result['p99_us'] / 1000:7.2f} ms  server core {result['busy']:4.0%}"
-                        )
+                        turn_of(one, scenario, number)
+            for one in running:
+                if not one.server.takes_every_credential:
+                    continue
+                write_credentials(one, data)
+                listed = by_credential(one.server)
+                for scenario in listed:
+                    wrk(one, scenario, 1, cores[1])
+                    settle(one)
+                for first in range(len(listed)):
+                    # Each is first, second and last once.
+                    for scenario in listed[first:] + listed[:first]:
+                        turn_of(one, scenario, number)
     return results
 
 
@@ -836,22 +911,28 @@ def check_rows(running: Running, data: Data) -> None:
                 )
 
 
-def tables(results: dict, rounds: int, seconds: int) -> str:
+def tables(results: dict, rounds: int, seconds: int, scenarios) -> str:
     """The results in Markdown."""
 
     def over(values, form, unit=""):
         low, high = min(values), max(values)
         return f"{statistics.median(values):{form}}{unit} ({low:{form}}–{high:{form}})"
 
-    def ratios(scenario, key, first, second):
+    def ratios(key, first, second):
         # Turn by turn: what slows one down is likely to slow the next one down too.
-        pairs = zip(results[first][scenario], results[second][scenario], strict=True)
-        return [one[key] / other[key] for one, other in pairs]
+        return [one[key] / other[key] for one, other in zip(first, second, strict=True)]
 
-    lines = [f"Median of {rounds * TURNS} turns of {seconds} s in {rounds} rounds (lowest–highest turn).", ""]
-    lines += ["| | server | requests/s | CPU µs/request | p99 ms | core busy |", "|---|---|--:|--:|--:|--:|"]
+    def row_of(rows):
+        cpu, p99 = ([row[key] / unit for row in rows] for key, unit in (("cpu_us", 1), ("p99_us", 1000)))
+        return f"{over(cpu, ',.1f')} | {over(p99, ',.2f')}"
+
+    lines = []
+    if scenarios:
+        turns = rounds * TURNS
+        lines += [f"Median of {turns} turns of {seconds} s in {rounds} rounds (lowest–highest turn).", ""]
+        lines += ["| | server | requests/s | CPU µs/request | p99 ms | core busy |", "|---|---|--:|--:|--:|--:|"]
     marks = set()
-    for scenario in SCENARIOS:
+    for scenario in scenarios:
         for name in results:
             rows = results[name][scenario]
             busy = statistics.median(row["busy"] for row in rows)
@@ -861,8 +942,7 @@ def tables(results: dict, rounds: int, seconds: int) -> str:
                 marks.add(mark)
             lines.append(
                 f"| {scenario} | {name} | {over([row['per_second'] for row in rows], ',.0f')}{mark} "
-                f"| {over([row['cpu_us'] for row in rows], ',.1f')} "
-                f"| {over([row['p99_us'] / 1000 for row in rows], ',.2f')} | {busy:.0%} |"
+                f"| {row_of(rows)} | {busy:.0%} |"
             )
     if " †" in marks:
         lines += ["", "† The load generator was at its limit before the server: only the CPU time counts."]
@@ -881,19 +961,38 @@ def tables(results: dict, rounds: int, seconds: int) -> str:
     if {"bare", "django"} <= results.keys():
         columns.append(("requests/s bare ÷ django", "per_second", "bare", "django", ".0f", None))
         columns.append(("CPU django ÷ bare", "cpu_us", "django", "bare", ".0f", None))
-    if columns:
+    if columns and scenarios:
         lines += ["", "| | " + " | ".join(column[0] for column in columns) + " |"]
         lines.append("|---" + "|--:" * len(columns) + "|")
-        for scenario in SCENARIOS:
+        for scenario in scenarios:
             cells = []
             for title, key, first, second, form, goal in columns:
-                cell = over(ratios(scenario, key, first, second), form)
+                cell = over(ratios(key, results[first][scenario], results[second][scenario]), form)
                 if goal is not None and scenario in GOALS:
                     cell += f", goal {'≤≥'[goal]} {GOALS[scenario][goal]:g}"
                 elif title == "requests/s bare ÷ django" and scenario == "list":
                     cell += f", goal ≥ {BARE_OVER_DJANGO_GOAL}"
                 cells.append(cell)
             lines.append(f"| {scenario} | " + " | ".join(cells) + " |")
+
+    for name, result in results.items():
+        rows_of = {credential: result.get(f"list-{credential}") for credential in CREDENTIALS}
+        if not rows_of["token"]:
+            continue
+        turns = len(rows_of["token"])
+        about = f"A list of {name} by each credential, taking turns; median of {turns} turns of {seconds} s."
+        lines += ["", about, ""]
+        lines += ["| list with | requests/s | CPU µs/request | p99 ms | CPU ÷ token | requests/s ÷ token |"]
+        lines += ["|---|--:|--:|--:|--:|--:|"]
+        most, least = CREDENTIAL_GOALS
+        for credential, rows in rows_of.items():
+            line = f"| {credential} | {over([row['per_second'] for row in rows], ',.0f')} | {row_of(rows)} "
+            if credential == "token":
+                lines.append(line + "| | |")
+                continue
+            cpu, speed = (ratios(key, rows, rows_of["token"]) for key in ("cpu_us", "per_second"))
+            goals = f"| {over(cpu, '.2f')}, goal ≤ {most:.2f} | {over(speed, '.2f')}, goal ≥ {least:.2f} |"
+            lines.append(line + goals)
 
     lines += ["", "| | start to first answer, ms | resident at idle, MiB |", "|---|--:|--:|"]
     for name, result in results.items():
@@ -971,6 +1070,8 @@ def main() -> int:
     parser.add_argument(
         "--only", default=",".join(every), metavar="NAMES", help="some of " + ", ".join(every)
     )
+    credentials = "only the list of bailiwick, by " + ", ".join(CREDENTIALS)
+    parser.add_argument("--credentials", action="store_true", help=credentials)
     parser.add_argument("--rounds", type=int, help="how many rounds (5)")
     parser.add_argument("--seconds", type=int, help="how long a turn is (2)")
     priority = "0 to 20 (0): put server and wrk before other programs on their cores; needs root"
@@ -980,9 +1081,12 @@ def main() -> int:
     options = parser.parse_args()
     rounds = options.rounds or (1 if options.quick else 5)
     seconds = options.seconds or (1 if options.quick else 2)
-    names = options.only.split(",")
+    names = ["bailiwick"] if options.credentials else options.only.split(",")
+    scenarios = () if options.credentials else SCENARIOS
     if rounds < 1 or seconds < 1 or not set(names) <= every.keys():
         parser.error("rounds and seconds are at least 1, and --only names " + ", ".join(every))
+    if options.credentials and options.write:
+        parser.error("--write puts all tables into bench/README.md, and --credentials measures one")
     if options.priority not in range(21) or (options.priority and os.geteuid() != 0):
         parser.error("--priority is 0 to 20, and more than 0 only for root")
     global PRIORITY
@@ -1003,9 +1107,9 @@ def main() -> int:
         data = Data()
         for server in servers:
             server.load(data)
-        results = measure(servers, data, rounds, seconds, (cores[0], cores[1]))
+        results = measure(servers, data, rounds, seconds, (cores[0], cores[1]), scenarios)
         (WORK / "results.json").write_text(json.dumps(results, indent=1))
-        text = surroundings(servers) + "\n\n" + tables(results, rounds, seconds)
+        text = surroundings(servers) + "\n\n" + tables(results, rounds, seconds, scenarios)
         print(text)
         if options.write:
             write_readme(text)

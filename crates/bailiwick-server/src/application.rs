@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use crate::{
     config::{self, Settings},
     handlers::{self, Registration},
-    mail::{MailError, Mailer, ResetMails},
+    mail::{LeakMails, MailError, Mailer, ResetMails},
     resources,
 };
 
@@ -116,7 +116,9 @@ pub fn assemble(
         config::RegistrationMode::Invited | config::RegistrationMode::Closed => Registration::Closed,
     };
     let public_url = settings.server.public_url.as_ref().map(config::PublicUrl::as_str);
-    let reset_mails = ResetMails::new(Mailer::new(&settings.mail)?, public_url);
+    let mailer = Mailer::new(&settings.mail)?;
+    let leak_mails = LeakMails::new(mailer.clone(), public_url);
+    let reset_mails = ResetMails::new(mailer, public_url);
     let builder = App::builder()
         .store(store)
         .authenticate(authn)
@@ -124,6 +126,7 @@ pub fn assemble(
         .resources(resources::all())
         .routes(handlers::routes(registration))
         .give(reset_mails)
+        .give(leak_mails)
         .log(log)
         .policies(|policies| {
             let policies = policies

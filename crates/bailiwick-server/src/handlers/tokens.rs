@@ -7,6 +7,7 @@ use axum::{
 };
 use bailiwick::{
     Input,
+    app::Given,
     authn::{ApiTokens, NamedToken},
     clock::Timestamp,
     gate::{Anyone, Authenticated},
@@ -19,7 +20,7 @@ use bailiwick::{
 use http::StatusCode;
 use serde::Serialize;
 
-use crate::scopes;
+use crate::{mail::LeakMails, scopes};
 
 /// A token to make.
 #[derive(Input)]
@@ -128,10 +129,13 @@ pub(super) async fn rotate(
 pub(super) async fn report_leak(
     _: Anyone,
     State(tokens): State<ApiTokens>,
+    Given(mails): Given<LeakMails>,
     RequestFacts(facts): RequestFacts,
     JsonBody(leak): JsonBody<Leak>,
 ) -> Result<StatusCode, Problem> {
-    tokens.report_leak(&leak.token, &facts).await?;
+    if let Some(leaked) = tokens.report_leak(&leak.token, &facts).await? {
+        mails.tell(tokens, leaked);
+    }
     Ok(StatusCode::ACCEPTED)
 }
 

@@ -9,6 +9,7 @@
 //! # Security
 //! A letter holds what lets its reader in. It is never logged, also not when it cannot be sent; a file is readable by its
 //! owner alone; and a mail server on another machine is spoken to by TLS.
+mod leaks;
 mod resets;
 mod transport;
 
@@ -36,6 +37,7 @@ use lettre::{
     },
 };
 
+pub(crate) use self::leaks::LeakMails;
 pub(crate) use self::resets::ResetMails;
 pub(crate) use self::transport::is_opportunistic;
 use self::transport::{SendError, Transport};

@@ -30,8 +30,12 @@ pub(super) enum Transport {
 pub(super) enum SendError {
     #[error("the mail server answers {0}")]
     Refused(Code),
-    #[error("the mail server cannot be spoken to")]
-    Smtp(#[source] smtp::Error),
+    /// Without a source: its text is said already, with what TLS or the network have against it.
+    #[error("the mail server cannot be spoken to: {0}")]
+    Smtp(smtp::Error),
+    /// Its source would repeat what the mail server says.
+    #[error("the mail server does not speak SMTP")]
+    Gibberish,
     #[error("the mail cannot be written")]
     Write(#[source] io::Error),
 }
@@ -64,6 +68,7 @@ impl Transport {
             Self::Files(directory) => write(directory, letter).map_err(SendError::Write),
             Self::Smtp(server) => server.send(letter).map(drop).map_err(|error| match error.status() {
                 Some(code) => SendError::Refused(code),
+                None if error.is_response() => SendError::Gibberish,
                 None => SendError::Smtp(error),
             }),
         }
@@ -76,7 +81,7 @@ impl SendError {
         match self {
             Self::Refused(code) => code.severity == smtp::response::Severity::TransientNegativeCompletion,
             Self::Smtp(error) => !error.is_client(),
-            Self::Write(_) => true,
+            Self::Gibberish | Self::Write(_) => true,
         }
     }
 }

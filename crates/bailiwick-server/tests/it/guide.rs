@@ -74,21 +74,30 @@ impl Demo {
     }
 
     /// Types a block; what is seen then. `last` is what was seen before, from which people copy.
-    fn run(&mut self, script: &str, last: &str) -> String {
+    fn run(&mut self, block: &str, last: &str) -> String {
         let member = |name: &str| {
             let bodies = last.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
             let mut values = bodies.filter_map(|body| Some(body[name].as_str()?.to_owned()));
             values.next().unwrap_or_else(|| panic!("there is no {name} to copy in: {last}"))
         };
-        let mut script = script.replace(DEMO, &self.url);
+        let mut script = block.replace(DEMO, &self.url);
         script = script.replace(r#""password":"…""#, &format!(r#""password":"{}""#, self.password));
-        for (typed, name, copied) in [("TOKEN=bw_pat_…", "TOKEN", "token"), ("CSRF=…", "CSRF", "csrf_token")]
-        {
-            if script.contains(typed) {
-                let assignment = format!("{name}={}", member(copied));
-                script = script.replace(typed, &assignment);
-                self.variables += &format!("{assignment}\n");
-            }
+        // `NAME=start…` is a line for whoever copies a value that begins so.
+        for typed in block.lines() {
+            let assigned = typed.strip_suffix(ANYTHING).and_then(|typed| typed.split_once('='));
+            let Some((name, start)) = assigned else { continue };
+            let copied = match start {
+                "bw_pat_" => "token",
+                "bw_rt_" => "refresh",
+                "eyJ" => "access",
+                "" => "csrf_token",
+                other => panic!("nobody knows what begins with {other}"),
+            };
+            let value = member(copied);
+            assert!(value.starts_with(start), "{name} does not begin with {start}: {last}");
+            let assignment = format!("{name}={value}");
+            script = script.replace(typed, &assignment);
+            self.variables += &format!("{assignment}\n");
         }
         assert!(!script.contains(ANYTHING), "nobody can type this: {script}");
         let mut command = Command::new("sh");

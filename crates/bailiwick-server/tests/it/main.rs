@@ -20,6 +20,7 @@ mod jwt;
 mod keys;
 mod lists;
 mod mail;
+mod mail_tls;
 mod metrics;
 mod org_tokens;
 mod orgs;

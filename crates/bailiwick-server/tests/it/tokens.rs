@@ -1,12 +1,16 @@
 //! API tokens that their owners make by name: what they are good for, and when they end.
 use std::time::Duration;
 
-use bailiwick_testkit::{Call, Person, Reply, TestApp};
+use bailiwick::clock::Clock;
+use bailiwick_testkit::{Call, Fault, Operation, Person, Reply, TestApp};
 use http::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::support::{self, NOBODY, TASKS, Tasks};
+use crate::{
+    mail::MailServer,
+    support::{self, NOBODY, TASKS, Tasks},
+};
 
 const TOKENS: &str = "/auth/tokens/";
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -298,4 +302,106 @@ async fn whoever_finds_a_token_may_have_it_ended_and_learns_nothing() {
         .post("/auth/tokens/report-leak/", json!({}))
         .await
         .expect_problem(422, "validation-failed");
+}
+
+fn report(app: &TestApp, token: &str) -> Call {
+    app.anonymous().post("/auth/tokens/report-leak/", json!({"token": token}))
+}
+
+fn mailed_by(url: &str) -> [(&str, &str); 2] {
+    [("mail.transport", url), ("mail.from", "noreply@example.com")]
+}
+
+// Contract §2: its owner is told, once, however many find it at the same time.
+#[tokio::test]
+async fn the_owner_of_a_leaked_token_is_told_once_and_never_its_text() {
+    let server = MailServer::start();
+    let url = server.url();
+    let app =
+        support::with(&[&mailed_by(&url)[..], &[("server.public_url", "https://a.example")]].concat()).await;
+    let (id, token) = made(&app.member(), json!({"name": "nightly backup"})).await;
+    with(&app, &token, Method::GET, "/me/").await.expect(200);
+    let used = app.clock().now();
+    app.clock().advance(DAY);
+    let mut finders = JoinSet::new();
+    for _ in 0..20 {
+        let call = report(&app, &token);
+        finders.spawn(async move { call.await.expect(202) });
+    }
+    finders.join_all().await;
+    let mail = server.mails(1).await.remove(0);
+    server.no_more_than(1).await;
+    assert_eq!(mail.to, "member@example.com");
+    let reported = app.clock().now();
+    let last = &token[token.len() - 4..];
+    let wanted = [
+        "member at https://a.example",
+        "name: nightly backup",
+        &format!("text: bw_pat_...{last}"),
+        &format!("id: {id}"),
+        &format!("last used: {used}"),
+        &format!("reported: {reported}"),
+        "What to do",
+    ];
+    for wanted in wanted {
+        assert!(mail.data.contains(wanted), "{wanted}: {}", mail.data);
+    }
+    assert!(!mail.data.contains(&token) && !mail.data.contains("localhost"), "{}", mail.data);
+    assert!(!format!("{:?}", app.log()).contains(&token));
+    // Nor is anybody told of what was no live token.
+    let (_, ended) = made(&app.member(), json!({"name": "ended"})).await;
+    with(&app, &ended, Method::DELETE, "/auth/token/").await.expect(204);
+    let (_, expired) = made(&app.member(), json!({"name": "expired", "expires_in_days": 1})).await;
+    app.clock().advance(2 * DAY);
+    for dead in [&*token, &ended, &expired, "bw_pat_x"] {
+        report(&app, dead).await.expect(202);
+    }
+    server.no_more_than(1).await;
+}
+
+// TOK-28: with the mail server and the look-ups for a letter slow or failing, the answer is the same, and the token ends.
+#[tokio::test]
+async fn the_answer_to_a_report_does_not_wait_for_the_letter() {
+    let server = MailServer::busy_for(1);
+    let url = server.url();
+    let app = support::with(&mailed_by(&url)).await;
+    for fault in [Fault::Unavailable, Fault::Hang] {
+        let (_, token) = made(&app.member(), json!({"name": "x"})).await;
+        app.store().fail_next(Operation::TokensOf, fault);
+        let asked = tokio::time::timeout(Duration::from_secs(5), report(&app, &token));
+        asked.await.expect("it is answered").expect(202);
+        assert!(!works(&app, &token).await);
+    }
+    // Without the name: that cannot be read. It does not come for the one whose look-up hangs.
+    let mail = server.mails(1).await.remove(0);
+    assert!(mail.data.contains("id: ") && !mail.data.contains("name: "), "{}", mail.data);
+}
+
+#[tokio::test]
+async fn a_token_of_a_log_in_has_no_name_in_the_letter_and_one_address_is_told_so_often() {
+    let server = MailServer::start();
+    let url = server.url();
+    let app = support::throttled(
+        &[&mailed_by(&url)[..], &[("throttle.rates.login", "100/s"), ("throttle.rates.anon", "1000/s")]]
+            .concat(),
+    )
+    .await;
+    for _ in 0..22 {
+        let body = support::log_in(&app.anonymous(), "member", TestApp::PASSWORD).await.expect(200).json();
+        report(&app, body["token"].as_str().unwrap()).await.expect(202);
+    }
+    let mails = server.mails(20).await;
+    server.no_more_than(20).await;
+    assert!(mails[0].data.contains("made by a log-in"), "{}", mails[0].data);
+    // The quota is the address's; and if nobody can count, its owner is told.
+    let body = support::log_in(&app.anonymous(), "owner", TestApp::PASSWORD).await.expect(200).json();
+    app.store().fail_next(Operation::RevokeToken, Fault::Delay(Duration::from_millis(300)));
+    let call = report(&app, body["token"].as_str().unwrap());
+    let asked = tokio::spawn(async move { call.await });
+    while app.store().calls(Operation::RevokeToken) < 23 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    app.counters().fail_all(Operation::Spend, Fault::Unavailable);
+    asked.await.unwrap().expect(202);
+    assert_eq!(server.mails(21).await[20].to, "owner@example.com");
 }

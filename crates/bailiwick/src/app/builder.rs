@@ -57,6 +57,10 @@ const BASE: &str = "/api/v1";
 const LOGIN_ACCOUNT: &str = "login_account";
 /// The quota of mails, by address.
 const MAILS: &str = "mails";
+/// The quota of mails about leaked tokens, by address.
+const LEAK_MAILS: &str = "leak_mails";
+/// How often one address is told that a token leaked.
+const LEAK_MAILS_RATE: Rate = Rate::per_hour(20);
 
 /// The next decision is where rows are kept.
 #[derive(Debug)]
@@ -417,6 +421,8 @@ impl Builder<Ready> {
         let quotas = counters.as_ref().map_or_else(Quotas::default, |counters| Quotas {
             guesses: Some(Guesses::new(Arc::clone(counters), LOGIN_ACCOUNT, policies.failed_log_ins)),
             mails: Some(Guesses::new(Arc::clone(counters), MAILS, policies.mails)),
+            // A quota of its own: nobody who asks for other mail keeps word of a leak from its owner.
+            leak_mails: Some(Guesses::new(Arc::clone(counters), LEAK_MAILS, LEAK_MAILS_RATE)),
         });
         let issuers = authn.issuers(&clock).unwrap_or_else(|error| {
             mistakes.push(error.to_string());

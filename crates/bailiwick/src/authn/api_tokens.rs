@@ -2,18 +2,19 @@
 use std::{sync::Arc, time::Duration};
 
 use bailiwick_core::{
-    clock::{Clock, Entropy},
+    clock::{Clock, Entropy, Timestamp},
     id::Id,
-    identity::{ApiTokenId, Principal, Scopes, UserId},
+    identity::{ApiTokenId, Credential, Principal, Scopes, UserId},
     request::Facts,
-    store::{NewToken, Store, TokenCreation, TokenRecord, TokenRef},
+    store::{Addressee, NewToken, Proof, Store, TokenCreation, TokenRecord, TokenRef},
 };
 
 use super::{
+    Guesses,
     login::unavailable,
     token::{self, TokenKind, TokenText},
 };
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 
 /// Makes, lists, rotates and ends API tokens. Cheap to clone.
 #[derive(Clone)]
@@ -23,6 +24,8 @@ pub struct ApiTokens {
     pub(super) entropy: Arc<dyn Entropy>,
     pub(super) lifetime: Duration,
     pub(super) max_per_user: u32,
+    /// How often one address is told of leaks.
+    pub(super) leak_mails: Option<Guesses>,
 }
 
 /// A token that was just made by name.
@@ -32,6 +35,17 @@ pub struct NamedToken {
     pub text: TokenText,
     /// What is seen of it later.
     pub record: TokenRecord,
+}
+
+/// A token that worked until somebody reported it as leaked, whose owner is to be told.
+#[derive(Clone, Debug)]
+pub struct LeakedToken {
+    /// The token's id.
+    pub id: ApiTokenId,
+    /// Its owner.
+    pub owner: Addressee,
+    /// When it was reported, which is when it ended.
+    pub reported_at: Timestamp,
 }
 
 impl ApiTokens {
@@ -44,7 +58,14 @@ impl ApiTokens {
         lifetime: Duration,
         max_per_user: u32,
     ) -> Self {
-        Self { store, clock, entropy, lifetime, max_per_user }
+        Self { store, clock, entropy, lifetime, max_per_user, leak_mails: None }
+    }
+
+    /// Limits how often one address is told of leaks.
+    #[must_use]
+    pub fn leak_mails(mut self, leak_mails: Option<Guesses>) -> Self {
+        self.leak_mails = leak_mails;
+        self
     }
 
     /// Makes a token of the caller's.
@@ -140,16 +161,56 @@ impl ApiTokens {
     }
 
     /// Ends the token with this text, if there is one: whoever found it in the open may have it ended, and learns nothing
-    /// (TOK-28).
+    /// (TOK-28). Answers which it was, so that its owner is told: of many who report a token, one is answered so. Of a token of
+    /// an organisation nothing is answered.
     ///
     /// # Errors
     /// 503 if the store is out of reach.
-    pub async fn report_leak(&self, text: &str, facts: &Facts) -> Result<(), Problem> {
+    ///
+    /// # Security
+    /// What is answered is not for whoever reported the token: they must not learn whether it lived. It is looked up before
+    /// it is ended, whether it lives or not; all that only one that lived calls for is left to the background.
+    pub async fn report_leak(&self, text: &str, facts: &Facts) -> Result<Option<LeakedToken>, Problem> {
         // Who finds a token copies white space with it.
-        let Some(digest) = token::digest_if_plausible_api_token(text.trim()) else { return Ok(()) };
-        let act = facts.act(self.clock.now());
-        self.store.revoke_token(TokenRef::Digest(digest), act).await.map_err(unavailable)?;
-        Ok(())
+        let Some(digest) = token::digest_if_plausible_api_token(text.trim()) else { return Ok(None) };
+        let now = self.clock.now();
+        let owner = self.store.principal_of(Proof::ApiToken(digest), now).await.map_err(unavailable)?;
+        let revoked =
+            self.store.revoke_token(TokenRef::Digest(digest), facts.act(now)).await.map_err(unavailable)?;
+        if revoked.is_none() {
+            return Ok(None);
+        }
+        // A service has no address.
+        Ok(owner.filter(|owner| owner.service_of.is_none()).and_then(|owner| {
+            let Credential::ApiToken(id) = owner.credential else { return None };
+            let owner = Addressee {
+                user_id: owner.user_id,
+                username: owner.username.clone(),
+                email: owner.email.clone(),
+            };
+            Some(LeakedToken { id, owner, reported_at: now })
+        }))
+    }
+
+    /// What is known of a leaked token; nothing once it was removed.
+    ///
+    /// # Errors
+    /// 503 if the store is out of reach.
+    pub async fn record_of(&self, leaked: &LeakedToken) -> Result<Option<TokenRecord>, Problem> {
+        let tokens = self.store.tokens_of(leaked.owner.user_id).await.map_err(unavailable)?;
+        Ok(tokens.into_iter().find(|token| token.id == leaked.id))
+    }
+
+    /// Counts a mail about a leak, and answers whether to send it: whoever makes tokens to report them floods nobody. If the
+    /// counters are out of reach, it is sent. The token worked, and whoever had it could have used it.
+    pub async fn may_tell(&self, leaked: &LeakedToken) -> bool {
+        let Some(leak_mails) = &self.leak_mails else { return true };
+        // The request is answered by now: what it would count is not.
+        match leak_mails.begin(&leaked.owner.email, &Facts::new()).await {
+            // It is never forgotten: each is a mail.
+            Ok(_sent) => true,
+            Err(problem) => problem.code() != Code::Throttled,
+        }
     }
 
     pub(super) fn token(

@@ -39,6 +39,7 @@ pub(crate) struct Built {
 pub(crate) struct Quotas {
     pub(crate) guesses: Option<Guesses>,
     pub(crate) mails: Option<Guesses>,
+    pub(crate) leak_mails: Option<Guesses>,
 }
 
 impl Authn {
@@ -152,7 +153,8 @@ impl Authn {
             Arc::clone(entropy),
             self.token_lifetime,
             self.max_tokens_per_user,
-        );
+        )
+        .leak_mails(quotas.leak_mails);
         let accounts = Accounts::new(
             Arc::clone(store),
             log_in.clone(),

@@ -41,7 +41,7 @@ pub mod token;
 pub(crate) use self::methods::{Built, Quotas};
 pub use self::{
     accounts::{Accounts, PasswordReset},
-    api_tokens::{ApiTokens, NamedToken},
+    api_tokens::{ApiTokens, LeakedToken, NamedToken},
     families::{Families, FamilyLimits, Jwt, TokenPair},
     guesses::Guesses,
     layer::{AuthnLayer, RefuseLayer},
