@@ -11,15 +11,18 @@
 //! written (I2). Modules import downwards only:
 //!
 //! ```text
-//! db → store → query → access → model → request → identity → error, units, secret, clock, text, id
+//! db → store → query → access → model → request → audit → identity → error, units, secret, clock, text, id, meter, named
 //! ```
 pub mod access;
+pub mod audit;
 pub mod clock;
 pub mod db;
 pub mod error;
 pub mod id;
 pub mod identity;
+pub mod meter;
 pub mod model;
+mod named;
 pub mod query;
 pub mod request;
 pub mod secret;

@@ -5,14 +5,20 @@
 use std::{
     borrow::Cow,
     fmt,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
-use uuid::Uuid;
+use smallvec::SmallVec;
 
-use crate::identity::UserId;
+pub use crate::audit::{SecurityEvent, SecurityEventKind};
+use crate::{
+    audit::{Act, Actor, Noted},
+    clock::Timestamp,
+    identity::{Principal, UserId},
+    named::named,
+};
 
 /// The address at the other end of the connection: the client's, or that of a proxy in front of this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,76 +115,78 @@ pub struct Facts(Arc<Cells>);
 
 #[derive(Debug, Default)]
 struct Cells {
+    request_id: OnceLock<RequestId>,
+    remote_addr: OnceLock<IpAddr>,
     user_id: OnceLock<UserId>,
+    principal: OnceLock<Principal>,
     org: OnceLock<Cow<'static, str>>,
     route: OnceLock<Arc<str>>,
     throttled: OnceLock<Cow<'static, str>>,
     denied_by: OnceLock<Cow<'static, str>>,
-    events: Mutex<Vec<SecurityEvent>>,
+    noted: Noted,
+    tallies: Mutex<SmallVec<[Tally; 4]>>,
 }
 
-/// What happened to an account or by it, which whoever watches over the site wants to know: a line of the log besides that
-/// of the request. It holds no secret and no text of a client: not even the name that a failed log-in gave, which may
-/// be a password in the wrong field (LOG-03).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecurityEvent {
-    /// What happened.
-    pub kind: SecurityEventKind,
-    /// Whose account it is about, if that is known.
-    pub user_id: Option<UserId>,
-    /// The token or session that it is about, if it is about one.
-    pub credential_id: Option<Uuid>,
-}
-
-/// See [`SecurityEvent`]. The names are those of the OWASP logging vocabulary (LOG-06).
+/// What was decided on the way of a request and is counted, besides what became of it. It is made of names that the program
+/// has, so that there are few different ones, whatever clients send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum SecurityEventKind {
-    /// A user logged in.
-    LoginSuccess,
-    /// A user name and a password that do not belong together, or of a user who is kept out.
-    LoginFail,
-    /// A password was replaced by its user.
-    PasswordChange,
-    /// Somebody registered.
-    UserCreated,
-    /// A token was made.
-    TokenCreated,
-    /// A token was ended.
-    TokenRevoked,
-    /// A refresh token was used again: somebody has a copy of it, and its family was ended.
-    TokenReuse,
-    /// A session began.
-    SessionCreated,
-    /// A session was ended by its user.
-    SessionLogout,
-    /// The cookie of a session that has ended was sent.
-    SessionUseAfterExpire,
-    /// A request that another site may have forged was refused.
-    MaliciousCsrf,
+pub enum Tally {
+    /// Somebody showed a credential.
+    Authentication {
+        /// Of which kind.
+        method: AuthMethod,
+        /// What it was worth.
+        outcome: AuthOutcome,
+    },
+    /// A quota was asked.
+    Throttle {
+        /// Its name.
+        scope: &'static str,
+        /// What it said.
+        outcome: ThrottleOutcome,
+    },
 }
 
-impl SecurityEventKind {
-    /// The name in the log.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::LoginSuccess => "authn_login_success",
-            Self::LoginFail => "authn_login_fail",
-            Self::PasswordChange => "authn_password_change",
-            Self::UserCreated => "user_created",
-            Self::TokenCreated => "authn_token_created",
-            Self::TokenRevoked => "authn_token_revoked",
-            Self::TokenReuse => "authn_token_reuse",
-            Self::SessionCreated => "session_created",
-            Self::SessionLogout => "session_logout",
-            Self::SessionUseAfterExpire => "session_use_after_expire",
-            Self::MaliciousCsrf => "malicious_csrf",
-        }
+named! {
+    /// How somebody proves who they are.
+    AuthMethod {
+        /// By a user name and a password.
+        Password = "password",
+        /// By an API token.
+        ApiToken = "api_token",
+        /// By an access token, which is signed.
+        AccessToken = "access_token",
+        /// By the cookie of a session.
+        Session = "session",
+        /// By something in `Authorization` that can be no credential of this server.
+        Unknown = "unknown",
     }
+}
 
-    /// Whether it is the sign of an attack, or of a mistake that looks like one.
-    pub const fn is_suspicious(self) -> bool {
-        matches!(self, Self::LoginFail | Self::TokenReuse | Self::SessionUseAfterExpire | Self::MaliciousCsrf)
+named! {
+    /// What a credential was worth.
+    AuthOutcome {
+        /// It proves somebody.
+        Success = "success",
+        /// It proves nobody.
+        Failure = "failure",
+        /// Nobody could say: a store is out of reach.
+        Unavailable = "unavailable",
+    }
+}
+
+named! {
+    /// What a quota said to a request.
+    ThrottleOutcome {
+        /// It has room.
+        Allowed = "allowed",
+        /// It is spent.
+        Refused = "refused",
+        /// Its counters are out of reach: the request was a read, and passed (THR-35).
+        Uncounted = "uncounted",
+        /// Its counters are out of reach: the request was refused.
+        Unavailable = "unavailable",
     }
 }
 
@@ -188,9 +196,21 @@ impl Facts {
         Self::default()
     }
 
+    /// Says which request it is, and where it came from.
+    pub fn set_origin(&self, request_id: Option<RequestId>, remote_addr: Option<IpAddr>) {
+        let _ = request_id.map(|id| self.0.request_id.set(id));
+        let _ = remote_addr.map(|address| self.0.remote_addr.set(address));
+    }
+
     /// Says who the request acts for.
     pub fn set_user(&self, user_id: UserId) {
         let _ = self.0.user_id.set(user_id);
+    }
+
+    /// Says who the request acts for, and by what.
+    pub fn set_principal(&self, principal: &Principal) {
+        self.set_user(principal.user_id());
+        let _ = self.0.principal.set(principal.clone());
     }
 
     /// Says in which organisation it acts, by slug. Set it only once the organisation was found for this caller.
@@ -215,18 +235,54 @@ impl Facts {
         let _ = self.0.denied_by.set(rule.into());
     }
 
-    /// Notes an event, for a line of its own.
-    pub fn note(&self, kind: SecurityEventKind, user_id: Option<UserId>, credential_id: Option<Uuid>) {
-        self.events().push(SecurityEvent { kind, user_id, credential_id });
+    /// Notes an event that changed nothing, for a line of its own and for the audit trail. Those of changes are noted by
+    /// the store that makes them, see [`act`](Self::act).
+    pub fn note(&self, event: SecurityEvent) {
+        self.0.noted.note(event);
+    }
+
+    /// Notes an event for a line of its own alone.
+    pub fn tell(&self, event: SecurityEvent) {
+        self.0.noted.recorded(vec![event]);
     }
 
     /// Takes the events out, in the order in which they happened.
     pub fn take_events(&self) -> Vec<SecurityEvent> {
-        std::mem::take(&mut *self.events())
+        self.0.noted.take_all()
     }
 
-    fn events(&self) -> MutexGuard<'_, Vec<SecurityEvent>> {
-        self.0.events.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Gives `each` the events that were noted and not taken out.
+    pub fn each_event(&self, each: impl FnMut(&SecurityEvent)) {
+        self.0.noted.each(each);
+    }
+
+    /// Notes what is to be counted.
+    pub fn tally(&self, tally: Tally) {
+        self.tallies().push(tally);
+    }
+
+    /// Gives `each` what was noted to be counted.
+    pub fn each_tally(&self, each: impl FnMut(&Tally)) {
+        self.tallies().iter().for_each(each);
+    }
+
+    fn tallies(&self) -> MutexGuard<'_, SmallVec<[Tally; 4]>> {
+        self.0.tallies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes those out that are still to be appended to the audit trail.
+    pub fn take_events_to_append(&self) -> Vec<SecurityEvent> {
+        self.0.noted.take_to_append()
+    }
+
+    /// What the request does at this moment, for the audit trail. What a store records under it becomes a line of the log
+    /// too.
+    pub fn act(&self, at: Timestamp) -> Act {
+        let actor = self.0.principal.get().map_or(Actor::ANONYMOUS, Actor::from);
+        let mut act = Act::of(actor, at).noted_in(self.0.noted.clone());
+        act.request_id = self.0.request_id.get().map(|id| id.as_str().into());
+        act.remote_addr = self.0.remote_addr.get().copied();
+        act
     }
 
     /// Who the request acts for.
@@ -242,6 +298,11 @@ impl Facts {
     /// The template of the route it took.
     pub fn route(&self) -> Option<&str> {
         self.0.route.get().map(AsRef::as_ref)
+    }
+
+    /// The same, to be kept.
+    pub fn shared_route(&self) -> Option<Arc<str>> {
+        self.0.route.get().cloned()
     }
 
     /// The throttle scope that refused it.

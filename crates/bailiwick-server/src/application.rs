@@ -2,7 +2,8 @@
 use std::{future::Future, io, sync::Arc, time::Duration};
 
 use bailiwick::{
-    app::{App, BuildError, Builder, Ready, serve::ServeOptions},
+    app::{App, BuildError, Builder, Operations, Ready, serve::ServeOptions},
+    audit::AuditKeys,
     authn::{
         Authn, FamilyLimits, Jwt, SessionLimits,
         issuers::{KeySource, TrustedIssuer},
@@ -182,6 +183,23 @@ pub(crate) fn jwt(settings: &Settings) -> Option<Jwt> {
     })
 }
 
+/// What the audit trail is linked with.
+///
+/// # Errors
+/// Without a master key, from which they are derived.
+pub fn audit_keys(settings: &Settings) -> Result<AuditKeys, NoMasterKey> {
+    const PURPOSE: &str = "audit trail";
+    let secrets = &settings.secrets;
+    let current = secrets.master_key.as_ref().ok_or(NoMasterKey)?.derive(PURPOSE);
+    let former: Vec<_> = secrets.master_key_fallbacks.iter().map(|key| key.derive(PURPOSE)).collect();
+    Ok(AuditKeys::new(&current, &former))
+}
+
+/// There is no master key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no master key, from which the keys of the audit trail are derived")]
+pub struct NoMasterKey;
+
 /// Opens the access log that the settings describe, to be written to `sink`.
 ///
 /// # Errors
@@ -195,20 +213,31 @@ pub fn log(settings: &Settings, sink: impl io::Write + Send + 'static) -> Result
         .map_err(ApplicationError::Log)
 }
 
-/// Serves `app` until `shutdown` is ready.
+/// The addresses of a server, taken.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For clients.
+    pub main: TcpListener,
+    /// For whoever operates the server.
+    pub operations: TcpListener,
+}
+
+/// Serves `app`, and `operations` on a listener of their own, until `shutdown` is ready.
 ///
 /// # Errors
-/// If the listener fails for good.
+/// If a listener fails for good.
 pub async fn serve(
     app: App,
+    operations: Operations,
     settings: &Settings,
-    listener: TcpListener,
+    listeners: Listeners,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let options = ServeOptions::new()
         .header_timeout(settings.server.header_timeout.as_duration())
         .max_connections(settings.server.max_connections.get() as usize);
-    app.serve(listener, options, shutdown).await
+    let (main, beside) = ((listeners.main, options), (listeners.operations, operations));
+    app.serve_with_operations(main, beside, shutdown).await
 }
 
 /// How often one address may ask for new passwords, or set them by a token. To whom mail is sent, the framework limits.

@@ -3,7 +3,7 @@
 //! `serve` refuses to start on an error. A code is permanent once released; `check.allow` accepts one on
 //! purpose, and then it is logged at every start. To add a rule, add a line to [`RULES`] and two tests: one
 //! that triggers it and one that clears it (DEP-02).
-use std::{borrow::Cow, collections::HashSet, fs, path::Path, time::Duration};
+use std::{borrow::Cow, collections::HashSet, fs, net::IpAddr, path::Path, time::Duration};
 
 use bailiwick::{
     check::{Finding, Report, Severity},
@@ -116,6 +116,8 @@ const RULES: &[Rule] = &[
     Rule { code: "URL-001", find: no_public_url },
     Rule { code: "URL-002", find: public_url_without_https },
     Rule { code: "BIND-001", find: plain_http_outside },
+    Rule { code: "BIND-002", find: operations_outside },
+    Rule { code: "BIND-003", find: one_address_for_both },
     Rule { code: "RATE-001", find: throttle_off },
     Rule { code: "RATE-002", find: fast_guessing },
     Rule { code: "PAGE-001", find: huge_pages },
@@ -541,6 +543,42 @@ fn plain_http_outside(subject: &Subject<'_>, found: &mut Found) {
     }
 }
 
+fn operations_outside(subject: &Subject<'_>, found: &mut Found) {
+    let bind = subject.settings.server.operations_bind;
+    if !is_inside(bind.ip()) {
+        found.error_in_production(
+            "server.operations_bind",
+            format!("{bind} is reached from everywhere, and /metrics answers anyone"),
+            "bind it to 127.0.0.1 or to an address of a private network; where only Prometheus can reach the address, as \
+             in a container, accept this finding in check.allow",
+        );
+    }
+}
+
+/// Whether an address belongs to this machine or to a private network.
+fn is_inside(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.is_loopback() || address.is_private() || address.is_link_local(),
+        IpAddr::V6(address) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+    }
+}
+
+fn one_address_for_both(subject: &Subject<'_>, found: &mut Found) {
+    let (main, operations) = (subject.settings.server.bind, subject.settings.server.operations_bind);
+    let overlap =
+        main.ip() == operations.ip() || main.ip().is_unspecified() || operations.ip().is_unspecified();
+    // Port 0 is any that is free.
+    if main.port() == operations.port() && main.port() != 0 && overlap {
+        found.error(
+            "server.operations_bind",
+            format!("{operations} and server.bind {main} are one address: clients would read the metrics, or nobody anything"),
+            "give it a port of its own",
+        );
+    }
+}
+
 fn throttle_off(subject: &Subject<'_>, found: &mut Found) {
     if !subject.settings.throttle.enabled {
         found.error_in_production(
@@ -856,6 +894,26 @@ mod tests {
                 "server.bind = '10.0.0.1:80'\nserver.trusted_proxies = ['10.0.0.2']",
                 "error BIND-001 server.bind",
                 "server.trusted_proxies = ['10.0.0.2']",
+            ),
+            (
+                "server.operations_bind = '0.0.0.0:9000'",
+                "error BIND-002 server.operations_bind",
+                "server.operations_bind = '[::1]:9000'",
+            ),
+            (
+                "server.operations_bind = '[2001:db8::1]:9000'",
+                "error BIND-002 server.operations_bind",
+                "server.operations_bind = '[fd00::1]:9000'",
+            ),
+            (
+                "server.operations_bind = '[::ffff:203.0.113.7]:9000'",
+                "error BIND-002 server.operations_bind",
+                "server.operations_bind = '10.0.0.7:9000'",
+            ),
+            (
+                "server.operations_bind = '127.0.0.1:8000'",
+                "error BIND-003 server.operations_bind",
+                "server.operations_bind = '127.0.0.2:8000'",
             ),
             ("throttle.enabled = false", "error RATE-001 throttle.enabled", "throttle.enabled = true"),
             (

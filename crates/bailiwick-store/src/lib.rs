@@ -26,6 +26,7 @@
 #[cfg(test)]
 mod fixture;
 mod memory;
+mod meters;
 mod migrations;
 mod postgres;
 mod refresh;
@@ -35,7 +36,7 @@ mod sqlite;
 
 use std::{path::PathBuf, sync::Arc, thread, time::Duration};
 
-use bailiwick_core::{clock::SystemClock, model::TableDef, store::Store};
+use bailiwick_core::{audit::AuditKeys, clock::SystemClock, model::TableDef, store::Store};
 pub use refinery;
 use refinery::Runner;
 
@@ -49,7 +50,7 @@ pub use self::{
 };
 
 /// How a database is opened.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct OpenOptions {
     /// If it is SQLite.
     pub sqlite: SqliteOptions,
@@ -57,6 +58,20 @@ pub struct OpenOptions {
     pub postgres: PostgresOptions,
     /// Told once by [`migrate`] when another process holds the database, and for how long it waits for that at most.
     pub on_lock: Option<fn(Duration)>,
+    /// What the audit trail is linked with. The default is a key that everybody knows: the trail then shows what was
+    /// damaged, but not what was forged.
+    pub audit_keys: AuditKeys,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            sqlite: SqliteOptions::default(),
+            postgres: PostgresOptions::default(),
+            on_lock: None,
+            audit_keys: AuditKeys::insecure_without_key(),
+        }
+    }
 }
 
 /// How long another process may hold a database that is to be migrated: a large table takes its time.
@@ -89,12 +104,19 @@ pub enum OpenError {
 pub async fn open(url: &str, options: &OpenOptions) -> Result<Arc<dyn Store>, OpenError> {
     // The time of the machine, whatever clock the application has: other processes go by it too.
     let clock = Arc::new(SystemClock::new());
+    let keys = options.audit_keys.clone();
+    if keys.are_known_to_everybody() {
+        tracing::warn!(
+            "the audit trail has no secret key: it shows what was damaged, but not what was forged"
+        );
+    }
     match Location::of(url)? {
         Location::Sqlite(path) => {
-            Ok(Arc::new(RememberingStore::new(SqliteStore::open(path, &options.sqlite)?, clock)))
+            let store = SqliteStore::open(path, &options.sqlite)?.audit_keys(keys);
+            Ok(Arc::new(RememberingStore::new(store, clock)))
         }
         Location::Postgres => {
-            let store = PostgresStore::connect(url, &options.postgres).await?;
+            let store = PostgresStore::connect(url, &options.postgres).await?.audit_keys(keys);
             Ok(Arc::new(RememberingStore::new(store, clock)))
         }
     }

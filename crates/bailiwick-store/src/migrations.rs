@@ -263,6 +263,52 @@ pub(crate) fn check_table(table: &'static TableDef, columns: &[String]) -> Resul
     }
 }
 
+/// The trigger by which a database is known to keep its audit trail as it is.
+pub(crate) const AUDIT_TRIGGER: &str = "bw_audit_append_only";
+
+/// Lets nobody change or remove what the audit trail tells. Runs where [`AUDIT_TRIGGER`] is not there.
+///
+/// Whoever may change the schema can take it away; that is what the links of the trail are for.
+pub(crate) fn protect_audit_trail(dialect: Dialect) -> String {
+    const TABLES: [&str; 2] = ["audit_entries", "audit_heads"];
+    let mut sql = String::new();
+    match dialect {
+        Dialect::Sqlite => {
+            let refuse = "BEGIN SELECT RAISE(ABORT, 'the audit trail is append-only'); END;";
+            let _ = writeln!(sql, "CREATE TRIGGER {AUDIT_TRIGGER} BEFORE UPDATE ON audit_entries {refuse}");
+            // To replace a row is no deletion to SQLite.
+            let _ = writeln!(
+                sql,
+                "CREATE TRIGGER {AUDIT_TRIGGER}_replace BEFORE INSERT ON audit_entries WHEN EXISTS \
+                 (SELECT 1 FROM audit_entries WHERE chain = NEW.chain AND sequence = NEW.sequence) {refuse}"
+            );
+            for table in TABLES {
+                let _ = writeln!(
+                    sql,
+                    "CREATE TRIGGER {AUDIT_TRIGGER}_{table}_delete BEFORE DELETE ON {table} {refuse}"
+                );
+            }
+        }
+        Dialect::Postgres => {
+            let _ = writeln!(
+                sql,
+                "CREATE OR REPLACE FUNCTION {AUDIT_TRIGGER}() RETURNS trigger LANGUAGE plpgsql AS \
+                 $bw$ BEGIN RAISE EXCEPTION 'the audit trail is append-only'; END $bw$;"
+            );
+            for (table, events) in
+                TABLES.into_iter().zip(["UPDATE OR DELETE OR TRUNCATE", "DELETE OR TRUNCATE"])
+            {
+                let _ = writeln!(
+                    sql,
+                    "CREATE TRIGGER {AUDIT_TRIGGER} BEFORE {events} ON {table} \
+                     FOR EACH STATEMENT EXECUTE FUNCTION {AUDIT_TRIGGER}();"
+                );
+            }
+        }
+    }
+    sql
+}
+
 /// What keeps the number of rows of each scope of a table.
 pub(crate) struct RowCount {
     dialect: Dialect,

@@ -20,18 +20,20 @@ use std::{
 };
 
 use bailiwick_core::{
+    audit::{Act, Chain, Entry, Head, SecurityEvent},
     clock::{Clock, Timestamp},
     identity::{
         ApiTokenId, Credential, FamilyId, Membership, OrgId, Principal, Role, Slug, UserId, Username,
     },
+    meter::{Meter, Metered},
     query::Plan,
     secret::Secret,
     store::{
-        Addressee, Answer, CredentialDigest, Directory, DirectoryError, EachRow, FamilyStore, KeyPurpose,
-        KeyRecord, KeyRingRecord, KeyStore, Login, NewFamily, NewOrg, NewPasswordReset, NewSession, NewToken,
-        NewUser, OrgRecord, OrgTokenRecord, PasswordChange, PasswordStore, PrincipalStore, Proof, Refresh,
-        Refreshed, Right, RowStore, SessionRecord, SessionStore, TokenCreation, TokenRecord, TokenRef,
-        TokenStore, UserRecord, WhichSessions, Written,
+        Addressee, Answer, AuditStore, CredentialDigest, Directory, DirectoryError, EachRow, FamilyStore,
+        KeyPurpose, KeyRecord, KeyRingRecord, KeyStore, Login, NewFamily, NewOrg, NewPasswordReset,
+        NewSession, NewToken, NewUser, OrgRecord, OrgTokenRecord, PasswordChange, PasswordStore,
+        PrincipalStore, Proof, Refresh, Refreshed, Right, RowStore, SessionRecord, SessionStore,
+        TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord, WhichSessions, Written,
     },
 };
 use moka::{Equivalent, sync::Cache};
@@ -175,10 +177,10 @@ impl<S: PrincipalStore + Sync> PrincipalStore for RememberingStore<S> {
 }
 
 impl<S: TokenStore + Sync> TokenStore for RememberingStore<S> {
-    fn create_token(&self, token: NewToken) -> Answer<'_, TokenCreation> {
+    fn create_token(&self, token: NewToken, act: Act) -> Answer<'_, TokenCreation> {
         // It may end the oldest log-in tokens of the same user.
         let user = token.user_id.as_uuid();
-        self.then(self.inner.create_token(token), move |changes| changes.of(user))
+        self.then(self.inner.create_token(token, act), move |changes| changes.of(user))
     }
 
     fn rotate_token(
@@ -186,15 +188,16 @@ impl<S: TokenStore + Sync> TokenStore for RememberingStore<S> {
         replaced: ApiTokenId,
         token: NewToken,
         old_expires_at: Timestamp,
+        act: Act,
     ) -> Answer<'_, Option<TokenRecord>> {
         let user = token.user_id.as_uuid();
-        let change = self.inner.rotate_token(replaced, token, old_expires_at);
+        let change = self.inner.rotate_token(replaced, token, old_expires_at, act);
         // It may end the one before that, too.
         self.then(change, move |changes| changes.of(user))
     }
 
-    fn revoke_token(&self, which: TokenRef, now: Timestamp) -> Answer<'_, Option<UserId>> {
-        self.then(self.inner.revoke_token(which, now), move |changes| match which {
+    fn revoke_token(&self, which: TokenRef, act: Act) -> Answer<'_, Option<UserId>> {
+        self.then(self.inner.revoke_token(which, act), move |changes| match which {
             TokenRef::Id(id) | TokenRef::Of(_, id) => changes.of(id.as_uuid()),
             // Anybody may report a leak. That must cost the others nothing, so it is noted for this text alone.
             TokenRef::Digest(digest) => changes.of(slot_of(&digest)),
@@ -211,17 +214,17 @@ impl<S: TokenStore + Sync> TokenStore for RememberingStore<S> {
 }
 
 impl<S: PasswordStore + Sync> PasswordStore for RememberingStore<S> {
-    fn change_password(&self, change: PasswordChange) -> Answer<'_, bool> {
+    fn change_password(&self, change: PasswordChange, act: Act) -> Answer<'_, bool> {
         let user = change.user_id.as_uuid();
-        self.then(self.inner.change_password(change), move |changes| changes.of(user))
+        self.then(self.inner.change_password(change, act), move |changes| changes.of(user))
     }
 
     fn users_of_email<'a>(&'a self, email: &'a str) -> Answer<'a, Vec<Addressee>> {
         self.inner.users_of_email(email)
     }
 
-    fn create_password_reset(&self, reset: NewPasswordReset) -> Answer<'_, bool> {
-        self.inner.create_password_reset(reset)
+    fn create_password_reset(&self, reset: NewPasswordReset, act: Act) -> Answer<'_, bool> {
+        self.inner.create_password_reset(reset, act)
     }
 
     fn password_reset(&self, digest: CredentialDigest, now: Timestamp) -> Answer<'_, Option<String>> {
@@ -232,18 +235,18 @@ impl<S: PasswordStore + Sync> PasswordStore for RememberingStore<S> {
         &self,
         digest: CredentialDigest,
         hash: Secret<String>,
-        now: Timestamp,
+        act: Act,
     ) -> Answer<'_, Option<UserId>> {
         // Whose it was is known only if the answer comes.
-        self.then(self.inner.use_password_reset(digest, hash, now), Changes::of_all)
+        self.then(self.inner.use_password_reset(digest, hash, act), Changes::of_all)
     }
 }
 
 impl<S: SessionStore + Sync> SessionStore for RememberingStore<S> {
-    fn create_session(&self, session: NewSession) -> Answer<'_, bool> {
+    fn create_session(&self, session: NewSession, act: Act) -> Answer<'_, bool> {
         // It may end the oldest of the same user, and the one that it replaces, whoever's that is.
         let (user, replaced) = (session.user_id.as_uuid(), session.replaces);
-        self.then(self.inner.create_session(session), move |changes| {
+        self.then(self.inner.create_session(session, act), move |changes| {
             changes.of(user);
             if let Some(replaced) = replaced {
                 changes.of(slot_of(&replaced));
@@ -251,8 +254,8 @@ impl<S: SessionStore + Sync> SessionStore for RememberingStore<S> {
         })
     }
 
-    fn end_sessions(&self, user: UserId, which: WhichSessions) -> Answer<'_, u64> {
-        self.then(self.inner.end_sessions(user, which), move |changes| changes.of(user.as_uuid()))
+    fn end_sessions(&self, user: UserId, which: WhichSessions, act: Act) -> Answer<'_, u64> {
+        self.then(self.inner.end_sessions(user, which, act), move |changes| changes.of(user.as_uuid()))
     }
 
     fn sessions_of(&self, user: UserId, now: Timestamp) -> Answer<'_, Vec<SessionRecord>> {
@@ -261,13 +264,13 @@ impl<S: SessionStore + Sync> SessionStore for RememberingStore<S> {
 }
 
 impl<S: FamilyStore + Sync> FamilyStore for RememberingStore<S> {
-    fn create_family(&self, family: NewFamily) -> Answer<'_, bool> {
-        self.inner.create_family(family)
+    fn create_family(&self, family: NewFamily, act: Act) -> Answer<'_, bool> {
+        self.inner.create_family(family, act)
     }
 
-    fn refresh_family(&self, refresh: Refresh) -> Answer<'_, Refreshed> {
+    fn refresh_family(&self, refresh: Refresh, act: Act) -> Answer<'_, Refreshed> {
         Box::pin(async move {
-            let made = self.inner.refresh_family(refresh).await;
+            let made = self.inner.refresh_family(refresh, act).await;
             match &made {
                 Ok(Refreshed::Rotated(_) | Refreshed::Repeated(..) | Refreshed::Refused) => {}
                 Ok(Refreshed::Reused(grant)) => self.changes.of(grant.family.as_uuid()),
@@ -277,9 +280,9 @@ impl<S: FamilyStore + Sync> FamilyStore for RememberingStore<S> {
         })
     }
 
-    fn revoke_family(&self, token: CredentialDigest, now: Timestamp) -> Answer<'_, Option<FamilyId>> {
+    fn revoke_family(&self, token: CredentialDigest, act: Act) -> Answer<'_, Option<FamilyId>> {
         Box::pin(async move {
-            let ended = self.inner.revoke_family(token, now).await;
+            let ended = self.inner.revoke_family(token, act).await;
             match &ended {
                 Ok(Some(family)) => self.changes.of(family.as_uuid()),
                 Ok(None) => {}
@@ -304,8 +307,32 @@ impl<S: KeyStore> KeyStore for RememberingStore<S> {
         self.inner.key_ring(purpose)
     }
 
-    fn change_keys(&self, purpose: KeyPurpose, from: u64, keys: Vec<KeyRecord>) -> Answer<'_, bool> {
-        self.inner.change_keys(purpose, from, keys)
+    fn change_keys(
+        &self,
+        purpose: KeyPurpose,
+        from: u64,
+        keys: Vec<KeyRecord>,
+        act: Act,
+    ) -> Answer<'_, bool> {
+        self.inner.change_keys(purpose, from, keys, act)
+    }
+}
+
+impl<S: AuditStore> AuditStore for RememberingStore<S> {
+    fn append_events(&self, events: Vec<SecurityEvent>, act: Act) -> Answer<'_, ()> {
+        self.inner.append_events(events, act)
+    }
+
+    fn audit_heads(&self) -> Answer<'_, Vec<Head>> {
+        self.inner.audit_heads()
+    }
+
+    fn audit_head(&self, chain: Chain) -> Answer<'_, Head> {
+        self.inner.audit_head(chain)
+    }
+
+    fn audit_entries(&self, chain: Chain, after: u64, most: u32) -> Answer<'_, Vec<Entry>> {
+        self.inner.audit_entries(chain, after, most)
     }
 }
 
@@ -322,8 +349,8 @@ impl<S: Directory + Sync> Directory for RememberingStore<S> {
         self.inner.user_id(name)
     }
 
-    fn create_user(&self, user: NewUser) -> Answer<'_, (), DirectoryError> {
-        self.inner.create_user(user)
+    fn create_user(&self, user: NewUser, act: Act) -> Answer<'_, (), DirectoryError> {
+        self.inner.create_user(user, act)
     }
 
     fn users(&self) -> Answer<'_, Vec<UserRecord>> {
@@ -334,18 +361,18 @@ impl<S: Directory + Sync> Directory for RememberingStore<S> {
         &'a self,
         name: &'a Username,
         active: bool,
-        now: Timestamp,
+        act: Act,
     ) -> Answer<'a, (), DirectoryError> {
-        self.then(self.inner.set_active(name, active, now), Changes::of_all)
+        self.then(self.inner.set_active(name, active, act), Changes::of_all)
     }
 
     fn set_password<'a>(
         &'a self,
         name: &'a Username,
         hash: &'a Secret<String>,
-        now: Timestamp,
+        act: Act,
     ) -> Answer<'a, (), DirectoryError> {
-        self.then(self.inner.set_password(name, hash, now), Changes::of_all)
+        self.then(self.inner.set_password(name, hash, act), Changes::of_all)
     }
 
     fn renew_password_hash<'a>(
@@ -362,12 +389,13 @@ impl<S: Directory + Sync> Directory for RememberingStore<S> {
         name: &'a Username,
         right: Right,
         granted: bool,
+        act: Act,
     ) -> Answer<'a, (), DirectoryError> {
-        self.then(self.inner.set_right(name, right, granted), Changes::of_all)
+        self.then(self.inner.set_right(name, right, granted, act), Changes::of_all)
     }
 
-    fn create_org(&self, org: NewOrg) -> Answer<'_, (), DirectoryError> {
-        self.inner.create_org(org)
+    fn create_org(&self, org: NewOrg, act: Act) -> Answer<'_, (), DirectoryError> {
+        self.inner.create_org(org, act)
     }
 
     fn orgs(&self) -> Answer<'_, Vec<OrgRecord>> {
@@ -379,13 +407,18 @@ impl<S: Directory + Sync> Directory for RememberingStore<S> {
         slug: &'a Slug,
         name: &'a Username,
         role: Role,
-        now: Timestamp,
+        act: Act,
     ) -> Answer<'a, (), DirectoryError> {
-        self.then(self.inner.put_member(slug, name, role, now), Changes::of_all)
+        self.then(self.inner.put_member(slug, name, role, act), Changes::of_all)
     }
 
-    fn remove_member<'a>(&'a self, slug: &'a Slug, name: &'a Username) -> Answer<'a, (), DirectoryError> {
-        self.then(self.inner.remove_member(slug, name), Changes::of_all)
+    fn remove_member<'a>(
+        &'a self,
+        slug: &'a Slug,
+        name: &'a Username,
+        act: Act,
+    ) -> Answer<'a, (), DirectoryError> {
+        self.then(self.inner.remove_member(slug, name, act), Changes::of_all)
     }
 }
 
@@ -419,6 +452,12 @@ impl<S: Sync> RememberingStore<S> {
             note(&self.changes);
             made
         })
+    }
+}
+
+impl<S: Metered> Metered for RememberingStore<S> {
+    fn meters(&self, each: &mut dyn FnMut(Meter)) {
+        self.inner.meters(each);
     }
 }
 
@@ -490,7 +529,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize};
 
     use bailiwick_core::identity::Scopes;
-    use bailiwick_testkit::{FakeClock, Fault, FaultyStore, Operation};
+    use bailiwick_testkit::{FakeClock, Fault, FaultyStore, Operation, act};
     use tempfile::TempDir;
 
     use super::*;
@@ -527,7 +566,7 @@ mod tests {
                 is_staff: false,
                 created_at: now(),
             };
-            store.create_user(user).await.unwrap();
+            store.create_user(user, act()).await.unwrap();
             let org = NewOrg {
                 id: OrgId::from_uuid(random()),
                 slug: slug(),
@@ -535,9 +574,9 @@ mod tests {
                 owner: ann,
                 created_at: now(),
             };
-            store.create_org(org).await.unwrap();
+            store.create_org(org, act()).await.unwrap();
             let token = token(ann);
-            assert_eq!(store.create_token(token.clone()).await.unwrap(), TokenCreation::Created);
+            assert_eq!(store.create_token(token.clone(), act()).await.unwrap(), TokenCreation::Created);
             Self { store, behind, clock, ann, token, _directory: directory }
         }
 
@@ -595,7 +634,7 @@ mod tests {
         let world = World::new().await;
         world.role().await;
         // Past the store that remembers, as another process would.
-        world.behind.set_active(&name(), false, now()).await.unwrap();
+        world.behind.set_active(&name(), false, Act::system(now())).await.unwrap();
         world.clock.advance(IN_FORCE_AFTER - Duration::from_nanos(1));
         assert!(world.role().await.is_some(), "what was remembered is used for as long as it may be");
         world.clock.advance(Duration::from_nanos(1));
@@ -621,7 +660,7 @@ mod tests {
     async fn what_ends_or_changes_a_credential_here_is_in_force_when_it_is_answered() {
         let world = World::new().await;
         let other = token(world.ann);
-        assert_eq!(world.store.create_token(other.clone()).await.unwrap(), TokenCreation::Created);
+        assert_eq!(world.store.create_token(other.clone(), act()).await.unwrap(), TokenCreation::Created);
         assert_eq!(world.role().await, Some(Some(Role::Owner)));
 
         let bob = NewUser {
@@ -632,22 +671,33 @@ mod tests {
             is_staff: false,
             created_at: now(),
         };
-        world.store.create_user(bob).await.unwrap();
-        world.store.put_member(&slug(), &"bob".parse().unwrap(), Role::Owner, now()).await.unwrap();
-        world.store.put_member(&slug(), &name(), Role::Viewer, now()).await.unwrap();
+        world.store.create_user(bob, act()).await.unwrap();
+        world
+            .store
+            .put_member(&slug(), &"bob".parse().unwrap(), Role::Owner, Act::system(now()))
+            .await
+            .unwrap();
+        world.store.put_member(&slug(), &name(), Role::Viewer, Act::system(now())).await.unwrap();
         assert_eq!(world.role().await, Some(Some(Role::Viewer)));
-        world.store.remove_member(&slug(), &name()).await.unwrap();
+        world.store.remove_member(&slug(), &name(), act()).await.unwrap();
         assert_eq!(world.role().await, Some(None));
-        world.store.put_member(&slug(), &name(), Role::Member, now()).await.unwrap();
+        world.store.put_member(&slug(), &name(), Role::Member, Act::system(now())).await.unwrap();
         assert_eq!(world.role().await, Some(Some(Role::Member)), "that there was none is not remembered");
 
-        world.store.set_right(&name(), Right::Staff, true).await.unwrap();
+        world.store.set_right(&name(), Right::Staff, true, act()).await.unwrap();
         let known = world.store.principal_of(world.token.proof(), now()).await.unwrap();
         assert!(known.unwrap().is_staff);
-        assert!(world.store.revoke_token(TokenRef::Id(world.token.id), now()).await.unwrap().is_some());
+        assert!(
+            world
+                .store
+                .revoke_token(TokenRef::Id(world.token.id), Act::system(now()))
+                .await
+                .unwrap()
+                .is_some()
+        );
         assert_eq!(world.role().await, None);
         assert!(world.store.principal_of(other.proof(), now()).await.unwrap().is_some());
-        world.store.set_active(&name(), false, now()).await.unwrap();
+        world.store.set_active(&name(), false, Act::system(now())).await.unwrap();
         assert!(world.store.principal_of(other.proof(), now()).await.unwrap().is_none());
     }
 
@@ -666,7 +716,7 @@ mod tests {
         let when = world.store.when();
         let (principal, membership) =
             world.behind.principal_in(world.token.proof(), now(), "acme").await.unwrap().unwrap();
-        world.store.revoke_token(TokenRef::Id(world.token.id), now()).await.unwrap();
+        world.store.revoke_token(TokenRef::Id(world.token.id), Act::system(now())).await.unwrap();
         // The answer was slow on its way.
         world.store.remember(&asked, Found { principal, membership, asked: when });
         assert_eq!(world.role().await, None);
@@ -678,7 +728,7 @@ mod tests {
         for _ in 0..40 {
             let token = token(world.ann);
             let (id, proof) = (token.id, token.proof());
-            assert_eq!(world.store.create_token(token.clone()).await.unwrap(), TokenCreation::Created);
+            assert_eq!(world.store.create_token(token.clone(), act()).await.unwrap(), TokenCreation::Created);
             let (revoked, let_in) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
             let callers: Vec<_> = (0..4)
                 .map(|_| {
@@ -699,7 +749,7 @@ mod tests {
             while let_in.load(Ordering::SeqCst) < 20 {
                 tokio::task::yield_now().await;
             }
-            assert!(world.store.revoke_token(TokenRef::Id(id), now()).await.unwrap().is_some());
+            assert!(world.store.revoke_token(TokenRef::Id(id), Act::system(now())).await.unwrap().is_some());
             revoked.store(true, Ordering::SeqCst);
             for caller in callers {
                 caller.await.unwrap();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bailiwick::{
-    app::{App, Builder, Policies, Ready, Resources, RouteInfo, State},
+    app::{App, Builder, Operations, Policies, Ready, Resources, RouteInfo, State},
     authn::{
         Authn,
         password::{HashCost, PasswordHasher},
@@ -19,6 +19,7 @@ use bailiwick::{
     trace::{Format, Log},
 };
 use bailiwick_core::{
+    audit::Act,
     clock::{Clock, Entropy},
     id::Id,
     identity::{OrgId, Role, Scopes, Slug, UserId, Username},
@@ -30,10 +31,11 @@ use serde_json::Value;
 use tower::util::BoxCloneService;
 
 use crate::{
-    FakeClock, FaultyCounters, FaultyStore, Person, SeededEntropy,
+    FakeClock, FaultyCounters, FaultyStore, Person, Scrape, SeededEntropy,
     databases::{FreshPostgres, FreshSqlite, fresh_sqlite},
     people::Shared,
 };
+use crate::{act, audit_keys};
 
 /// How long the tokens of people live.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
@@ -111,6 +113,7 @@ const TOKEN_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub struct TestApp {
     service: Shared,
     routes: Vec<RouteInfo>,
+    operations: Operations,
     people: Vec<Person>,
     password_hash: Secret<String>,
     store: FaultyStore,
@@ -231,7 +234,7 @@ impl<'a> TestAppBuilder<'a> {
         let Self { resources, routes, migrations, database, seed, policies, make } = self;
         let database = database.map_or_else(|| Database::Sqlite(fresh_sqlite()), Database::Postgres);
         let url = database.url();
-        let mut options = OpenOptions::default();
+        let mut options = OpenOptions { audit_keys: audit_keys(), ..OpenOptions::default() };
         options.postgres.max_connections = NonZeroU32::new(4).expect("4 is not 0");
         let tables = resources.tables().to_vec();
         let migrated = bailiwick_store::migrate(&url, &options, &migrations, &tables).await;
@@ -262,7 +265,7 @@ impl<'a> TestAppBuilder<'a> {
                 .map_err(Into::into),
         };
         let app = made.unwrap_or_else(|error| panic!("the application cannot be built: {error}"));
-        let routes = app.routes().to_vec();
+        let (routes, operations) = (app.routes().to_vec(), app.operations());
         let service = Shared::new(BoxCloneService::new(app.into_service()));
 
         let hasher =
@@ -273,6 +276,7 @@ impl<'a> TestAppBuilder<'a> {
             people: vec![Person::anonymous(service.clone())],
             service,
             routes,
+            operations,
             password_hash,
             store,
             counters,
@@ -312,6 +316,20 @@ impl TestApp {
             policies: Box::new(|policies| policies),
             make: None,
         }
+    }
+
+    /// What was counted so far, as Prometheus reads it.
+    ///
+    /// # Panics
+    /// If Prometheus could not.
+    pub fn scrape(&self) -> Scrape {
+        let text = self.operations.metrics().render();
+        Scrape::parse(&text).unwrap_or_else(|wrong| panic!("{wrong}\n{text}"))
+    }
+
+    /// What whoever operates the application asks of it.
+    pub fn operations(&self) -> Operations {
+        self.operations.clone()
     }
 
     /// Makes the organisations and those who are always there.
@@ -401,7 +419,10 @@ impl TestApp {
     /// If there is none, or the organisation would be left without an owner.
     pub async fn remove_member(&self, slug: &str, person: &Person) {
         let slug = slug_of(slug);
-        self.store.remove_member(&slug, &username(&person.name)).await.expect("there is such a membership");
+        self.store
+            .remove_member(&slug, &username(&person.name), act())
+            .await
+            .expect("there is such a membership");
     }
 
     /// Lets a user in, or keeps them out, which ends all their tokens.
@@ -410,7 +431,7 @@ impl TestApp {
     /// If there is no such user.
     pub async fn set_active(&self, person: &Person, active: bool) {
         self.store
-            .set_active(&username(&person.name), active, self.clock.now())
+            .set_active(&username(&person.name), active, Act::system(self.clock.now()))
             .await
             .expect("there is such a user");
     }
@@ -462,7 +483,7 @@ impl TestApp {
             is_staff: false,
             created_at: self.clock.now(),
         };
-        self.store.create_user(user).await.unwrap_or_else(|error| panic!("{name}: {error}"));
+        self.store.create_user(user, act()).await.unwrap_or_else(|error| panic!("{name}: {error}"));
         id
     }
 
@@ -475,11 +496,11 @@ impl TestApp {
             owner,
             created_at: self.clock.now(),
         };
-        self.store.create_org(org).await.unwrap_or_else(|error| panic!("{slug}: {error}"));
+        self.store.create_org(org, act()).await.unwrap_or_else(|error| panic!("{slug}: {error}"));
     }
 
     async fn enrol(&self, slug: &Slug, name: &str, role: Role) {
-        let put = self.store.put_member(slug, &username(name), role, self.clock.now()).await;
+        let put = self.store.put_member(slug, &username(name), role, Act::system(self.clock.now())).await;
         put.unwrap_or_else(|error| panic!("{name} in {slug}: {error}"));
     }
 
@@ -514,7 +535,7 @@ impl TestApp {
             scopes: Scopes::ALL,
             password_hash: None,
         };
-        let made = self.store.create_token(token).await.expect("the store works");
+        let made = self.store.create_token(token, act()).await.expect("the store works");
         assert_eq!(made, TokenCreation::Created, "the user is there and active");
         text
     }

@@ -4,7 +4,11 @@ use std::{
     time::Duration,
 };
 
-use bailiwick_core::clock::{Clock, Entropy, Timestamp};
+use bailiwick_core::{
+    audit::{Act, AuditKeys},
+    clock::{Clock, Entropy, Timestamp},
+    secret::Secret,
+};
 
 /// A clock that stands still until the test moves it. Clones show the same time.
 ///
@@ -112,6 +116,17 @@ fn split_mix(state: &mut u64) -> u64 {
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     mixed ^ (mixed >> 31)
+}
+
+/// What a test does to a store by itself, at the time that a [`FakeClock`] begins with: for calls whose entry in the audit
+/// trail does not matter.
+pub fn act() -> Act {
+    Act::system(FakeClock::new().now())
+}
+
+/// What the audit trails of tests are linked with.
+pub fn audit_keys() -> AuditKeys {
+    AuditKeys::new(&Secret::new([0x5a; 32]), [])
 }
 
 #[cfg(test)]

@@ -23,20 +23,22 @@ use std::{
 };
 
 use bailiwick_core::{
+    audit::{Act, Chain, Entry, Head, SecurityEvent},
     clock::Timestamp,
     error::{DecodeError, StoreError},
     identity::{
         ApiTokenId, Credential, FamilyId, Membership, OrgId, Principal, Role, Slug, UserId, Username,
     },
+    meter::{Meter, Metered},
     query::Plan,
     secret::Secret,
     store::{
-        Addressee, Answer, Charge, CounterKey, CounterStore, CredentialDigest, Directory, DirectoryError,
-        EachRow, FamilyStore, KeyPurpose, KeyRecord, KeyRingRecord, KeyStore, Login, NewFamily, NewOrg,
-        NewPasswordReset, NewSession, NewToken, NewUser, OrgRecord, OrgTokenRecord, PasswordChange,
-        PasswordStore, PrincipalStore, Proof, Refresh, Refreshed, Right, RowStore, SessionRecord,
-        SessionStore, Store, TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord, Verdict,
-        WhichSessions, Written,
+        Addressee, Answer, AuditStore, Charge, CounterKey, CounterStore, CredentialDigest, Directory,
+        DirectoryError, EachRow, FamilyStore, KeyPurpose, KeyRecord, KeyRingRecord, KeyStore, Login,
+        NewFamily, NewOrg, NewPasswordReset, NewSession, NewToken, NewUser, OrgRecord, OrgTokenRecord,
+        PasswordChange, PasswordStore, PrincipalStore, Proof, Refresh, Refreshed, Right, RowStore,
+        SessionRecord, SessionStore, Store, TokenCreation, TokenRecord, TokenRef, TokenStore, UserRecord,
+        Verdict, WhichSessions, Written,
     },
 };
 
@@ -116,6 +118,12 @@ pub enum Operation {
     PasswordReset,
     /// [`PasswordStore::use_password_reset`].
     UsePasswordReset,
+    /// [`AuditStore::append_events`].
+    AppendEvents,
+    /// [`AuditStore::audit_heads`] and [`AuditStore::audit_head`].
+    AuditHeads,
+    /// [`AuditStore::audit_entries`].
+    AuditEntries,
     /// [`CounterStore::spend`].
     Spend,
     /// [`CounterStore::refill`].
@@ -124,7 +132,7 @@ pub enum Operation {
 
 impl Operation {
     /// All of them, so that a test can let each fail in turn.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 41] = [
         Self::Read,
         Self::Write,
         Self::Membership,
@@ -161,6 +169,9 @@ impl Operation {
         Self::CreatePasswordReset,
         Self::PasswordReset,
         Self::UsePasswordReset,
+        Self::AppendEvents,
+        Self::AuditHeads,
+        Self::AuditEntries,
         Self::Spend,
         Self::Refill,
     ];
@@ -356,8 +367,8 @@ impl Directory for FaultyStore {
         self.run(Operation::UserId, async move { self.inner.user_id(name).await })
     }
 
-    fn create_user(&self, user: NewUser) -> Answer<'_, (), DirectoryError> {
-        self.run(Operation::CreateUser, async move { self.inner.create_user(user).await })
+    fn create_user(&self, user: NewUser, act: Act) -> Answer<'_, (), DirectoryError> {
+        self.run(Operation::CreateUser, async move { self.inner.create_user(user, act).await })
     }
 
     fn users(&self) -> Answer<'_, Vec<UserRecord>> {
@@ -368,18 +379,18 @@ impl Directory for FaultyStore {
         &'a self,
         name: &'a Username,
         active: bool,
-        now: Timestamp,
+        act: Act,
     ) -> Answer<'a, (), DirectoryError> {
-        self.run(Operation::SetActive, async move { self.inner.set_active(name, active, now).await })
+        self.run(Operation::SetActive, async move { self.inner.set_active(name, active, act).await })
     }
 
     fn set_password<'a>(
         &'a self,
         name: &'a Username,
         hash: &'a Secret<String>,
-        now: Timestamp,
+        act: Act,
     ) -> Answer<'a, (), DirectoryError> {
-        self.run(Operation::SetPassword, async move { self.inner.set_password(name, hash, now).await })
+        self.run(Operation::SetPassword, async move { self.inner.set_password(name, hash, act).await })
     }
 
     fn renew_password_hash<'a>(
@@ -397,12 +408,13 @@ impl Directory for FaultyStore {
         name: &'a Username,
         right: Right,
         granted: bool,
+        act: Act,
     ) -> Answer<'a, (), DirectoryError> {
-        self.run(Operation::SetRight, async move { self.inner.set_right(name, right, granted).await })
+        self.run(Operation::SetRight, async move { self.inner.set_right(name, right, granted, act).await })
     }
 
-    fn create_org(&self, org: NewOrg) -> Answer<'_, (), DirectoryError> {
-        self.run(Operation::CreateOrg, async move { self.inner.create_org(org).await })
+    fn create_org(&self, org: NewOrg, act: Act) -> Answer<'_, (), DirectoryError> {
+        self.run(Operation::CreateOrg, async move { self.inner.create_org(org, act).await })
     }
 
     fn orgs(&self) -> Answer<'_, Vec<OrgRecord>> {
@@ -414,27 +426,35 @@ impl Directory for FaultyStore {
         slug: &'a Slug,
         name: &'a Username,
         role: Role,
-        now: Timestamp,
+        act: Act,
     ) -> Answer<'a, (), DirectoryError> {
-        self.run(Operation::PutMember, async move { self.inner.put_member(slug, name, role, now).await })
+        self.run(Operation::PutMember, async move { self.inner.put_member(slug, name, role, act).await })
     }
 
-    fn remove_member<'a>(&'a self, slug: &'a Slug, name: &'a Username) -> Answer<'a, (), DirectoryError> {
-        self.run(Operation::RemoveMember, async move { self.inner.remove_member(slug, name).await })
+    fn remove_member<'a>(
+        &'a self,
+        slug: &'a Slug,
+        name: &'a Username,
+        act: Act,
+    ) -> Answer<'a, (), DirectoryError> {
+        self.run(Operation::RemoveMember, async move { self.inner.remove_member(slug, name, act).await })
     }
 }
 
 impl PasswordStore for FaultyStore {
-    fn change_password(&self, change: PasswordChange) -> Answer<'_, bool> {
-        self.run(Operation::ChangePassword, async move { self.inner.change_password(change).await })
+    fn change_password(&self, change: PasswordChange, act: Act) -> Answer<'_, bool> {
+        self.run(Operation::ChangePassword, async move { self.inner.change_password(change, act).await })
     }
 
     fn users_of_email<'a>(&'a self, email: &'a str) -> Answer<'a, Vec<Addressee>> {
         self.run(Operation::UsersOfEmail, async move { self.inner.users_of_email(email).await })
     }
 
-    fn create_password_reset(&self, reset: NewPasswordReset) -> Answer<'_, bool> {
-        self.run(Operation::CreatePasswordReset, async move { self.inner.create_password_reset(reset).await })
+    fn create_password_reset(&self, reset: NewPasswordReset, act: Act) -> Answer<'_, bool> {
+        self.run(
+            Operation::CreatePasswordReset,
+            async move { self.inner.create_password_reset(reset, act).await },
+        )
     }
 
     fn password_reset(&self, digest: CredentialDigest, now: Timestamp) -> Answer<'_, Option<String>> {
@@ -445,9 +465,9 @@ impl PasswordStore for FaultyStore {
         &self,
         digest: CredentialDigest,
         hash: Secret<String>,
-        now: Timestamp,
+        act: Act,
     ) -> Answer<'_, Option<UserId>> {
-        let used = async move { self.inner.use_password_reset(digest, hash, now).await };
+        let used = async move { self.inner.use_password_reset(digest, hash, act).await };
         self.run(Operation::UsePasswordReset, used)
     }
 }
@@ -472,12 +492,12 @@ impl PrincipalStore for FaultyStore {
 }
 
 impl SessionStore for FaultyStore {
-    fn create_session(&self, session: NewSession) -> Answer<'_, bool> {
-        self.run(Operation::CreateSession, async move { self.inner.create_session(session).await })
+    fn create_session(&self, session: NewSession, act: Act) -> Answer<'_, bool> {
+        self.run(Operation::CreateSession, async move { self.inner.create_session(session, act).await })
     }
 
-    fn end_sessions(&self, user: UserId, which: WhichSessions) -> Answer<'_, u64> {
-        self.run(Operation::EndSessions, async move { self.inner.end_sessions(user, which).await })
+    fn end_sessions(&self, user: UserId, which: WhichSessions, act: Act) -> Answer<'_, u64> {
+        self.run(Operation::EndSessions, async move { self.inner.end_sessions(user, which, act).await })
     }
 
     fn sessions_of(&self, user: UserId, now: Timestamp) -> Answer<'_, Vec<SessionRecord>> {
@@ -486,20 +506,27 @@ impl SessionStore for FaultyStore {
 }
 
 impl FamilyStore for FaultyStore {
-    fn create_family(&self, family: NewFamily) -> Answer<'_, bool> {
-        self.run(Operation::CreateFamily, async move { self.inner.create_family(family).await })
+    fn create_family(&self, family: NewFamily, act: Act) -> Answer<'_, bool> {
+        self.run(Operation::CreateFamily, async move { self.inner.create_family(family, act).await })
     }
 
-    fn refresh_family(&self, refresh: Refresh) -> Answer<'_, Refreshed> {
-        self.run(Operation::RefreshFamily, async move { self.inner.refresh_family(refresh).await })
+    fn refresh_family(&self, refresh: Refresh, act: Act) -> Answer<'_, Refreshed> {
+        self.run(Operation::RefreshFamily, async move { self.inner.refresh_family(refresh, act).await })
     }
 
-    fn revoke_family(&self, token: CredentialDigest, now: Timestamp) -> Answer<'_, Option<FamilyId>> {
-        self.run(Operation::RevokeFamily, async move { self.inner.revoke_family(token, now).await })
+    fn revoke_family(&self, token: CredentialDigest, act: Act) -> Answer<'_, Option<FamilyId>> {
+        self.run(Operation::RevokeFamily, async move { self.inner.revoke_family(token, act).await })
     }
 
     fn live_access_tokens(&self, now: Timestamp) -> Answer<'_, Vec<(String, u64)>> {
         self.run(Operation::LiveAccessTokens, async move { self.inner.live_access_tokens(now).await })
+    }
+}
+
+/// What is measured does not fail.
+impl Metered for FaultyStore {
+    fn meters(&self, each: &mut dyn FnMut(Meter)) {
+        self.inner.meters(each);
     }
 }
 
@@ -512,14 +539,39 @@ impl KeyStore for FaultyStore {
         self.run(Operation::KeyRing, async move { self.inner.key_ring(purpose).await })
     }
 
-    fn change_keys(&self, purpose: KeyPurpose, from: u64, keys: Vec<KeyRecord>) -> Answer<'_, bool> {
-        self.run(Operation::ChangeKeys, async move { self.inner.change_keys(purpose, from, keys).await })
+    fn change_keys(
+        &self,
+        purpose: KeyPurpose,
+        from: u64,
+        keys: Vec<KeyRecord>,
+        act: Act,
+    ) -> Answer<'_, bool> {
+        self.run(Operation::ChangeKeys, async move { self.inner.change_keys(purpose, from, keys, act).await })
+    }
+}
+
+impl AuditStore for FaultyStore {
+    fn append_events(&self, events: Vec<SecurityEvent>, act: Act) -> Answer<'_, ()> {
+        self.run(Operation::AppendEvents, async move { self.inner.append_events(events, act).await })
+    }
+
+    fn audit_heads(&self) -> Answer<'_, Vec<Head>> {
+        self.run(Operation::AuditHeads, async move { self.inner.audit_heads().await })
+    }
+
+    fn audit_head(&self, chain: Chain) -> Answer<'_, Head> {
+        self.run(Operation::AuditHeads, async move { self.inner.audit_head(chain).await })
+    }
+
+    fn audit_entries(&self, chain: Chain, after: u64, most: u32) -> Answer<'_, Vec<Entry>> {
+        let entries = async move { self.inner.audit_entries(chain, after, most).await };
+        self.run(Operation::AuditEntries, entries)
     }
 }
 
 impl TokenStore for FaultyStore {
-    fn create_token(&self, token: NewToken) -> Answer<'_, TokenCreation> {
-        self.run(Operation::CreateToken, async move { self.inner.create_token(token).await })
+    fn create_token(&self, token: NewToken, act: Act) -> Answer<'_, TokenCreation> {
+        self.run(Operation::CreateToken, async move { self.inner.create_token(token, act).await })
     }
 
     fn rotate_token(
@@ -527,13 +579,14 @@ impl TokenStore for FaultyStore {
         replaced: ApiTokenId,
         token: NewToken,
         old_expires_at: Timestamp,
+        act: Act,
     ) -> Answer<'_, Option<TokenRecord>> {
-        let rotated = async move { self.inner.rotate_token(replaced, token, old_expires_at).await };
+        let rotated = async move { self.inner.rotate_token(replaced, token, old_expires_at, act).await };
         self.run(Operation::RotateToken, rotated)
     }
 
-    fn revoke_token(&self, which: TokenRef, now: Timestamp) -> Answer<'_, Option<UserId>> {
-        self.run(Operation::RevokeToken, async move { self.inner.revoke_token(which, now).await })
+    fn revoke_token(&self, which: TokenRef, act: Act) -> Answer<'_, Option<UserId>> {
+        self.run(Operation::RevokeToken, async move { self.inner.revoke_token(which, act).await })
     }
 
     fn tokens_of(&self, user: UserId) -> Answer<'_, Vec<TokenRecord>> {

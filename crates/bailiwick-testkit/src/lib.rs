@@ -4,6 +4,7 @@
 //! - [`TestApp`] starts an application in process, with a [`Person`] of every kind.
 //! - [`FakeClock`] and [`SeededEntropy`] make time and randomness the test's (I10).
 //! - [`FaultyStore`] and [`FaultyCounters`] fail when the test says so (I9).
+//! - [`Scrape`] reads metrics, and refuses what Prometheus would.
 //! - [`databases`] gives each test a database of its own.
 //! - [`conformance`] is what a storage back-end must pass.
 mod app;
@@ -13,11 +14,13 @@ pub mod databases;
 mod faulty;
 mod people;
 mod reply;
+mod scrape;
 
 pub use self::{
     app::{Parts, TestApp, TestAppBuilder},
-    clock::{FakeClock, SeededEntropy},
+    clock::{FakeClock, SeededEntropy, act, audit_keys},
     faulty::{Fault, FaultyCounters, FaultyStore, Operation},
     people::{Call, Person},
     reply::{Bare, Reply},
+    scrape::Scrape,
 };

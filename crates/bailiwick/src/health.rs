@@ -2,7 +2,8 @@
 //!
 //! It stands outside of authentication and throttling, and so ignores any `Authorization`: to look up a credential or to
 //! count a quota could fail, and whoever watches the process would end one that lives.
-use axum::{Router, response::IntoResponse, routing::get};
+use axum::{Extension, Router, response::IntoResponse, routing::get};
+use bailiwick_core::request::Facts;
 use http::{HeaderValue, header};
 
 /// Where it answers.
@@ -13,6 +14,9 @@ pub fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new().route("/healthz", get(healthz)).route("/healthz/", get(healthz))
 }
 
-async fn healthz() -> impl IntoResponse {
+async fn healthz(facts: Option<Extension<Facts>>) -> impl IntoResponse {
+    if let Some(Extension(facts)) = facts {
+        facts.set_route(PATH);
+    }
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], r#"{"status":"ok"}"#)
 }

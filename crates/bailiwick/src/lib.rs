@@ -67,13 +67,14 @@
 //! | write a handler of your own | [`routes`], [`gate`], [`db`] |
 //! | put an application together | [`app`] |
 //! | keep its data | [`database`] |
-//! | take one control alone, as a tower layer | [`throttle`], [`limits`], [`hosts`], [`headers`], [`request_id`], [`trace`], [`problem`] |
+//! | take one control alone, as a tower layer | [`throttle`], [`limits`], [`hosts`], [`headers`], [`request_id`], [`trace`], [`metrics`], [`problem`] |
 
 // The derives write paths that begin with `::bailiwick`, also in this crate.
 extern crate self as bailiwick;
 
 pub use bailiwick_core::{
-    access, choices, clock, db, error, id, identity, model, query, request, secret, store, text, units,
+    access, audit, choices, clock, db, error, id, identity, meter, model, query, request, secret, store,
+    text, units,
 };
 pub use bailiwick_macros::{Input, Model, Patch, View};
 pub use bailiwick_store as database;
@@ -88,6 +89,7 @@ pub mod headers;
 pub mod health;
 pub mod hosts;
 pub mod limits;
+pub mod metrics;
 pub mod origin;
 pub mod prelude;
 pub mod problem;

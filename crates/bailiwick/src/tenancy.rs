@@ -5,6 +5,7 @@ use bailiwick_core::{
     clock::{Clock, Entropy},
     id::Id,
     identity::{Principal, Slug},
+    request::Facts,
     store::{DirectoryError, NewOrg, Store},
 };
 
@@ -42,7 +43,13 @@ impl Founding {
     ///
     /// # Errors
     /// 409 if the slug is taken.
-    pub async fn found(&self, founder: &Principal, slug: Slug, name: String) -> Result<NewOrg, Problem> {
+    pub async fn found(
+        &self,
+        founder: &Principal,
+        slug: Slug,
+        name: String,
+        facts: &Facts,
+    ) -> Result<NewOrg, Problem> {
         let org = NewOrg {
             id: Id::new(&*self.clock, &*self.entropy),
             slug,
@@ -50,7 +57,8 @@ impl Founding {
             owner: founder.user_id(),
             created_at: self.clock.now(),
         };
-        match self.store.create_org(org.clone()).await {
+        let act = facts.act(org.created_at).by(founder.into());
+        match self.store.create_org(org.clone(), act).await {
             Ok(()) => Ok(org),
             Err(DirectoryError::Taken) => Err(Problem::conflict("the slug is taken")),
             Err(DirectoryError::Store(error)) => Err(error.into()),

@@ -15,9 +15,9 @@ pub(super) const CORE_LAYERS: &[&[&str]] = &[
     &["access"],
     &["model"],
     &["request"],
-    &["identity"],
     &["audit"],
-    &["error", "units", "secret", "clock", "text", "id"],
+    &["identity"],
+    &["error", "units", "secret", "clock", "text", "id", "meter", "named"],
 ];
 
 /// A module or folder of the framework.
@@ -61,6 +61,7 @@ pub(super) const ROOMS: &[Room] = &[
     part("health", &["problem"]),
     control("request_id"),
     control("trace"),
+    control("metrics"),
     control("headers"),
     control("hosts"),
     control("limits"),
@@ -139,6 +140,26 @@ pub(super) const LOUD: &[Loud] = &[
         file: "crates/bailiwick-server/src/application.rs",
         word: "insecure_no_throttle",
         reason: "the operator's `throttle.enabled = false`, which `check` reports",
+    },
+    Loud {
+        file: "crates/bailiwick-core/src/audit/chain.rs",
+        word: "insecure_without_key",
+        reason: "defines the key of chains that show damage and no forgery, for databases without a secret",
+    },
+    Loud {
+        file: "crates/bailiwick-store/src/sqlite/mod.rs",
+        word: "insecure_without_key",
+        reason: "a back-end that is opened by hand, until it is given a key",
+    },
+    Loud {
+        file: "crates/bailiwick-store/src/postgres/mod.rs",
+        word: "insecure_without_key",
+        reason: "a back-end that is opened by hand, until it is given a key",
+    },
+    Loud {
+        file: "crates/bailiwick-store/src/lib.rs",
+        word: "insecure_without_key",
+        reason: "what a database is opened with where nobody gives a key; opening it says so in the log",
     },
     Loud {
         file: "crates/bailiwick-core/src/identity.rs",

@@ -1,6 +1,7 @@
 //! Users, organisations and who is a member of which.
 use super::Answer;
 use crate::{
+    audit::{Act, SecurityEvent, SecurityEventKind},
     clock::Timestamp,
     error::StoreError,
     identity::{Membership, OrgId, Role, Slug, UserId, Username},
@@ -20,19 +21,15 @@ pub trait Directory {
     fn user_id<'a>(&'a self, name: &'a Username) -> Answer<'a, Option<UserId>>;
 
     /// Adds a user.
-    fn create_user(&self, user: NewUser) -> Answer<'_, (), DirectoryError>;
+    fn create_user(&self, user: NewUser, act: Act) -> Answer<'_, (), DirectoryError>;
 
     /// All users, by name.
     fn users(&self) -> Answer<'_, Vec<UserRecord>>;
 
     /// Lets the user called `name` in, or keeps them out. Keeping them out ends all their tokens and sessions for
     /// good: who is let in again logs in again, and whoever had stolen one does not (SES-21).
-    fn set_active<'a>(
-        &'a self,
-        name: &'a Username,
-        active: bool,
-        now: Timestamp,
-    ) -> Answer<'a, (), DirectoryError>;
+    fn set_active<'a>(&'a self, name: &'a Username, active: bool, act: Act)
+    -> Answer<'a, (), DirectoryError>;
 
     /// Replaces the password of the user called `name` and ends all that the old one opened: the user's sessions
     /// and log-in tokens.
@@ -40,7 +37,7 @@ pub trait Directory {
         &'a self,
         name: &'a Username,
         hash: &'a Secret<String>,
-        now: Timestamp,
+        act: Act,
     ) -> Answer<'a, (), DirectoryError>;
 
     /// Replaces the hash `old` of a user's password by `new`, another hash of the same password: nothing that it opened
@@ -58,10 +55,11 @@ pub trait Directory {
         name: &'a Username,
         right: Right,
         granted: bool,
+        act: Act,
     ) -> Answer<'a, (), DirectoryError>;
 
     /// Adds an organisation, and its first owner, in one transaction.
-    fn create_org(&self, org: NewOrg) -> Answer<'_, (), DirectoryError>;
+    fn create_org(&self, org: NewOrg, act: Act) -> Answer<'_, (), DirectoryError>;
 
     /// All organisations, by slug.
     fn orgs(&self) -> Answer<'_, Vec<OrgRecord>>;
@@ -72,11 +70,16 @@ pub trait Directory {
         slug: &'a Slug,
         name: &'a Username,
         role: Role,
-        now: Timestamp,
+        act: Act,
     ) -> Answer<'a, (), DirectoryError>;
 
     /// Ends a membership. Tasks lose an assignee who leaves.
-    fn remove_member<'a>(&'a self, slug: &'a Slug, name: &'a Username) -> Answer<'a, (), DirectoryError>;
+    fn remove_member<'a>(
+        &'a self,
+        slug: &'a Slug,
+        name: &'a Username,
+        act: Act,
+    ) -> Answer<'a, (), DirectoryError>;
 }
 
 /// Why the directory did not do what it was asked.
@@ -108,6 +111,8 @@ pub enum DirectoryError {
 pub struct Login {
     /// The user.
     pub user_id: UserId,
+    /// The name, as its owner writes it.
+    pub username: String,
     /// Whether the user may log in at all.
     pub is_active: bool,
     /// The password's hash, as a PHC string.
@@ -129,6 +134,21 @@ pub struct NewUser {
     pub is_staff: bool,
     /// Now.
     pub created_at: Timestamp,
+}
+
+impl NewUser {
+    /// What is recorded once they are added.
+    pub fn event(&self) -> SecurityEvent {
+        let event = SecurityEvent::new(SecurityEventKind::UserCreated).of(self.id);
+        let event = event.with("username", &self.username);
+        if self.is_staff { event.with("is_staff", true) } else { event }
+    }
+}
+
+/// What is recorded once `user`, who `was` let in or not, `is` now: nothing where nothing changed.
+pub fn switched_user(user: UserId, was: bool, is: bool) -> Option<SecurityEvent> {
+    let kind = if is { SecurityEventKind::UserEnabled } else { SecurityEventKind::UserDisabled };
+    (was != is).then(|| SecurityEvent::new(kind).of(user))
 }
 
 /// A user, as an operator sees them.
@@ -163,6 +183,43 @@ pub enum Right {
     Editor,
 }
 
+impl Right {
+    /// The right's name in the audit trail.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Staff => "staff",
+            Self::Author => "author",
+            Self::Editor => "editor",
+        }
+    }
+
+    /// What is recorded once `user`, who `had` the right or not, `has` it or not: nothing where nothing changed.
+    pub fn event(self, user: UserId, had: bool, has: bool) -> Option<SecurityEvent> {
+        let event = SecurityEvent::new(SecurityEventKind::RightChanged).of(user);
+        (had != has).then(|| event.with("right", self.as_str()).with("granted", has))
+    }
+}
+
+/// What is recorded once `user`, who had the role `before` in `org`, if any, has the role `after`, if any: nothing where
+/// nothing changed.
+pub fn changed_member(
+    org: OrgId,
+    user: UserId,
+    before: Option<Role>,
+    after: Option<Role>,
+) -> Option<SecurityEvent> {
+    let event = |kind| SecurityEvent::new(kind).of(user).within(org);
+    match (before, after) {
+        (None, None) => None,
+        (Some(before), Some(after)) if before == after => None,
+        (Some(before), Some(after)) => {
+            Some(event(SecurityEventKind::MemberRoleChanged).with("role", after).with("role_before", before))
+        }
+        (None, Some(role)) => Some(event(SecurityEventKind::MemberAdded).with("role", role)),
+        (Some(role), None) => Some(event(SecurityEventKind::MemberRemoved).with("role_before", role)),
+    }
+}
+
 /// An organisation to add.
 #[derive(Clone, Debug)]
 pub struct NewOrg {
@@ -181,6 +238,14 @@ pub struct NewOrg {
 impl NewOrg {
     /// The version that a new organisation has.
     pub const VERSION: i64 = 1;
+
+    /// What is recorded once it is founded.
+    pub fn events(&self) -> Vec<SecurityEvent> {
+        let founded =
+            SecurityEvent::new(SecurityEventKind::OrgCreated).of(self.owner).on(self.id).within(self.id);
+        let owner = changed_member(self.id, self.owner, None, Some(Role::Owner));
+        std::iter::once(founded.with("slug", &self.slug)).chain(owner).collect()
+    }
 }
 
 /// An organisation, as an operator sees it.

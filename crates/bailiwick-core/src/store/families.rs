@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::{Answer, CredentialDigest, Proof};
 use crate::{
+    audit::{Act, SecurityEvent, SecurityEventKind},
     clock::Timestamp,
     identity::{FamilyId, UserId},
     secret::Secret,
@@ -14,15 +15,15 @@ pub trait FamilyStore {
     /// Adds a family with its first token, and removes the user's families that have ended by age, in one transaction.
     /// Answers whether the user is there, active, and still has the password that was proved: if not, nothing is
     /// changed.
-    fn create_family(&self, family: NewFamily) -> Answer<'_, bool>;
+    fn create_family(&self, family: NewFamily, act: Act) -> Answer<'_, bool>;
 
     /// Exchanges a token for its successor, in one transaction that holds the family (JWT-49): of many who do so at once
     /// one makes the successor. What it decides is kept also if it refuses (JWT-47).
-    fn refresh_family(&self, refresh: Refresh) -> Answer<'_, Refreshed>;
+    fn refresh_family(&self, refresh: Refresh, act: Act) -> Answer<'_, Refreshed>;
 
     /// Ends the family that a token belongs to, be it the live one or a spent one. Answers which, if there is such a
     /// family that had not ended.
-    fn revoke_family(&self, token: CredentialDigest, now: Timestamp) -> Answer<'_, Option<FamilyId>>;
+    fn revoke_family(&self, token: CredentialDigest, act: Act) -> Answer<'_, Option<FamilyId>>;
 
     /// How many access tokens live at `now`, by the `kid` of what signed them: as many as were noted with
     /// [`NewFamily::access`] and [`Refresh::access`], and whose family has not ended.
@@ -63,6 +64,12 @@ impl NewFamily {
     /// What an access token of it proves.
     pub const fn proof(&self) -> Proof {
         Proof::Family(self.id)
+    }
+
+    /// What is recorded once it is made.
+    pub fn events(&self) -> Vec<SecurityEvent> {
+        let of_user = |kind| SecurityEvent::new(kind).of(self.user_id);
+        vec![of_user(SecurityEventKind::LoginSuccess), of_user(SecurityEventKind::TokenCreated).on(self.id)]
     }
 
     /// When it ends, however much it is used.
@@ -108,6 +115,17 @@ pub enum Refreshed {
     Refused,
 }
 
+impl Refreshed {
+    /// What is recorded of it: nothing where nothing changed.
+    pub fn events(&self) -> Vec<SecurityEvent> {
+        match self {
+            Self::Rotated(grant) => vec![grant.event(SecurityEventKind::TokenRenewed)],
+            Self::Reused(grant) => vec![grant.event(SecurityEventKind::TokenReuse)],
+            Self::Repeated(..) | Self::Refused => Vec::new(),
+        }
+    }
+}
+
 /// For whom a token was refreshed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
@@ -115,4 +133,15 @@ pub struct Grant {
     pub family: FamilyId,
     /// Whose it is.
     pub user: UserId,
+}
+
+impl Grant {
+    /// What is recorded once its family was ended on purpose.
+    pub fn revoked(&self) -> SecurityEvent {
+        self.event(SecurityEventKind::TokenRevoked)
+    }
+
+    fn event(&self, kind: SecurityEventKind) -> SecurityEvent {
+        SecurityEvent::new(kind).of(self.user).on(self.family)
+    }
 }

@@ -1,6 +1,10 @@
 //! Signing keys, encrypted, and what state each is in.
 use super::Answer;
-use crate::{clock::Timestamp, secret::Secret};
+use crate::{
+    audit::{Act, SecurityEvent, SecurityEventKind, Target},
+    clock::Timestamp,
+    secret::Secret,
+};
 
 /// Keeps rings of keys, one for each purpose.
 ///
@@ -16,7 +20,8 @@ pub trait KeyStore {
 
     /// Puts keys into a ring, in this order: each is added, or replaces the one with its `kid`. Happens whole, or, if
     /// the ring has another version than `from` by now, not at all. Answers whether it happened.
-    fn change_keys(&self, purpose: KeyPurpose, from: u64, keys: Vec<KeyRecord>) -> Answer<'_, bool>;
+    fn change_keys(&self, purpose: KeyPurpose, from: u64, keys: Vec<KeyRecord>, act: Act)
+    -> Answer<'_, bool>;
 }
 
 /// What the keys of a ring sign. A key of one purpose is good for nothing else (KEY-07).
@@ -70,6 +75,28 @@ pub struct KeyRecord {
     pub ends_at: Option<Timestamp>,
 }
 
+impl KeyRingRecord {
+    /// What is recorded once `keys` were put into this ring (KEY-10).
+    pub fn events(&self, keys: &[KeyRecord]) -> Vec<SecurityEvent> {
+        let event = |kind, key: &KeyRecord| SecurityEvent::new(kind).on(Target::key(&key.kid));
+        let mut events = Vec::new();
+        for key in keys {
+            let before = self.keys.iter().find(|before| before.kid == key.kid);
+            if before.is_none() {
+                events.push(event(SecurityEventKind::KeyGenerated, key));
+            }
+            let was = before.map_or(KeyState::Next, |before| before.state);
+            events.extend(
+                key.state.entered().filter(|_| key.state != was).into_iter().map(|kind| event(kind, key)),
+            );
+            if before.is_some_and(|before| before.sealed_by != key.sealed_by) {
+                events.push(event(SecurityEventKind::KeyReencrypted, key));
+            }
+        }
+        events
+    }
+}
+
 /// What a key may be used for (KEY-01).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum KeyState {
@@ -103,6 +130,17 @@ impl KeyState {
     /// The state that is called so.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+
+    /// What has happened to a key that is in this state now and was not before.
+    const fn entered(self) -> Option<SecurityEventKind> {
+        match self {
+            Self::Next => None,
+            Self::Active => Some(SecurityEventKind::KeyPromoted),
+            Self::Retiring => Some(SecurityEventKind::KeyRetiring),
+            Self::Retired => Some(SecurityEventKind::KeyRetired),
+            Self::Revoked => Some(SecurityEventKind::KeyRevoked),
+        }
     }
 
     /// Whether what the key signed is good, as far as the key is concerned.

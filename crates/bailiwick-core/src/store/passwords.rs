@@ -1,6 +1,7 @@
 //! Changes of passwords by their owners, and the tokens that replace one that was lost.
 use super::{Answer, CredentialDigest};
 use crate::{
+    audit::{Act, SecurityEvent, SecurityEventKind},
     clock::Timestamp,
     identity::{SessionId, UserId},
     secret::Secret,
@@ -11,14 +12,14 @@ use crate::{
 pub trait PasswordStore {
     /// Replaces a password by its owner's wish. Answers whether they are active and still had the old one: if not,
     /// nothing is changed.
-    fn change_password(&self, change: PasswordChange) -> Answer<'_, bool>;
+    fn change_password(&self, change: PasswordChange, act: Act) -> Answer<'_, bool>;
 
     /// The active users with this e-mail address, without regard to case, by name; at most [`Addressee::MOST`].
     fn users_of_email<'a>(&'a self, email: &'a str) -> Answer<'a, Vec<Addressee>>;
 
     /// Adds a token by which a user may set another password once, and removes the user's expired ones. Answers whether
     /// the user is there and active: if not, nothing is changed.
-    fn create_password_reset(&self, reset: NewPasswordReset) -> Answer<'_, bool>;
+    fn create_password_reset(&self, reset: NewPasswordReset, act: Act) -> Answer<'_, bool>;
 
     /// The name of the active user whose live token has this digest.
     fn password_reset(&self, digest: CredentialDigest, now: Timestamp) -> Answer<'_, Option<String>>;
@@ -29,7 +30,7 @@ pub trait PasswordStore {
         &self,
         digest: CredentialDigest,
         hash: Secret<String>,
-        now: Timestamp,
+        act: Act,
     ) -> Answer<'_, Option<UserId>>;
 }
 
@@ -48,6 +49,16 @@ pub struct PasswordChange {
     pub changed_at: Timestamp,
 }
 
+/// What is recorded once the password of `user` was replaced, by them or by an operator.
+pub fn changed_password(user: UserId) -> SecurityEvent {
+    SecurityEvent::new(SecurityEventKind::PasswordChange).of(user)
+}
+
+/// What is recorded once `user` has replaced a lost password.
+pub fn reset_password(user: UserId) -> SecurityEvent {
+    SecurityEvent::new(SecurityEventKind::PasswordReset).of(user)
+}
+
 /// A token to add, by which a user may set another password.
 #[derive(Clone, Debug)]
 pub struct NewPasswordReset {
@@ -59,6 +70,13 @@ pub struct NewPasswordReset {
     pub created_at: Timestamp,
     /// When it stops working by itself.
     pub expires_at: Timestamp,
+}
+
+impl NewPasswordReset {
+    /// What is recorded once it is made.
+    pub fn event(&self) -> SecurityEvent {
+        SecurityEvent::new(SecurityEventKind::PasswordResetRequested).of(self.user_id)
+    }
 }
 
 /// A user to write to.

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::{Answer, CredentialDigest, Proof};
 use crate::{
+    audit::{Act, SecurityEvent, SecurityEventKind},
     clock::Timestamp,
     identity::{SessionId, UserId},
     secret::Secret,
@@ -13,10 +14,10 @@ pub trait SessionStore {
     /// Adds a session, ends the one it replaces, removes the user's expired ones, and ends the oldest beyond
     /// [`NewSession::max_per_user`], all in one transaction. Answers whether the user is there, active, and still has the
     /// password that was proved: if not, nothing is changed.
-    fn create_session(&self, session: NewSession) -> Answer<'_, bool>;
+    fn create_session(&self, session: NewSession, act: Act) -> Answer<'_, bool>;
 
     /// Ends sessions of a user at once, and answers how many there were.
-    fn end_sessions(&self, user: UserId, which: WhichSessions) -> Answer<'_, u64>;
+    fn end_sessions(&self, user: UserId, which: WhichSessions, act: Act) -> Answer<'_, u64>;
 
     /// The live sessions of a user, the one that was used last first.
     fn sessions_of(&self, user: UserId, now: Timestamp) -> Answer<'_, Vec<SessionRecord>>;
@@ -66,6 +67,18 @@ impl NewSession {
         Proof::Session(self.digest)
     }
 
+    /// What is recorded once it has begun, and ended the one that it replaces, and the oldest beyond the cap.
+    pub fn events(&self, replaced: Option<(SessionId, UserId)>, oldest: &[SessionId]) -> Vec<SecurityEvent> {
+        let of_user = |kind| SecurityEvent::new(kind).of(self.user_id);
+        let replaced = replaced.map(|(id, user)| ended_session(id, user).with("reason", "replaced"));
+        let begun = [
+            of_user(SecurityEventKind::LoginSuccess),
+            of_user(SecurityEventKind::SessionCreated).on(self.id),
+        ];
+        let beyond = |id: &SessionId| ended_session(*id, self.user_id).with("reason", "cap");
+        begun.into_iter().chain(replaced).chain(oldest.iter().map(beyond)).collect()
+    }
+
     /// When it ends, however much it is used.
     pub fn ends_at(&self) -> Timestamp {
         self.created_at.saturating_add(self.absolute)
@@ -75,6 +88,11 @@ impl NewSession {
     pub fn expires_at(&self) -> Timestamp {
         self.created_at.saturating_add(self.idle).min(self.ends_at())
     }
+}
+
+/// What is recorded once a session of `user` was ended.
+pub fn ended_session(session: SessionId, user: UserId) -> SecurityEvent {
+    SecurityEvent::new(SecurityEventKind::SessionLogout).of(user).on(session)
 }
 
 /// A session, as its user sees it.

@@ -1,6 +1,7 @@
 //! API tokens.
 use super::{Answer, CredentialDigest, Proof};
 use crate::{
+    audit::{Act, SecurityEvent, SecurityEventKind},
     clock::Timestamp,
     identity::{ApiTokenId, OrgId, Role, Scopes, UserId},
     secret::Secret,
@@ -12,7 +13,7 @@ pub trait TokenStore {
     /// transaction (TOK-26): beyond it a log-in revokes the owner's oldest log-in tokens, and a token that is made by
     /// name is refused. With [`NewToken::of_org`] the service that it speaks for is added too, and what is counted are the
     /// tokens of the organisation.
-    fn create_token(&self, token: NewToken) -> Answer<'_, TokenCreation>;
+    fn create_token(&self, token: NewToken, act: Act) -> Answer<'_, TokenCreation>;
 
     /// Puts a token in the place of the one that `replaced` names, whose name and scopes it takes over; the replaced one
     /// works until `old_expires_at`, but no longer than it would have, and the one before that ends at once. All in one
@@ -24,10 +25,11 @@ pub trait TokenStore {
         replaced: ApiTokenId,
         token: NewToken,
         old_expires_at: Timestamp,
+        act: Act,
     ) -> Answer<'_, Option<TokenRecord>>;
 
     /// Ends a token at once. Answers whose it was, if there was a live one.
-    fn revoke_token(&self, which: TokenRef, now: Timestamp) -> Answer<'_, Option<UserId>>;
+    fn revoke_token(&self, which: TokenRef, act: Act) -> Answer<'_, Option<UserId>>;
 
     /// The tokens of a user, the newest first, also those that have ended.
     fn tokens_of(&self, user: UserId) -> Answer<'_, Vec<TokenRecord>>;
@@ -45,6 +47,18 @@ pub enum TokenRef {
     Of(UserId, ApiTokenId),
     /// The one whose text has this digest.
     Digest(CredentialDigest),
+}
+
+impl TokenRef {
+    /// What is recorded once the token with this id and owner, which was a token of this organisation if of any, was ended.
+    /// Its text shows only who found it.
+    pub fn event(&self, id: ApiTokenId, owner: UserId, org: Option<OrgId>) -> SecurityEvent {
+        let kind = match self {
+            Self::Id(_) | Self::Of(..) => SecurityEventKind::TokenRevoked,
+            Self::Digest(_) => SecurityEventKind::TokenLeaked,
+        };
+        SecurityEvent::new(kind).of(owner).on(id).within(org)
+    }
 }
 
 /// A token to add.
@@ -110,6 +124,33 @@ impl NewToken {
     /// What whoever has it shows.
     pub const fn proof(&self) -> Proof {
         Proof::ApiToken(self.digest)
+    }
+
+    /// What is recorded once it is made, and `ended` the log-in tokens beyond the cap.
+    pub fn events(&self, ended: &[ApiTokenId]) -> Vec<SecurityEvent> {
+        let log_in = self.password_hash.is_some().then_some(SecurityEventKind::LoginSuccess);
+        let made = self.event(SecurityEventKind::TokenCreated);
+        let made = match self.name {
+            Some(_) => made.with("scopes", &self.scopes),
+            None => made,
+        };
+        let beyond = |id: &ApiTokenId| TokenRef::Id(*id).event(*id, self.user_id, None).with("reason", "cap");
+        let log_in = log_in.map(|kind| SecurityEvent::new(kind).of(self.user_id));
+        log_in.into_iter().chain([made]).chain(ended.iter().map(beyond)).collect()
+    }
+
+    /// What is recorded once it was put in the place of `replaced`.
+    pub fn rotation_events(&self, replaced: ApiTokenId) -> Vec<SecurityEvent> {
+        vec![self.event(SecurityEventKind::TokenRotated).with("replaces", replaced)]
+    }
+
+    /// A token of an organisation is told of in its trail.
+    fn event(&self, kind: SecurityEventKind) -> SecurityEvent {
+        let event = SecurityEvent::new(kind).of(self.user_id).on(self.id);
+        match self.of_org {
+            Some(of_org) => event.within(of_org.org_id).with("role", of_org.role),
+            None => event,
+        }
     }
 }
 

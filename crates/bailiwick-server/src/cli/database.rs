@@ -1,5 +1,8 @@
 //! The database that the settings name.
-use std::{fs, io::ErrorKind, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
+use std::{
+    error::Error, fs, future::Future, io::ErrorKind, num::NonZeroU32, path::Path, pin::Pin, sync::Arc,
+    time::Duration,
+};
 
 use bailiwick::{
     database::{IN_FORCE_AFTER, MigrateError, MigrateReport, OpenError, OpenOptions, PostgresOptions},
@@ -13,6 +16,7 @@ use super::{
     output::tell,
 };
 use crate::{
+    application,
     config::{DatabaseUrl, Environment, Loaded, directory_of},
     resources,
 };
@@ -25,7 +29,8 @@ pub(crate) mod embedded {
 /// and the application's.
 pub(super) async fn open(loaded: &Loaded) -> Result<Arc<dyn Store>, Failure> {
     let pending = pending(loaded).await?;
-    let (url, options) = location(loaded)?;
+    let (url, mut options) = location(loaded)?;
+    options.audit_keys = application::audit_keys(&loaded.settings)?;
     // First, because it tells best of a database that is not there.
     let store = bailiwick::database::open(&url, &options).await.map_err(cannot_open)?;
     if pending.is_empty() {
@@ -90,6 +95,32 @@ pub(super) async fn pending(loaded: &Loaded) -> Result<Vec<String>, Failure> {
         bailiwick::database::pending(&url, &options, &embedded::migrations::runner(), &tables()).await;
     report.map(|report| names(&report)).map_err(cannot_migrate)
 }
+
+/// Asks whether the database has the schema of this version, as often as it is called: `/readyz` does.
+///
+/// A database that a newer version has migrated is ready: while versions follow each other, the servers of the old one
+/// answer until those of the new one do.
+pub(super) fn migrations_check(loaded: &Loaded) -> Result<impl Fn() -> MigrationsCheck + use<>, Failure> {
+    let (url, options) = location(loaded)?;
+    let options = Arc::new(OpenOptions { on_lock: None, ..options });
+    let url: Arc<str> = url.into();
+    Ok(move || -> MigrationsCheck {
+        let (url, options) = (Arc::clone(&url), Arc::clone(&options));
+        Box::pin(async move {
+            let app = embedded::migrations::runner();
+            match bailiwick::database::pending(&url, &options, &app, &tables()).await {
+                Ok(report) if report.is_empty() => Ok(()),
+                Ok(report) => Err(format!("the database lacks {}", names(&report).join(", ")).into()),
+                Err(MigrateError::Newer { .. }) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        })
+    })
+}
+
+/// The answer, when it comes.
+pub(super) type MigrationsCheck =
+    Pin<Box<dyn Future<Output = Result<(), Box<dyn Error + Send + Sync>>> + Send>>;
 
 /// Brings the database to the schema of this version; answers what it lacked, by name.
 pub(super) async fn migrate(loaded: &Loaded) -> Result<Vec<String>, Failure> {

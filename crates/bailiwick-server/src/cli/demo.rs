@@ -4,7 +4,7 @@ mod tasks;
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Write},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -25,11 +25,15 @@ use tempfile::TempDir;
 use super::{
     Outcome, database,
     failure::{Failure, with_causes},
+    operator,
     output::print,
     password,
     serve::{listen, on_all_cores, refuse_unsafe, serve},
 };
-use crate::config::{DEFAULT_FILE, DEVELOPMENT_KEY_FILE, Inputs, Loaded, create_private};
+use crate::{
+    application::Listeners,
+    config::{DEFAULT_FILE, DEVELOPMENT_KEY_FILE, Inputs, Loaded, create_private},
+};
 
 /// Serve a fresh SQLite database with two organisations, four users and 60 tasks, and print curl lines to try
 ///
@@ -78,14 +82,20 @@ pub(super) fn run(args: Args) -> Outcome {
         let address = listener
             .local_addr()
             .map_err(|error| Failure::out_of_reach(format!("the listener has no address: {error}"), ""))?;
-        let loaded = home.write_settings(address)?;
+        // On a free port, since a server may have the usual one; on the loopback, wherever the demo is.
+        let operations = listen(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), "--bind").await?;
+        let beside = operations
+            .local_addr()
+            .map_err(|error| Failure::out_of_reach(format!("the listener has no address: {error}"), ""))?;
+        let loaded = home.write_settings(address, beside)?;
         let report = refuse_unsafe(&loaded)?;
         database::migrate(&loaded).await?;
         let store = database::open(&loaded).await?;
         let demo = fill(&store, &loaded).await?;
-        print(&describe(&demo, &home, &reachable(address)))?;
+        print(&describe(&demo, &home, &reachable(address), &reachable(beside)))?;
         // Standard output is a script that was printed; what happens from now on is for people.
-        serve(&loaded.settings, &report, store, listener, io::stderr(), stop).await
+        let listeners = Listeners { main: listener, operations };
+        serve(&loaded, &report, store, listeners, io::stderr(), stop).await
     })
 }
 
@@ -154,7 +164,7 @@ impl Home {
     }
 
     /// Settings for development; those in the environment are for other servers.
-    fn write_settings(&self, address: SocketAddr) -> Result<Loaded, Failure> {
+    fn write_settings(&self, address: SocketAddr, operations: SocketAddr) -> Result<Loaded, Failure> {
         let path = self.path.join(DEFAULT_FILE);
         let host = match address {
             SocketAddr::V4(address) => format!("\"{}\"", address.ip()),
@@ -166,7 +176,7 @@ impl Home {
         }
         let hosts = hosts.join(", ");
         let text = format!(
-            "[server]\nenvironment = \"development\"\nbind = \"{address}\"\n\
+            "[server]\nenvironment = \"development\"\nbind = \"{address}\"\noperations_bind = \"{operations}\"\n\
              allowed_hosts = [{hosts}]\n\
              [database]\nurl = \"sqlite://bailiwick.db\"\n[log]\nformat = \"pretty\"\n"
         );
@@ -208,7 +218,7 @@ async fn fill(store: &Arc<dyn Store>, loaded: &Loaded) -> Result<Demo, Failure> 
             created_at: now,
         };
         ids.push(user.id);
-        store.create_user(user).await?;
+        store.create_user(user, operator::act()).await?;
         passwords.push((person.name, password));
     }
     let mut orgs = Vec::new();
@@ -221,10 +231,10 @@ async fn fill(store: &Arc<dyn Store>, loaded: &Loaded) -> Result<Demo, Failure> 
         let slug: Slug = slug.parse().expect("the slugs of the demo are slugs");
         let id: OrgId = Id::new(&clock, &OsEntropy);
         let org = NewOrg { id, slug: slug.clone(), name: name.to_owned(), owner, created_at: now };
-        store.create_org(org).await?;
+        store.create_org(org, operator::act()).await?;
         for person in &PEOPLE {
             if let Some(role) = role_of(person).filter(|role| *role != Role::Owner) {
-                store.put_member(&slug, &username(person.name), role, now).await?;
+                store.put_member(&slug, &username(person.name), role, operator::act()).await?;
             }
         }
         orgs.push(id);
@@ -237,19 +247,22 @@ async fn fill(store: &Arc<dyn Store>, loaded: &Loaded) -> Result<Demo, Failure> 
         ids[PEOPLE.iter().position(|person| person.name == CALLER).expect("the caller is one of them")];
     let token = TokenText::generate(TokenKind::Personal, &OsEntropy);
     let made = store
-        .create_token(NewToken {
-            id: Id::new(&clock, &OsEntropy),
-            digest: token.digest(),
-            user_id: caller,
-            of_org: None,
-            name: Some("demo".to_owned()),
-            display: token.display(),
-            created_at: now,
-            expires_at: now.saturating_add(Duration::from_secs(24 * 60 * 60)),
-            max_per_user: loaded.settings.tokens.max_per_user.get(),
-            scopes: Scopes::ALL,
-            password_hash: None,
-        })
+        .create_token(
+            NewToken {
+                id: Id::new(&clock, &OsEntropy),
+                digest: token.digest(),
+                user_id: caller,
+                of_org: None,
+                name: Some("demo".to_owned()),
+                display: token.display(),
+                created_at: now,
+                expires_at: now.saturating_add(Duration::from_secs(24 * 60 * 60)),
+                max_per_user: loaded.settings.tokens.max_per_user.get(),
+                scopes: Scopes::ALL,
+                password_hash: None,
+            },
+            operator::act(),
+        )
         .await?;
     assert_eq!(made, TokenCreation::Created, "the caller was just made and has no token");
     Ok(Demo { passwords, token, foreign_task })
@@ -280,7 +293,7 @@ fn reachable(address: SocketAddr) -> String {
     let mut address = address;
     if address.ip().is_unspecified() {
         address.set_ip(match address {
-            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
             SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
         });
     }
@@ -288,7 +301,7 @@ fn reachable(address: SocketAddr) -> String {
 }
 
 /// What is printed: a shell script, in which everything but the curl lines is a comment.
-fn describe(demo: &Demo, home: &Home, url: &str) -> String {
+fn describe(demo: &Demo, home: &Home, url: &str, operations: &str) -> String {
     let token = demo.token.expose();
     let (_, password) =
         demo.passwords.iter().find(|(name, _)| *name == CALLER).expect("the caller has a password");
@@ -312,7 +325,9 @@ fn describe(demo: &Demo, home: &Home, url: &str) -> String {
          # A field that is the server's own: 422\n\
          curl -sS -w '\\n' {url}/api/v1/orgs/acme/tasks/ -H 'Authorization: Token {token}' -H 'Content-Type: application/json' --data '{{\"title\":\"Mine\",\"created_by\":\"00000000-0000-7000-8000-000000000000\"}}'\n\n\
          # An attack: {CALLER} knows the id of a task of globex, and gets the same 404 as for a task that never was\n\
-         curl -sS -i -w '\\n' {url}/api/v1/orgs/globex/tasks/{}/ -H 'Authorization: Token {token}'\n",
+         curl -sS -i -w '\\n' {url}/api/v1/orgs/globex/tasks/{}/ -H 'Authorization: Token {token}'\n\n\
+         # What Prometheus reads of all this\n\
+         curl -sS {operations}/metrics\n",
         demo.foreign_task
     );
     out
@@ -377,7 +392,8 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         for data in [None, Some(parent.path().join("demo"))] {
             let home = Home::prepare(data).unwrap();
-            home.write_settings("127.0.0.1:8000".parse().unwrap()).unwrap();
+            home.write_settings("127.0.0.1:8000".parse().unwrap(), "127.0.0.1:9000".parse().unwrap())
+                .unwrap();
             let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
             assert_eq!(mode(&home.path), 0o700);
             for entry in fs::read_dir(&home.path).unwrap() {
@@ -396,10 +412,12 @@ mod tests {
             token: TokenText::generate(TokenKind::Personal, &OsEntropy),
             foreign_task: "01890a5d-ac96-774b-bcce-b302099a8057".to_owned(),
         };
-        let text = describe(&demo, &home, "http://127.0.0.1:8000");
-        let mut lines = text.lines().filter(|line| !line.is_empty());
+        let text = describe(&demo, &home, "http://127.0.0.1:8000", "http://127.0.0.1:9000");
+        let lines = text.lines().filter(|line| !line.is_empty());
         assert!(lines.clone().all(|line| line.starts_with('#') || line.starts_with("curl ")), "{text}");
-        assert!(lines.next_back().unwrap().contains("/orgs/globex/tasks/01890a5d"), "{text}");
+        let mut curl = lines.filter(|line| line.starts_with("curl "));
+        assert_eq!(curl.next_back().unwrap(), "curl -sS http://127.0.0.1:9000/metrics");
+        assert!(curl.next_back().unwrap().contains("/orgs/globex/tasks/01890a5d"), "{text}");
     }
 
     #[test]
@@ -408,7 +426,8 @@ mod tests {
         let home = Home::prepare(None).unwrap();
         for address in ["127.0.0.1:8000", "[::1]:8000"] {
             let _ = fs::remove_file(home.path.join(DEFAULT_FILE));
-            let loaded = home.write_settings(address.parse().unwrap()).unwrap();
+            let loaded =
+                home.write_settings(address.parse().unwrap(), "127.0.0.1:9000".parse().unwrap()).unwrap();
             assert_eq!(check(&loaded, Strictness::AsConfigured).findings(), [], "{address}");
             assert_eq!(loaded.settings.server.bind.to_string(), address);
         }

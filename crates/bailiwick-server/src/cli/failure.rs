@@ -3,7 +3,10 @@ use std::{fmt::Display, process::ExitCode};
 
 use bailiwick::{error::StoreError, store::DirectoryError};
 
-use crate::config::Faults;
+use crate::{
+    application::NoMasterKey,
+    config::{Faults, HOW_TO_MAKE_A_KEY},
+};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,6 +66,12 @@ fn message(what: impl Display, fix: impl Display) -> String {
 impl From<Faults> for Failure {
     fn from(faults: Faults) -> Self {
         Self { exit: Exit::Refused, message: faults.to_string() }
+    }
+}
+
+impl From<NoMasterKey> for Failure {
+    fn from(error: NoMasterKey) -> Self {
+        Self::refused(error, HOW_TO_MAKE_A_KEY)
     }
 }
 

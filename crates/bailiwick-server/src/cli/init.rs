@@ -20,7 +20,7 @@ use super::{
     arguments::{PasswordSource, display_name, email},
     block_on, database,
     failure::Failure,
-    key,
+    key, operator,
     output::{print, tell},
     password,
     serve::StopSignal,
@@ -143,10 +143,11 @@ async fn make_owner(args: &Args, password: Secret<String>, loaded: &Loaded) -> O
     let clock = SystemClock::new();
     let (id, created_at): (UserId, _) = (Id::new(&clock, &OsEntropy), clock.now());
     let (username, email) = (args.owner.clone(), args.email.clone());
-    store.create_user(NewUser { id, username, email, password_hash, is_staff: false, created_at }).await?;
+    let user = NewUser { id, username, email, password_hash, is_staff: false, created_at };
+    store.create_user(user, operator::act()).await?;
     let name = args.org_name.clone().unwrap_or_else(|| args.org.to_string());
     let org = NewOrg { id: Id::new(&clock, &OsEntropy), slug: args.org.clone(), name, owner: id, created_at };
-    Ok(store.create_org(org).await?)
+    Ok(store.create_org(org, operator::act()).await?)
 }
 
 fn refuse_existing(path: &Path) -> Outcome {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::{
     Context, Outcome, block_on, database,
     failure::{Failure, with_causes},
+    operator,
     output::{Format, print, tell},
 };
 use crate::{application, config::Loaded};
@@ -66,8 +67,7 @@ pub(super) struct Rotate {
 }
 
 pub(super) fn run(context: &Context, command: Command) -> Outcome {
-    let mut loaded = context.given_settings()?;
-    loaded.ensure_master_key(&OsEntropy)?;
+    let loaded = context.keyed_settings()?;
     match command {
         Command::List { format } => list(&loaded, format),
         Command::Generate => {
@@ -152,7 +152,7 @@ pub(super) async fn begin(loaded: &Loaded, store: &Arc<dyn Store>) -> Result<(),
 fn change<T>(loaded: &Loaded, work: impl AsyncFnOnce(KeyRing) -> Result<T, RingError>) -> Result<T, Failure> {
     block_on(async {
         let store = database::open(loaded).await?;
-        let done = work(ring(loaded, &store)?).await.map_err(failure)?;
+        let done = work(ring(loaded, &store)?.by(operator::actor())).await.map_err(failure)?;
         tokio::time::sleep(KeyRing::LOOK).await;
         Ok(done)
     })

@@ -5,6 +5,7 @@
 //! database or another service is out of reach. A password comes from a prompt, from standard input or from a
 //! file, never from an argument, which every user of the machine could read.
 mod arguments;
+mod audit;
 mod check;
 mod config;
 mod database;
@@ -13,6 +14,7 @@ mod failure;
 mod init;
 mod key;
 mod migrate;
+mod operator;
 mod org;
 mod output;
 mod password;
@@ -23,6 +25,7 @@ mod user;
 
 use std::{ffi::OsString, future::Future, path::PathBuf, process::ExitCode};
 
+use bailiwick::clock::OsEntropy;
 use clap::{Parser, Subcommand};
 
 pub(crate) use self::database::embedded;
@@ -70,6 +73,8 @@ enum Command {
     #[command(subcommand)]
     Key(key::Command),
     #[command(subcommand)]
+    Audit(audit::Command),
+    #[command(subcommand)]
     Config(config::Command),
 }
 
@@ -105,6 +110,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Session(command) => session::run(&context, command),
         Command::Token(command) => token::run(&context, command),
         Command::Key(command) => key::run(&context, command),
+        Command::Audit(command) => audit::run(&context, command),
         Command::Config(command) => config::run(&context, command),
     };
     match outcome {
@@ -142,6 +148,14 @@ impl Context {
             ));
         }
         Ok(Loaded::load(&inputs)?)
+    }
+
+    /// The same, of a command that opens the database: what it does there is recorded, under a key that is derived from the
+    /// master key.
+    fn keyed_settings(&self) -> Result<Loaded, Failure> {
+        let mut loaded = self.given_settings()?;
+        loaded.ensure_master_key(&OsEntropy)?;
+        Ok(loaded)
     }
 }
 

@@ -13,6 +13,7 @@ use super::{
     arguments::display_name,
     block_on, database,
     failure::Failure,
+    operator,
     output::{Format, tell},
 };
 
@@ -80,7 +81,7 @@ fn not_created(error: DirectoryError, slug: &Slug) -> Failure {
 }
 
 pub(super) fn run(context: &Context, command: Command) -> Outcome {
-    let loaded = context.given_settings()?;
+    let loaded = context.keyed_settings()?;
     match command {
         Command::Create { slug, name, owner, format } => {
             let id: OrgId = block_on(async {
@@ -89,7 +90,7 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
                 let clock = SystemClock::new();
                 let id = Id::new(&clock, &OsEntropy);
                 let org = NewOrg { id, slug: slug.clone(), name, owner, created_at: clock.now() };
-                store.create_org(org).await.map_err(|error| not_created(error, &slug))?;
+                store.create_org(org, operator::act()).await.map_err(|error| not_created(error, &slug))?;
                 Ok(id)
             })?;
             tell(&format!("organisation {slug} created"));
@@ -110,13 +111,15 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
         }
         Command::AddMember { slug, user, role } => {
             database::change(&loaded, async |store| {
-                Ok(store.put_member(&slug, &user, role, SystemClock::new().now()).await?)
+                Ok(store.put_member(&slug, &user, role, operator::act()).await?)
             })?;
             tell(&format!("{user} is {role} of {slug}"));
             Ok(())
         }
         Command::RemoveMember { slug, user } => {
-            database::change(&loaded, async |store| Ok(store.remove_member(&slug, &user).await?))?;
+            database::change(&loaded, async |store| {
+                Ok(store.remove_member(&slug, &user, operator::act()).await?)
+            })?;
             tell(&format!("{user} is no member of {slug} any more"));
             Ok(())
         }

@@ -24,7 +24,7 @@ use super::{
     run_on,
 };
 use crate::{
-    application::{self, ApplicationError},
+    application::{self, ApplicationError, Listeners},
     check::{Strictness, check},
     config::{Loaded, Settings},
 };
@@ -42,7 +42,11 @@ pub(super) fn run(context: &Context) -> Outcome {
     }
     on_all_cores(async |mut stop| {
         // The address first: whoever finds it taken should not have migrated the database of another server.
-        let listener = listen(loaded.settings.server.bind, "server.bind").await?;
+        let server = &loaded.settings.server;
+        let listeners = Listeners {
+            main: listen(server.bind, "server.bind").await?,
+            operations: listen(server.operations_bind, "server.operations_bind").await?,
+        };
         let prepared = async {
             let store = database::prepare(&loaded).await?;
             key::begin(&loaded, &store).await?;
@@ -52,7 +56,7 @@ pub(super) fn run(context: &Context) -> Outcome {
             tell("told to stop before the database was ready: nothing was served");
             return Ok(());
         };
-        serve(&loaded.settings, &report, store, listener, io::stdout(), stop).await
+        serve(&loaded, &report, store, listeners, io::stdout(), stop).await
     })
 }
 
@@ -70,23 +74,26 @@ const TOLD_TWICE: &str = "told to stop twice: requests in flight were not finish
 /// Serves until it is told to stop, then finishes the requests in flight; when it is told so once more, it ends at
 /// once. The log goes to `log_sink`, and begins with what `report` says was accepted.
 pub(super) async fn serve(
-    settings: &Settings,
+    loaded: &Loaded,
     report: &Report,
     store: Arc<dyn Store>,
-    listener: TcpListener,
+    listeners: Listeners,
     log_sink: impl io::Write + Send + 'static,
     mut stop: StopSignal,
 ) -> Outcome {
+    let settings = &loaded.settings;
     let refused = |error: ApplicationError| Failure::refused(with_causes(&error), "correct the setting");
     let log = application::log(settings, log_sink).map_err(refused)?;
     write_events_to(&log, settings);
     log_accepted(report);
     let app = application::build(settings, store, log.clone()).map_err(refused)?;
-    if let Ok(address) = listener.local_addr() {
+    let operations = app.operations().ready_if("migrations", database::migrations_check(loaded)?);
+    if let (Ok(address), Ok(operations)) = (listeners.main.local_addr(), listeners.operations.local_addr()) {
         tell(&format!("listening on http://{address} until Ctrl-C or SIGTERM"));
+        tell(&format!("metrics and health on http://{operations}"));
     }
     let (stopping, stopped) = oneshot::channel::<()>();
-    let serving = application::serve(app, settings, listener, async { drop(stopped.await) });
+    let serving = application::serve(app, operations, settings, listeners, async { drop(stopped.await) });
     let told_twice = async {
         stop.told().await;
         drop(stopping);

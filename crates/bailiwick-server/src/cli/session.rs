@@ -7,7 +7,7 @@ use bailiwick::{
 use clap::Subcommand;
 
 use super::{
-    Context, Outcome, block_on, database,
+    Context, Outcome, block_on, database, operator,
     output::{Format, tell},
 };
 
@@ -31,7 +31,7 @@ pub(super) enum Command {
 }
 
 pub(super) fn run(context: &Context, command: Command) -> Outcome {
-    let loaded = context.given_settings()?;
+    let loaded = context.keyed_settings()?;
     let now = SystemClock::new().now();
     match command {
         Command::List { user, format } => {
@@ -57,7 +57,7 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
             let count = database::change(&loaded, async |store| {
                 let user_id = store.user_id(&user).await?.ok_or(DirectoryError::NoSuchUser)?;
                 let live = store.sessions_of(user_id, now).await?;
-                let ended = store.end_sessions(user_id, WhichSessions::All).await?;
+                let ended = store.end_sessions(user_id, WhichSessions::All, operator::act()).await?;
                 Ok((ended > 0).then_some(live.len()))
             })?;
             // That there was none is no failure: what was asked for is so.

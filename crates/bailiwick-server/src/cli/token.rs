@@ -18,6 +18,7 @@ use super::{
     arguments::display_name,
     block_on, database,
     failure::Failure,
+    operator,
     output::{Format, tell},
 };
 
@@ -65,7 +66,7 @@ pub(super) enum Command {
 }
 
 pub(super) fn run(context: &Context, command: Command) -> Outcome {
-    let loaded = context.given_settings()?;
+    let loaded = context.keyed_settings()?;
     match command {
         Command::Create { user, name, expires_in_days, scopes, format } => {
             let lifetime = match expires_in_days {
@@ -94,7 +95,7 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
                 let owner = store.user_id(&user).await?.ok_or(DirectoryError::NoSuchUser)?;
                 let token = token(owner);
                 let created = (token.id, token.expires_at);
-                match store.create_token(token).await? {
+                match store.create_token(token, operator::act()).await? {
                     TokenCreation::Created => Ok(created),
                     TokenCreation::Refused => Err(Failure::no(
                         format!("{user} is disabled"),
@@ -139,10 +140,10 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
             format.print_table(&COLUMNS, tokens.into_iter().map(|token| row(token, now)).collect())
         }
         Command::Revoke { id } => {
-            let now = SystemClock::new().now();
-            if database::change(&loaded, async |store| Ok(store.revoke_token(TokenRef::Id(id), now).await?))?
-                .is_some()
-            {
+            let revoked = database::change(&loaded, async |store| {
+                Ok(store.revoke_token(TokenRef::Id(id), operator::act()).await?)
+            })?;
+            if revoked.is_some() {
                 tell(&format!("token {id} revoked"));
                 Ok(())
             } else {

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{
     Context, Outcome,
     arguments::{PasswordSource, email},
-    block_on, database,
+    block_on, database, operator,
     output::{Format, tell},
     password,
 };
@@ -101,7 +101,7 @@ impl From<RightName> for Right {
 }
 
 pub(super) fn run(context: &Context, command: Command) -> Outcome {
-    let loaded = context.given_settings()?;
+    let loaded = context.keyed_settings()?;
     match command {
         Command::Create { name, email, staff, password, format } => {
             let password = password::read_new(&password, &name, &loaded.settings)?;
@@ -113,7 +113,10 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
                 let username = name.clone();
                 let created_at = clock.now();
                 store
-                    .create_user(NewUser { id, username, email, password_hash, is_staff: staff, created_at })
+                    .create_user(
+                        NewUser { id, username, email, password_hash, is_staff: staff, created_at },
+                        operator::act(),
+                    )
                     .await?;
                 Ok(id)
             })?;
@@ -140,14 +143,14 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
         }
         Command::Disable { name } => {
             database::change(&loaded, async |store| {
-                Ok(store.set_active(&name, false, SystemClock::new().now()).await?)
+                Ok(store.set_active(&name, false, operator::act()).await?)
             })?;
             tell(&format!("user {name} disabled"));
             Ok(())
         }
         Command::Enable { name } => {
             block_on(async {
-                Ok(database::open(&loaded).await?.set_active(&name, true, SystemClock::new().now()).await?)
+                Ok(database::open(&loaded).await?.set_active(&name, true, operator::act()).await?)
             })?;
             tell(&format!("user {name} enabled"));
             Ok(())
@@ -156,18 +159,22 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
             let password = password::read_new(&password, &name, &loaded.settings)?;
             database::change(&loaded, async |store| {
                 let hash = password::hash(password, &loaded.settings).await?;
-                Ok(store.set_password(&name, &hash, SystemClock::new().now()).await?)
+                Ok(store.set_password(&name, &hash, operator::act()).await?)
             })?;
             tell(&format!("password of {name} set; what the old one opened is closed"));
             Ok(())
         }
         Command::Grant { name, right } => {
-            database::change(&loaded, async |store| Ok(store.set_right(&name, right.into(), true).await?))?;
+            database::change(&loaded, async |store| {
+                Ok(store.set_right(&name, right.into(), true, operator::act()).await?)
+            })?;
             tell(&format!("right given to {name}"));
             Ok(())
         }
         Command::Revoke { name, right } => {
-            database::change(&loaded, async |store| Ok(store.set_right(&name, right.into(), false).await?))?;
+            database::change(&loaded, async |store| {
+                Ok(store.set_right(&name, right.into(), false, operator::act()).await?)
+            })?;
             tell(&format!("right taken from {name}"));
             Ok(())
         }

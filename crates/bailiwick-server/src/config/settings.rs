@@ -58,8 +58,9 @@ section! {
     pub struct Server {
         /// The address of the main listener.
         bind: SocketAddr = "127.0.0.1:8000";
-        /// The address of the listener for metrics and health. Keep it inside.
-        operations_bind: SocketAddr = "127.0.0.1:9000" [not_yet];
+        /// The address of the listener for `/metrics`, `/healthz` and `/readyz`, which answers anyone: keep it
+        /// inside.
+        operations_bind: SocketAddr = "127.0.0.1:9000";
         /// The address by which clients reach the server. Links in answers begin with it.
         public_url: Option<PublicUrl> = unset like "https://api.example.com";
         /// The proxies in front of the server. X-Forwarded-For, -Proto and -Host are believed from these

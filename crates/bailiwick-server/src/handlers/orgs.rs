@@ -10,6 +10,7 @@ use bailiwick::{
     resource::{CanonicalUrl, ETag, JsonBody, answer},
     store::NewOrg,
     tenancy::Founding,
+    trace::RequestFacts,
 };
 use http::HeaderMap;
 
@@ -28,12 +29,13 @@ pub(super) async fn create(
     InScope { principal, .. }: InScope<MyOrg, Create>,
     State(founding): State<Founding>,
     url: CanonicalUrl,
+    RequestFacts(facts): RequestFacts,
     JsonBody(new): JsonBody<NewOrganisation>,
 ) -> Result<Response, Problem> {
     let slug: Slug = new.slug.parse().map_err(|error: InvalidSlug| {
         Problem::validation(vec![FieldError::body("#/slug", "invalid-format", error.to_string())])
     })?;
-    let org = founding.found(&principal, slug, new.name).await?;
+    let org = founding.found(&principal, slug, new.name, &facts).await?;
     let location = url.child(org.slug.as_str());
     let tag = ETag::of_version(NewOrg::VERSION);
     answer::created(&location, Some(tag), &OrganisationView::founded(&org))

@@ -84,10 +84,11 @@ pub(super) async fn ask_for_reset(
     _: Anyone,
     State(accounts): State<Accounts>,
     Given(mails): Given<ResetMails>,
+    RequestFacts(facts): RequestFacts,
     JsonBody(Lost { email }): JsonBody<Lost>,
 ) -> Result<StatusCode, Problem> {
-    if accounts.may_send_to(&email).await? {
-        mails.take(accounts, email)?;
+    if accounts.may_send_to(&email, &facts).await? {
+        mails.take(accounts, email, &facts)?;
     }
     Ok(StatusCode::ACCEPTED)
 }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 use bailiwick::{
     authn::{Accounts, PasswordReset},
     problem::Problem,
+    request::Facts,
 };
 use tokio::sync::Semaphore;
 
@@ -32,13 +33,13 @@ impl ResetMails {
     ///
     /// # Errors
     /// 503 if too many wishes are under way.
-    pub(crate) fn take(&self, accounts: Accounts, email: String) -> Result<(), Problem> {
+    pub(crate) fn take(&self, accounts: Accounts, email: String, facts: &Facts) -> Result<(), Problem> {
         let Ok(permit) = Arc::clone(&self.under_way).try_acquire_owned() else {
             return Err(Problem::unavailable().with_retry_after(Duration::from_secs(1)));
         };
-        let this = self.clone();
+        let (this, facts) = (self.clone(), facts.clone());
         tokio::spawn(async move {
-            match accounts.begin_reset(&email).await {
+            match accounts.begin_reset(&email, &facts).await {
                 Ok(resets) => resets.iter().for_each(|reset| this.send(reset)),
                 Err(problem) => tracing::error!(?problem, "a token for a lost password could not be made"),
             }

@@ -6,6 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::{self, TASKS, Tasks};
+use bailiwick_testkit::act;
 
 /// The status that each person gets. The task is the owner's, and nobody's to do. A new operation needs a row here.
 #[rustfmt::skip]
@@ -211,7 +212,7 @@ async fn staff_of_the_site_is_a_stranger_to_organisations() {
     use bailiwick::store::{Directory, Right};
     let app = support::start().await;
     let staff = app.person("staff", &[]).await;
-    app.store().set_right(&"staff".parse().unwrap(), Right::Staff, true).await.unwrap();
+    app.store().set_right(&"staff".parse().unwrap(), Right::Staff, true, act()).await.unwrap();
     assert_eq!(staff.get("/me/").await.expect(200).json()["is_staff"], true);
     staff.get(TASKS).await.expect_problem(404, "not-found");
 }

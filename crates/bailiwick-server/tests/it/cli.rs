@@ -649,7 +649,9 @@ fn serve_listens_until_it_is_told_to_stop_and_says_when_a_port_is_taken() {
     let place = safe_place();
     let port = free_port();
     let bind = format!("127.0.0.1:{port}");
-    let variables = [("BAILIWICK_SERVER__BIND", bind.as_str())];
+    let operations = format!("127.0.0.1:{}", free_port());
+    let variables =
+        [("BAILIWICK_SERVER__BIND", bind.as_str()), ("BAILIWICK_SERVER__OPERATIONS_BIND", &operations)];
     place.run_with(&["serve"], &variables, None).expect(3).says("there is no database at");
     assert!(!place.path("bailiwick.db").exists(), "in production a missing database is not made in silence");
     place.run_with(&["migrate"], &[], None).expect(0);
@@ -669,6 +671,9 @@ fn serve_listens_until_it_is_told_to_stop_and_says_when_a_port_is_taken() {
     });
     assert!(is_up, "the server listens within 10 seconds");
     place.run_with(&["serve"], &variables, None).expect(3).says("another program listens there");
+    let other_port = [("BAILIWICK_SERVER__BIND", "127.0.0.1:0"), variables[1]];
+    let refused = place.run_with(&["serve"], &other_port, None).expect(3);
+    refused.says(&operations).says("another program listens there").says("server.operations_bind");
     assert_eq!(running.stop("-TERM"), 0);
 }
 
@@ -686,7 +691,7 @@ fn every_curl_line_of_the_demo_does_what_it_says() {
     let mut curl = Vec::new();
     for line in lines.by_ref() {
         if line.starts_with("curl ") {
-            let is_last = line.contains("/orgs/globex/");
+            let is_last = line.ends_with("/metrics");
             curl.push(line);
             if is_last {
                 break;
@@ -710,6 +715,7 @@ fn every_curl_line_of_the_demo_does_what_it_says() {
         &["HTTP/1.1 201", "\"title\":\"Try Bailiwick\""],
         &["\"status\":422", "unknown-field"],
         &["HTTP/1.1 404", "\"code\":\"not-found\""],
+        &["# TYPE http_server_request_duration_seconds histogram", "http_route=\"/api/v1/me/\""],
     ];
     assert_eq!(answers.len(), expected.len());
     for ((answer, words), line) in answers.iter().zip(expected).zip(&curl) {

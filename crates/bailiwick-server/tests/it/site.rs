@@ -34,6 +34,7 @@ pub(crate) const PASSWORD: &str = "a-plain-but-long-phrase";
 const SETTINGS: &str = "
 [server]
 bind = '127.0.0.1:0'
+operations_bind = '127.0.0.1:0'
 allowed_hosts = ['localhost', '127.0.0.1']
 public_url = 'http://127.0.0.1:8000'
 [secrets]
@@ -143,6 +144,8 @@ pub(crate) fn set_mode(path: &Path, mode: u32) {
 pub(crate) struct Server {
     child: Guarded,
     pub(crate) address: SocketAddr,
+    /// Of metrics and health.
+    pub(crate) operations: SocketAddr,
     out: Reader,
     err: Reader,
 }
@@ -197,8 +200,10 @@ impl Server {
                 let _ = tell.send(address);
             }
         });
-        match told.recv_timeout(PATIENCE) {
-            Ok(address) => Self { child, address, out, err },
+        // First the address for clients, then that of metrics and health.
+        let next = || told.recv_timeout(PATIENCE);
+        match next().and_then(|address| Ok((address, next()?))) {
+            Ok((address, operations)) => Self { child, address, operations, out, err },
             Err(_) => {
                 drop(child);
                 panic!("the server does not say where it listens: {}", err.end());
@@ -320,6 +325,11 @@ impl Connection {
                 Ok(())
             }
         }
+    }
+
+    /// Waits for bytes of an answer, and leaves them where they are; how many there are, at most one.
+    pub(crate) fn peek(&self) -> usize {
+        self.stream.peek(&mut [0]).unwrap()
     }
 
     /// Whether the server has closed the connection.

@@ -1,18 +1,22 @@
 //! Users, organisations and memberships.
 use bailiwick_core::{
-    clock::Timestamp,
+    audit::Act,
     error::DecodeError,
     id::Id,
     identity::{Membership, Role, Slug, UserId, Username},
     query::Lane,
     secret::Secret,
-    store::{Answer, Directory, DirectoryError, Login, NewOrg, NewUser, OrgRecord, Right, UserRecord},
+    store::{
+        Answer, Directory, DirectoryError, Login, NewOrg, NewUser, OrgRecord, Right, UserRecord,
+        changed_member, changed_password, switched_user,
+    },
 };
 use tokio_postgres::{Row, error::SqlState};
 use uuid::Uuid;
 
 use super::{
     PostgresStore,
+    audit::Recording,
     failure::Failure,
     families::END_FAMILIES,
     passwords::END_RESETS,
@@ -24,7 +28,7 @@ use crate::migrations::quoted;
 
 const MEMBERSHIP: &str = "SELECT m.org_id, m.role FROM orgs o JOIN memberships m ON m.org_id = o.id \
      WHERE o.slug = $2 AND m.user_id = $1";
-const LOGIN: &str = "SELECT id, is_active, password_hash FROM users \
+const LOGIN: &str = "SELECT id, is_active, password_hash, username FROM users \
      WHERE lower(username) = $1 AND service_org_id IS NULL";
 
 const ADD_USER: &str = "INSERT INTO users \
@@ -34,12 +38,13 @@ const USERS: &str = "SELECT id, username, email, is_active, is_staff, is_author,
      FROM users WHERE service_org_id IS NULL ORDER BY lower(username) COLLATE \"C\"";
 const SET_ACTIVE: &str = "UPDATE users SET is_active = $2 WHERE id = $1";
 const END_TOKENS: &str = "UPDATE api_tokens SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL";
-const SET_STAFF: &str = "UPDATE users SET is_staff = $2 WHERE lower(username) = $1 RETURNING id";
-const SET_AUTHOR: &str = "UPDATE users SET is_author = $2 WHERE lower(username) = $1 RETURNING id";
-const SET_EDITOR: &str = "UPDATE users SET is_editor = $2 WHERE lower(username) = $1 RETURNING id";
+const SET_STAFF: &str = "UPDATE users SET is_staff = $2 WHERE id = $1";
+const SET_AUTHOR: &str = "UPDATE users SET is_author = $2 WHERE id = $1";
+const SET_EDITOR: &str = "UPDATE users SET is_editor = $2 WHERE id = $1";
 
 /// Locks the user before their tokens are looked for: a log-in that is under way is waited for, and its token seen.
-const LOCK_USER: &str = "SELECT id FROM users WHERE lower(username) = $1 FOR NO KEY UPDATE";
+const LOCK_USER: &str = "SELECT id, is_active, is_staff, is_author, is_editor FROM users \
+     WHERE lower(username) = $1 FOR NO KEY UPDATE";
 pub(super) const SET_PASSWORD: &str = "UPDATE users SET password_hash = $2 WHERE id = $1";
 const RENEW_PASSWORD_HASH: &str =
     "UPDATE users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 RETURNING id";
@@ -111,6 +116,7 @@ impl Directory for PostgresStore {
                 user_id: Id::from_uuid(row.uuid(0)?),
                 is_active: row.bool(1)?,
                 password_hash: Secret::new(row.text(2)?.to_owned()),
+                username: row.text(3)?.to_owned(),
             }))
         })
     }
@@ -123,19 +129,9 @@ impl Directory for PostgresStore {
         })
     }
 
-    fn create_user(&self, user: NewUser) -> Answer<'_, (), DirectoryError> {
-        Box::pin(async move {
-            let binds = [
-                user.id.as_uuid().into(),
-                user.username.as_str().into(),
-                user.email.as_str().into(),
-                user.password_hash.expose().as_str().into(),
-                user.is_staff.into(),
-                user.created_at.into(),
-            ];
-            self.change(ADD_USER, &binds).await.map_err(taken)?;
-            Ok(())
-        })
+    fn create_user(&self, user: NewUser, act: Act) -> Answer<'_, (), DirectoryError> {
+        let recording = self.recording(act);
+        Box::pin(async move { self.pool.to_the_end((user, recording), create_user).await.map_err(taken) })
     }
 
     fn users(&self) -> Answer<'_, Vec<UserRecord>> {
@@ -161,24 +157,20 @@ impl Directory for PostgresStore {
         &'a self,
         name: &'a Username,
         active: bool,
-        now: Timestamp,
+        act: Act,
     ) -> Answer<'a, (), DirectoryError> {
-        Box::pin(async move {
-            let arguments = (lower(name), active, now);
-            found(self.pool.to_the_end(arguments, set_active).await?)
-        })
+        let arguments = (lower(name), active, self.recording(act));
+        Box::pin(async move { found(self.pool.to_the_end(arguments, set_active).await?) })
     }
 
     fn set_password<'a>(
         &'a self,
         name: &'a Username,
         hash: &'a Secret<String>,
-        now: Timestamp,
+        act: Act,
     ) -> Answer<'a, (), DirectoryError> {
-        Box::pin(async move {
-            let arguments = (lower(name), hash.clone(), now);
-            found(self.pool.to_the_end(arguments, set_password).await?)
-        })
+        let arguments = (lower(name), hash.clone(), self.recording(act));
+        Box::pin(async move { found(self.pool.to_the_end(arguments, set_password).await?) })
     }
 
     fn renew_password_hash<'a>(
@@ -198,18 +190,16 @@ impl Directory for PostgresStore {
         name: &'a Username,
         right: Right,
         granted: bool,
+        act: Act,
     ) -> Answer<'a, (), DirectoryError> {
-        let statement = match right {
-            Right::Staff => SET_STAFF,
-            Right::Author => SET_AUTHOR,
-            Right::Editor => SET_EDITOR,
-        };
-        Box::pin(self.change_user(statement, name, granted))
+        let arguments = (lower(name), right, granted, self.recording(act));
+        Box::pin(async move { found(self.pool.to_the_end(arguments, set_right).await?) })
     }
 
-    fn create_org(&self, org: NewOrg) -> Answer<'_, (), DirectoryError> {
+    fn create_org(&self, org: NewOrg, act: Act) -> Answer<'_, (), DirectoryError> {
+        let recording = self.recording(act);
         Box::pin(async move {
-            self.pool.to_the_end(org, create_org).await.map_err(|failure| match failure.code() {
+            self.pool.to_the_end((org, recording), create_org).await.map_err(|failure| match failure.code() {
                 Some(code) if *code == SqlState::FOREIGN_KEY_VIOLATION => DirectoryError::NoSuchUser,
                 _ => taken(failure),
             })
@@ -237,19 +227,22 @@ impl Directory for PostgresStore {
         slug: &'a Slug,
         name: &'a Username,
         role: Role,
-        now: Timestamp,
+        act: Act,
     ) -> Answer<'a, (), DirectoryError> {
-        Box::pin(async move {
-            let arguments = Place { slug: slug.clone(), name: lower(name), change: Change::Role(role, now) };
-            self.pool.to_the_end(arguments, change_member).await?
-        })
+        let (name, recording) = (lower(name), self.recording(act));
+        let place = Place { slug: slug.clone(), name, role: Some(role), recording };
+        Box::pin(async move { self.pool.to_the_end(place, change_member).await? })
     }
 
-    fn remove_member<'a>(&'a self, slug: &'a Slug, name: &'a Username) -> Answer<'a, (), DirectoryError> {
-        Box::pin(async move {
-            let arguments = Place { slug: slug.clone(), name: lower(name), change: Change::Nothing };
-            self.pool.to_the_end(arguments, change_member).await?
-        })
+    fn remove_member<'a>(
+        &'a self,
+        slug: &'a Slug,
+        name: &'a Username,
+        act: Act,
+    ) -> Answer<'a, (), DirectoryError> {
+        let (name, recording) = (lower(name), self.recording(act));
+        let place = Place { slug: slug.clone(), name, role: None, recording };
+        Box::pin(async move { self.pool.to_the_end(place, change_member).await? })
     }
 }
 
@@ -257,12 +250,6 @@ impl PostgresStore {
     /// Runs one statement that writes and commits by itself.
     pub(super) async fn change(&self, text: &str, binds: &[Bind<'_>]) -> Result<Vec<Row>, Failure> {
         retrying(|| async { self.pool.lease(Lane::Short).await?.run(&Ask::new(text, binds)).await }).await
-    }
-
-    async fn change_user(&self, text: &str, name: &Username, value: bool) -> Result<(), DirectoryError> {
-        let name = lower(name);
-        let rows = self.change(text, &[name.as_str().into(), value.into()]).await?;
-        found(!rows.is_empty())
     }
 }
 
@@ -298,16 +285,33 @@ fn taken(failure: Failure) -> DirectoryError {
     }
 }
 
+fn create_user<'a>(lease: &'a mut Lease, (user, recording): &'a (NewUser, Recording)) -> Trying<'a, ()> {
+    Box::pin(async move {
+        let binds = [
+            user.id.as_uuid().into(),
+            user.username.as_str().into(),
+            user.email.as_str().into(),
+            user.password_hash.expose().as_str().into(),
+            user.is_staff.into(),
+            user.created_at.into(),
+        ];
+        lease.begin(&[]).await?;
+        lease.go_on(&[Ask::new(ADD_USER, &binds)]).await?;
+        lease.commit_recording(recording, vec![user.event()]).await
+    })
+}
+
 fn set_active<'a>(
     lease: &'a mut Lease,
-    (name, active, now): &'a (String, bool, Timestamp),
+    (name, active, recording): &'a (String, bool, Recording),
 ) -> Trying<'a, bool> {
     Box::pin(async move {
         // A log-in that makes a token at the same time waits for this lock, or is waited for: its token ends too.
         let users = lease.begin(&[Ask::new(LOCK_USER, &[name.as_str().into()])]).await?;
-        let Some(user) = users[0].first() else { return Ok(false) };
-        let user: Bind<'_> = user.uuid(0)?.into();
-        let (set, end, all) = ([user, (*active).into()], [user, (*now).into()], [user]);
+        let Some(row) = users[0].first() else { return Ok(false) };
+        let (id, was) = (row.uuid(0)?, row.bool(1)?);
+        let user: Bind<'_> = id.into();
+        let (set, end, all) = ([user, (*active).into()], [user, recording.now()], [user]);
         let changes = [
             Ask::new(SET_ACTIVE, &set),
             Ask::new(END_TOKENS, &end),
@@ -316,20 +320,22 @@ fn set_active<'a>(
             Ask::new(END_RESETS, &all),
         ];
         lease.go_on(if *active { &changes[..1] } else { &changes }).await?;
-        lease.commit().await?;
+        let event = switched_user(Id::from_uuid(id), was, *active);
+        lease.commit_recording(recording, event.into_iter().collect()).await?;
         Ok(true)
     })
 }
 
 fn set_password<'a>(
     lease: &'a mut Lease,
-    (name, hash, now): &'a (String, Secret<String>, Timestamp),
+    (name, hash, recording): &'a (String, Secret<String>, Recording),
 ) -> Trying<'a, bool> {
     Box::pin(async move {
         let users = lease.begin(&[Ask::new(LOCK_USER, &[name.as_str().into()])]).await?;
         let Some(user) = users[0].first() else { return Ok(false) };
-        let user: Bind<'_> = user.uuid(0)?.into();
-        let (set, end, all) = ([user, hash.expose().as_str().into()], [user, (*now).into()], [user]);
+        let id = user.uuid(0)?;
+        let user: Bind<'_> = id.into();
+        let (set, end, all) = ([user, hash.expose().as_str().into()], [user, recording.now()], [user]);
         let changes = [
             Ask::new(SET_PASSWORD, &set),
             Ask::new(END_LOG_INS, &end),
@@ -338,19 +344,39 @@ fn set_password<'a>(
             Ask::new(END_RESETS, &all),
         ];
         lease.go_on(&changes).await?;
-        lease.commit().await?;
+        lease.commit_recording(recording, vec![changed_password(Id::from_uuid(id))]).await?;
         Ok(true)
     })
 }
 
-fn create_org<'a>(lease: &'a mut Lease, org: &'a NewOrg) -> Trying<'a, ()> {
+fn set_right<'a>(
+    lease: &'a mut Lease,
+    (name, right, granted, recording): &'a (String, Right, bool, Recording),
+) -> Trying<'a, bool> {
+    Box::pin(async move {
+        let users = lease.begin(&[Ask::new(LOCK_USER, &[name.as_str().into()])]).await?;
+        let Some(row) = users[0].first() else { return Ok(false) };
+        let (statement, had) = match right {
+            Right::Staff => (SET_STAFF, row.bool(2)?),
+            Right::Author => (SET_AUTHOR, row.bool(3)?),
+            Right::Editor => (SET_EDITOR, row.bool(4)?),
+        };
+        let user = row.uuid(0)?;
+        lease.go_on(&[Ask::new(statement, &[user.into(), (*granted).into()])]).await?;
+        let event = right.event(Id::from_uuid(user), had, *granted);
+        lease.commit_recording(recording, event.into_iter().collect()).await?;
+        Ok(true)
+    })
+}
+
+fn create_org<'a>(lease: &'a mut Lease, (org, recording): &'a (NewOrg, Recording)) -> Trying<'a, ()> {
     Box::pin(async move {
         let (id, now): (Bind<'_>, Bind<'_>) = (org.id.as_uuid().into(), org.created_at.into());
         let added = [id, org.slug.as_str().into(), org.name.as_str().into(), now, NewOrg::VERSION.into()];
         let owner = [id, org.owner.as_uuid().into(), now];
         lease.begin(&[]).await?;
         lease.go_on(&[Ask::new(ADD_ORG, &added), Ask::new(ADD_OWNER, &owner)]).await?;
-        lease.commit().await
+        lease.commit_recording(recording, org.events()).await
     })
 }
 
@@ -358,12 +384,9 @@ fn create_org<'a>(lease: &'a mut Lease, org: &'a NewOrg) -> Trying<'a, ()> {
 struct Place {
     slug: Slug,
     name: String,
-    change: Change,
-}
-
-enum Change {
-    Role(Role, Timestamp),
-    Nothing,
+    /// None to end it.
+    role: Option<Role>,
+    recording: Recording,
 }
 
 fn change_member<'a>(lease: &'a mut Lease, place: &'a Place) -> Trying<'a, Result<(), DirectoryError>> {
@@ -375,26 +398,27 @@ fn change_member<'a>(lease: &'a mut Lease, place: &'a Place) -> Trying<'a, Resul
         let (org, user): (Uuid, Uuid) = (org.uuid(0)?, user.uuid(0)?);
         let member = [org.into(), user.into()];
         let found = lease.go_on(&[Ask::new(LOCK_MEMBER, &member), Ask::new(OTHER_OWNERS, &member)]).await?;
-        let is = found[0].first().map(|row| row.text(0)).transpose()?;
+        let is = found[0].first().map(|row| role(row, 0)).transpose()?;
         let others = found[1].first().map_or(Ok(0), |row| row.integer(0))?;
-        let stays_owner = matches!(place.change, Change::Role(Role::Owner, _));
-        if is == Some(Role::Owner.as_str()) && !stays_owner && others == 0 {
+        if is == Some(Role::Owner) && place.role != Some(Role::Owner) && others == 0 {
             return Ok(Err(DirectoryError::LastOwner));
         }
-        match place.change {
-            Change::Role(role, now) => {
-                let binds = [org.into(), user.into(), role.as_str().into(), now.into()];
-                lease.commit_with(&Ask::new(PUT_MEMBER, &binds)).await?;
+        match place.role {
+            Some(role) => {
+                let binds = [org.into(), user.into(), role.as_str().into(), place.recording.now()];
+                lease.go_on(&[Ask::new(PUT_MEMBER, &binds)]).await?;
             }
-            Change::Nothing if is.is_none() => return Ok(Err(DirectoryError::NoMember)),
-            Change::Nothing => {
+            None if is.is_none() => return Ok(Err(DirectoryError::NoMember)),
+            None => {
                 let pointing = lease.go_on(&[Ask::new(POINT_AT_MEMBERSHIPS, &[])]).await?;
                 for key in &pointing[0] {
                     lease.go_on(&[Ask::new(&clear(key)?, &member)]).await?;
                 }
-                lease.commit_with(&Ask::new(REMOVE_MEMBER, &member)).await?;
+                lease.go_on(&[Ask::new(REMOVE_MEMBER, &member)]).await?;
             }
         }
+        let event = changed_member(Id::from_uuid(org), Id::from_uuid(user), is, place.role);
+        lease.commit_recording(&place.recording, event.into_iter().collect()).await?;
         Ok(Ok(()))
     })
 }

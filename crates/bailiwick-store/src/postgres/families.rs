@@ -1,5 +1,6 @@
 //! Families of refresh tokens.
 use bailiwick_core::{
+    audit::Act,
     clock::Timestamp,
     error::{DecodeError, StoreError},
     id::Id,
@@ -11,6 +12,7 @@ use tokio_postgres::Row;
 
 use super::{
     PostgresStore,
+    audit::Recording,
     failure::Failure,
     pool::{Ask, Lease, Trying},
     tokens::LOCK_OWNER,
@@ -37,7 +39,7 @@ const ROTATE: &str = "UPDATE jwt_families SET live = $2, parent = $3, last_used_
 
 const REVOKE: &str = "UPDATE jwt_families SET revoked_at = $2 \
      WHERE id = (SELECT family_id FROM refresh_tokens WHERE digest = $1) \
-     AND revoked_at IS NULL AND expires_at > $2 RETURNING id";
+     AND revoked_at IS NULL AND expires_at > $2 RETURNING id, user_id";
 pub(super) const END_FAMILIES: &str =
     "UPDATE jwt_families SET revoked_at = $2 WHERE user_id = $1 AND revoked_at IS NULL";
 const LIVE: &str = "SELECT t.kid, COUNT(*) FROM refresh_tokens t JOIN jwt_families f ON f.id = t.family_id \
@@ -46,19 +48,19 @@ const LIVE: &str = "SELECT t.kid, COUNT(*) FROM refresh_tokens t JOIN jwt_famili
      GROUP BY t.kid ORDER BY t.kid COLLATE \"C\"";
 
 impl FamilyStore for PostgresStore {
-    fn create_family(&self, family: NewFamily) -> Answer<'_, bool> {
-        Box::pin(async move { Ok(self.pool.to_the_end(family, create).await?) })
+    fn create_family(&self, family: NewFamily, act: Act) -> Answer<'_, bool> {
+        let recording = self.recording(act);
+        Box::pin(async move { Ok(self.pool.to_the_end((family, recording), create).await?) })
     }
 
-    fn refresh_family(&self, refresh: Refresh) -> Answer<'_, Refreshed> {
-        Box::pin(async move { Ok(self.pool.to_the_end(refresh, exchange).await?) })
+    fn refresh_family(&self, refresh: Refresh, act: Act) -> Answer<'_, Refreshed> {
+        let recording = self.recording(act);
+        Box::pin(async move { Ok(self.pool.to_the_end((refresh, recording), exchange).await?) })
     }
 
-    fn revoke_family(&self, token: CredentialDigest, now: Timestamp) -> Answer<'_, Option<FamilyId>> {
-        Box::pin(async move {
-            let ended = self.change(REVOKE, &[Bind::Bytes(&token), now.into()]).await?;
-            Ok(ended.first().map(|row| row.uuid(0).map(Id::from_uuid)).transpose()?)
-        })
+    fn revoke_family(&self, token: CredentialDigest, act: Act) -> Answer<'_, Option<FamilyId>> {
+        let recording = self.recording(act);
+        Box::pin(async move { Ok(self.pool.to_the_end((token, recording), revoke).await?) })
     }
 
     fn live_access_tokens(&self, now: Timestamp) -> Answer<'_, Vec<(String, u64)>> {
@@ -74,7 +76,7 @@ impl FamilyStore for PostgresStore {
     }
 }
 
-fn create<'a>(lease: &'a mut Lease, family: &'a NewFamily) -> Trying<'a, bool> {
+fn create<'a>(lease: &'a mut Lease, (family, recording): &'a (NewFamily, Recording)) -> Trying<'a, bool> {
     Box::pin(async move {
         let (id, user): (Bind<'_>, Bind<'_>) = (family.id.as_uuid().into(), family.user_id.as_uuid().into());
         let now: Bind<'_> = family.created_at.into();
@@ -94,13 +96,30 @@ fn create<'a>(lease: &'a mut Lease, family: &'a NewFamily) -> Trying<'a, bool> {
             family.access.expires_at.into(),
         ];
         let asks = [Ask::new(REMOVE_ENDED, &ended), Ask::new(ADD, &added), Ask::new(ADD_TOKEN, &token)];
-        lease.go_on(&asks).await?;
-        lease.commit().await?;
+        let (_, head) = lease.go_on_to_the_head(&asks).await?;
+        lease.commit_recording_at(head, recording, family.events()).await?;
         Ok(true)
     })
 }
 
-fn exchange<'a>(lease: &'a mut Lease, refresh: &'a Refresh) -> Trying<'a, Refreshed> {
+fn revoke<'a>(
+    lease: &'a mut Lease,
+    (token, recording): &'a (CredentialDigest, Recording),
+) -> Trying<'a, Option<FamilyId>> {
+    Box::pin(async move {
+        lease.begin(&[]).await?;
+        let ended = lease.go_on(&[Ask::new(REVOKE, &[Bind::Bytes(token), recording.now()])]).await?;
+        let Some(row) = ended[0].first() else { return Ok(None) };
+        let grant = Grant { family: Id::from_uuid(row.uuid(0)?), user: Id::from_uuid(row.uuid(1)?) };
+        lease.commit_recording(recording, vec![grant.revoked()]).await?;
+        Ok(Some(grant.family))
+    })
+}
+
+fn exchange<'a>(
+    lease: &'a mut Lease,
+    (refresh, recording): &'a (Refresh, Recording),
+) -> Trying<'a, Refreshed> {
     Box::pin(async move {
         let (digest, now): (_, Bind<'_>) = (Bind::Bytes(&refresh.digest), refresh.now.into());
         lease.begin(&[Ask::new(LOCK, &[digest])]).await?;
@@ -108,12 +127,12 @@ fn exchange<'a>(lease: &'a mut Lease, refresh: &'a Refresh) -> Trying<'a, Refres
         let Some(row) = found[0].first() else { return Ok(Refreshed::Refused) };
         let shown = shown(row)?;
         let family: Bind<'_> = shown.grant.family.as_uuid().into();
-        let outcome = match decide(&shown, refresh) {
+        let (outcome, head) = match decide(&shown, refresh) {
             Decision::Refuse => return Ok(Refreshed::Refused),
             Decision::Repeat(successor) => return Ok(Refreshed::Repeated(shown.grant, successor)),
             Decision::End => {
-                lease.go_on(&[Ask::new(END, &[family, now])]).await?;
-                Refreshed::Reused(shown.grant)
+                let (_, head) = lease.go_on_to_the_head(&[Ask::new(END, &[family, now])]).await?;
+                (Refreshed::Reused(shown.grant), head)
             }
             Decision::Rotate { successor, expires_at } => {
                 let spent = [digest, now];
@@ -127,11 +146,11 @@ fn exchange<'a>(lease: &'a mut Lease, refresh: &'a Refresh) -> Trying<'a, Refres
                 ];
                 let rotated = [family, Bind::Bytes(successor), digest, now];
                 let asks = [Ask::new(SPEND, &spent), Ask::new(ADD_TOKEN, &added), Ask::new(ROTATE, &rotated)];
-                lease.go_on(&asks).await?;
-                Refreshed::Rotated(shown.grant)
+                let (_, head) = lease.go_on_to_the_head(&asks).await?;
+                (Refreshed::Rotated(shown.grant), head)
             }
         };
-        lease.commit().await?;
+        lease.commit_recording_at(head, recording, outcome.events()).await?;
         Ok(outcome)
     })
 }

@@ -1,6 +1,7 @@
 //! Signing keys.
 use bailiwick_core::{
-    error::{DecodeError, StoreError},
+    audit::Act,
+    error::DecodeError,
     query::Lane,
     secret::Secret,
     store::{Answer, KeyPurpose, KeyRecord, KeyRingRecord, KeyState, KeyStore},
@@ -9,6 +10,7 @@ use tokio_postgres::Row;
 
 use super::{
     PostgresStore,
+    audit::Recording,
     pool::{Ask, Lease, Trying},
     value::{Bind, Columns},
 };
@@ -32,7 +34,7 @@ impl KeyStore for PostgresStore {
         Box::pin(async move {
             let binds = [purpose.as_str().into()];
             let [rows] = self.pool.read(Lane::Short, [Ask::new(VERSION, &binds)]).await?;
-            rows.first().map_or(Ok(0), version)
+            Ok(rows.first().map_or(Ok(0), version)?)
         })
     }
 
@@ -40,23 +42,34 @@ impl KeyStore for PostgresStore {
         Box::pin(async move {
             let binds = [purpose.as_str().into()];
             let [rows] = self.pool.read(Lane::Short, [Ask::new(RING, &binds)]).await?;
-            let version = rows.first().map_or(Ok(0), version)?;
-            let keys = rows.iter().filter(|row| !row.is_null(1)).map(record);
-            Ok(KeyRingRecord { version, keys: keys.collect::<Result<_, _>>()? })
+            Ok(ring(&rows)?)
         })
     }
 
-    fn change_keys(&self, purpose: KeyPurpose, from: u64, keys: Vec<KeyRecord>) -> Answer<'_, bool> {
-        Box::pin(async move { Ok(self.pool.to_the_end((purpose, from, keys), change).await?) })
+    fn change_keys(
+        &self,
+        purpose: KeyPurpose,
+        from: u64,
+        keys: Vec<KeyRecord>,
+        act: Act,
+    ) -> Answer<'_, bool> {
+        let recording = self.recording(act);
+        Box::pin(async move { Ok(self.pool.to_the_end((purpose, from, keys, recording), change).await?) })
     }
 }
 
-fn version(row: &Row) -> Result<u64, StoreError> {
-    let wrong = DecodeError { column: 0, expected: "a version" };
-    Ok(u64::try_from(row.integer(0)?).map_err(|_| wrong)?)
+fn ring(rows: &[Row]) -> Result<KeyRingRecord, DecodeError> {
+    let version = rows.first().map_or(Ok(0), version)?;
+    let keys = rows.iter().filter(|row| !row.is_null(1)).map(record);
+    Ok(KeyRingRecord { version, keys: keys.collect::<Result<_, _>>()? })
 }
 
-fn record(row: &Row) -> Result<KeyRecord, StoreError> {
+fn version(row: &Row) -> Result<u64, DecodeError> {
+    let wrong = DecodeError { column: 0, expected: "a version" };
+    u64::try_from(row.integer(0)?).map_err(|_| wrong)
+}
+
+fn record(row: &Row) -> Result<KeyRecord, DecodeError> {
     let state = KeyState::parse(row.text(3)?);
     Ok(KeyRecord {
         kid: row.text(1)?.to_owned(),
@@ -74,7 +87,7 @@ fn record(row: &Row) -> Result<KeyRecord, StoreError> {
 
 fn change<'a>(
     lease: &'a mut Lease,
-    (purpose, from, keys): &'a (KeyPurpose, u64, Vec<KeyRecord>),
+    (purpose, from, keys, recording): &'a (KeyPurpose, u64, Vec<KeyRecord>, Recording),
 ) -> Trying<'a, bool> {
     Box::pin(async move {
         let purpose: Bind<'_> = purpose.as_str().into();
@@ -84,6 +97,8 @@ fn change<'a>(
         if raised[0].is_empty() {
             return Ok(false);
         }
+        let before = lease.go_on(&[Ask::new(RING, &[purpose])]).await?;
+        let events = ring(&before[0])?.events(keys);
         // One after the other: the order is the caller's, and the index on the active key looks at each.
         for key in keys {
             let binds = [
@@ -101,7 +116,7 @@ fn change<'a>(
             ];
             lease.go_on(&[Ask::new(PUT, &binds)]).await?;
         }
-        lease.commit().await?;
+        lease.commit_recording(recording, events).await?;
         Ok(true)
     })
 }

@@ -9,7 +9,8 @@ use super::{ConnectError, PostgresOptions, connect::Target};
 use crate::{
     LOCK_WAIT, OpenError, OpenOptions, SILENT_WAIT,
     migrations::{
-        Applied, FRAMEWORK_HISTORY, History, MigrateError, MigrateReport, RowCount, check_table, quoted,
+        AUDIT_TRIGGER, Applied, FRAMEWORK_HISTORY, History, MigrateError, MigrateReport, RowCount,
+        check_table, protect_audit_trail, quoted,
     },
     sql::Dialect,
 };
@@ -65,6 +66,11 @@ pub(crate) async fn migrate(
             client.batch_execute(&record).await.map_err(failed)?;
             report.applied.push(migration.to_string());
         }
+    }
+    let is_protected =
+        client.query_one(HAS_TRIGGER, &[&"audit_entries", &AUDIT_TRIGGER]).await.map_err(failed)?;
+    if !is_protected.get::<_, bool>(0) {
+        client.batch_execute(&protect_audit_trail(Dialect::Postgres)).await.map_err(failed)?;
     }
     for table in tables {
         if let Some(count) = check(&client, table).await? {

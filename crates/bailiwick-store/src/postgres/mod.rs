@@ -11,6 +11,7 @@
 //! # Security
 //! There is no TLS yet. Reach the server over a Unix socket, the loopback interface or a tunnel; a URL that asks for
 //! TLS is refused, not weakened.
+mod audit;
 mod connect;
 mod directory;
 mod failure;
@@ -27,10 +28,18 @@ mod value;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
+use bailiwick_core::{
+    audit::AuditKeys,
+    meter::{Meter, Metered},
+};
+
 pub use self::connect::ConnectError;
 pub(crate) use self::migrate::{migrate, pending};
 use self::{connect::Target, pool::Pool};
-use crate::sql::{Dialect, Statements};
+use crate::{
+    meters::{gauge, waited, waiting},
+    sql::{Dialect, Statements},
+};
 
 /// How a [`PostgresStore`] uses its server.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +72,7 @@ pub struct PostgresStore {
     pool: Pool,
     statements: Arc<Statements>,
     target: Arc<Target>,
+    audit_keys: AuditKeys,
 }
 
 impl PostgresStore {
@@ -77,12 +87,42 @@ impl PostgresStore {
         let client = target.connect_alone().await?;
         migrate::check_framework(&client, &target).await?;
         let pool = Pool::new(&target, options);
-        Ok(Self { pool, statements: Arc::new(Statements::new(Dialect::Postgres)), target: Arc::new(target) })
+        Ok(Self {
+            pool,
+            statements: Arc::new(Statements::new(Dialect::Postgres)),
+            target: Arc::new(target),
+            audit_keys: AuditKeys::insecure_without_key(),
+        })
+    }
+
+    /// Links the audit trail with these keys, instead of one that everybody knows.
+    #[must_use]
+    pub fn audit_keys(mut self, keys: AuditKeys) -> Self {
+        self.audit_keys = keys;
+        self
     }
 
     /// Takes no further work: every call is answered as out of reach. What is under way ends by itself.
     pub fn close(&self) {
         self.pool.close();
+    }
+}
+
+impl Metered for PostgresStore {
+    fn meters(&self, each: &mut dyn FnMut(Meter)) {
+        let (open, idle, callers) = self.pool.connections();
+        each(waited(self.pool.waits()));
+        each(waiting(callers));
+        each(Meter {
+            name: "bailiwick_database_connections",
+            help: "How many connections to PostgreSQL are open",
+            value: gauge(open),
+        });
+        each(Meter {
+            name: "bailiwick_database_connections_idle",
+            help: "How many connections to PostgreSQL are open and not used at the moment",
+            value: gauge(idle),
+        });
     }
 }
 

@@ -1,15 +1,20 @@
 //! Changes of passwords. Whoever changes one locks the user first, and their tokens and sessions after that.
 use bailiwick_core::{
+    audit::Act,
     clock::Timestamp,
     id::Id,
     identity::UserId,
     query::Lane,
     secret::Secret,
-    store::{Addressee, Answer, CredentialDigest, NewPasswordReset, PasswordChange, PasswordStore},
+    store::{
+        Addressee, Answer, CredentialDigest, NewPasswordReset, PasswordChange, PasswordStore,
+        changed_password, reset_password,
+    },
 };
 
 use super::{
     PostgresStore,
+    audit::Recording,
     directory::{END_LOG_INS, SET_PASSWORD, storable},
     families::END_FAMILIES,
     pool::{Ask, Lease, Trying},
@@ -36,8 +41,9 @@ const LOCK_USER: &str = "SELECT id, is_active FROM users \
 const USE_UP: &str = "DELETE FROM password_resets WHERE digest = $1 AND expires_at > $2 RETURNING user_id";
 
 impl PasswordStore for PostgresStore {
-    fn change_password(&self, change: PasswordChange) -> Answer<'_, bool> {
-        Box::pin(async move { Ok(self.pool.to_the_end(change, change_password).await?) })
+    fn change_password(&self, change: PasswordChange, act: Act) -> Answer<'_, bool> {
+        let recording = self.recording(act);
+        Box::pin(async move { Ok(self.pool.to_the_end((change, recording), change_password).await?) })
     }
 
     fn users_of_email<'a>(&'a self, email: &'a str) -> Answer<'a, Vec<Addressee>> {
@@ -58,8 +64,9 @@ impl PasswordStore for PostgresStore {
         })
     }
 
-    fn create_password_reset(&self, reset: NewPasswordReset) -> Answer<'_, bool> {
-        Box::pin(async move { Ok(self.pool.to_the_end(reset, create_reset).await?) })
+    fn create_password_reset(&self, reset: NewPasswordReset, act: Act) -> Answer<'_, bool> {
+        let recording = self.recording(act);
+        Box::pin(async move { Ok(self.pool.to_the_end((reset, recording), create_reset).await?) })
     }
 
     fn password_reset(&self, digest: CredentialDigest, now: Timestamp) -> Answer<'_, Option<String>> {
@@ -74,13 +81,17 @@ impl PasswordStore for PostgresStore {
         &self,
         digest: CredentialDigest,
         hash: Secret<String>,
-        now: Timestamp,
+        act: Act,
     ) -> Answer<'_, Option<UserId>> {
-        Box::pin(async move { Ok(self.pool.to_the_end((digest, hash, now), use_reset).await?) })
+        let recording = self.recording(act);
+        Box::pin(async move { Ok(self.pool.to_the_end((digest, hash, recording), use_reset).await?) })
     }
 }
 
-fn change_password<'a>(lease: &'a mut Lease, change: &'a PasswordChange) -> Trying<'a, bool> {
+fn change_password<'a>(
+    lease: &'a mut Lease,
+    (change, recording): &'a (PasswordChange, Recording),
+) -> Trying<'a, bool> {
     Box::pin(async move {
         let user: Bind<'_> = change.user_id.as_uuid().into();
         let proved = change.old_hash.expose().as_str().into();
@@ -105,12 +116,15 @@ fn change_password<'a>(lease: &'a mut Lease, change: &'a PasswordChange) -> Tryi
             }
             None => drop(lease.go_on(&[Ask::new(END_ALL, &all)]).await?),
         }
-        lease.commit().await?;
+        lease.commit_recording(recording, vec![changed_password(change.user_id)]).await?;
         Ok(true)
     })
 }
 
-fn create_reset<'a>(lease: &'a mut Lease, reset: &'a NewPasswordReset) -> Trying<'a, bool> {
+fn create_reset<'a>(
+    lease: &'a mut Lease,
+    (reset, recording): &'a (NewPasswordReset, Recording),
+) -> Trying<'a, bool> {
     Box::pin(async move {
         let (user, now): (Bind<'_>, Bind<'_>) = (reset.user_id.as_uuid().into(), reset.created_at.into());
         let owner = lease.begin(&[Ask::new(LOCK_OWNER, &[user, None::<&str>.into()])]).await?;
@@ -120,26 +134,26 @@ fn create_reset<'a>(lease: &'a mut Lease, reset: &'a NewPasswordReset) -> Trying
         let (expired, added) =
             ([user, now], [Bind::Bytes(&reset.digest), user, now, reset.expires_at.into()]);
         lease.go_on(&[Ask::new(REMOVE_EXPIRED, &expired), Ask::new(ADD, &added)]).await?;
-        lease.commit().await?;
+        lease.commit_recording(recording, vec![reset.event()]).await?;
         Ok(true)
     })
 }
 
 fn use_reset<'a>(
     lease: &'a mut Lease,
-    (digest, hash, now): &'a (CredentialDigest, Secret<String>, Timestamp),
+    (digest, hash, recording): &'a (CredentialDigest, Secret<String>, Recording),
 ) -> Trying<'a, Option<UserId>> {
     Box::pin(async move {
-        let digest = Bind::Bytes(digest);
+        let (digest, now) = (Bind::Bytes(digest), recording.now());
         let users = lease.begin(&[Ask::new(LOCK_USER, &[digest])]).await?;
         let Some(user) = users[0].first() else { return Ok(None) };
         let (user, is_active) = (user.uuid(0)?, user.bool(1)?);
-        let used = lease.go_on(&[Ask::new(USE_UP, &[digest, (*now).into()])]).await?;
+        let used = lease.go_on(&[Ask::new(USE_UP, &[digest, now])]).await?;
         if !is_active || used[0].is_empty() {
             return Ok(None);
         }
         let bind: Bind<'_> = user.into();
-        let (set, end, all) = ([bind, hash.expose().as_str().into()], [bind, (*now).into()], [bind]);
+        let (set, end, all) = ([bind, hash.expose().as_str().into()], [bind, now], [bind]);
         let changes = [
             Ask::new(SET_PASSWORD, &set),
             Ask::new(END_LOG_INS, &end),
@@ -148,7 +162,8 @@ fn use_reset<'a>(
             Ask::new(END_RESETS, &all),
         ];
         lease.go_on(&changes).await?;
-        lease.commit().await?;
-        Ok(Some(Id::from_uuid(user)))
+        let user = Id::from_uuid(user);
+        lease.commit_recording(recording, vec![reset_password(user)]).await?;
+        Ok(Some(user))
     })
 }

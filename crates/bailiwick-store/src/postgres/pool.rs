@@ -10,7 +10,11 @@
 //!    its connection, and the server undoes the transaction.
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use bailiwick_core::query::Lane;
+use bailiwick_core::{
+    clock::{Clock, SystemClock},
+    meter::{Distribution, Reading, WAIT_BOUNDS},
+    query::Lane,
+};
 use deadpool_postgres::{
     Hook, HookError, Manager, ManagerConfig, Object, PoolError, RecyclingMethod, Runtime, Timeouts,
 };
@@ -29,11 +33,13 @@ use super::{
 };
 
 /// A statement and its values.
+#[derive(Clone, Copy)]
 pub(super) struct Ask<'a> {
     pub(super) text: &'a str,
     pub(super) binds: Binds<'a>,
 }
 
+#[derive(Clone, Copy)]
 pub(super) enum Binds<'a> {
     /// Of a statement that this crate writes by hand.
     Own(&'a [Bind<'a>]),
@@ -67,6 +73,10 @@ pub(super) struct Pool {
     wait: Duration,
     /// After this, the server has stopped any statement.
     patience: Duration,
+    /// The time of the machine, whatever clock the application has.
+    clock: SystemClock,
+    /// From being asked for a connection to having it.
+    waits: Arc<Distribution>,
 }
 
 impl Pool {
@@ -104,7 +114,20 @@ impl Pool {
             scans: Arc::new(Semaphore::new(scans)),
             wait: options.wait_timeout,
             patience: options.statement_timeout.saturating_add(STOP_TIMEOUT),
+            clock: SystemClock::new(),
+            waits: Arc::new(Distribution::new(WAIT_BOUNDS)),
         }
+    }
+
+    /// How long was waited for connections.
+    pub(super) fn waits(&self) -> Reading {
+        self.waits.reading()
+    }
+
+    /// How many connections are open, how many of them are idle, and how many callers wait for one.
+    pub(super) fn connections(&self) -> (usize, usize, usize) {
+        let status = self.connections.status();
+        (status.size, status.available, status.waiting)
     }
 
     /// Takes no further work; connections end as they come back.
@@ -114,6 +137,14 @@ impl Pool {
 
     /// Borrows a connection.
     pub(super) async fn lease(&self, lane: Lane) -> Result<Lease, Failure> {
+        let asked = self.clock.monotonic();
+        let leased = self.wait_for(lane).await;
+        // Who waited in vain has waited too.
+        self.waits.record(self.clock.monotonic().saturating_sub(asked));
+        leased
+    }
+
+    async fn wait_for(&self, lane: Lane) -> Result<Lease, Failure> {
         let scan = match lane {
             Lane::Short => None,
             Lane::Scan => {
@@ -273,6 +304,17 @@ impl Lease {
         let answer = answer?;
         committed?;
         Ok(answer)
+    }
+
+    /// Runs last statements and commits, in one round trip. If one of them fails, `COMMIT` undoes all.
+    pub(super) async fn commit_with_all(&mut self, asks: &[Ask<'_>]) -> Result<(), Failure> {
+        debug_assert_eq!(self.pending, Pending::Transaction, "a transaction was begun");
+        let prepared = try_join_all(asks.iter().map(|ask| self.prepare(ask))).await?;
+        let committed = self.connection().batch_execute("COMMIT");
+        let (answers, committed) = join(join_all(prepared.into_iter().map(Prepared::rows)), committed).await;
+        self.ended(&committed);
+        cause_first(answers)?;
+        Ok(committed?)
     }
 
     /// Commits. A transaction that is begun and not committed is undone when the attempt returns.

@@ -1,16 +1,18 @@
 //! WhichSessions.
 use bailiwick_core::{
+    audit::Act,
     clock::Timestamp,
-    error::StoreError,
+    error::{DecodeError, StoreError},
     id::Id,
-    identity::UserId,
+    identity::{SessionId, UserId},
     query::Lane,
-    store::{Answer, NewSession, SessionRecord, SessionStore, WhichSessions},
+    store::{Answer, NewSession, SessionRecord, SessionStore, WhichSessions, ended_session},
 };
 use tokio_postgres::Row;
 
 use super::{
     PostgresStore,
+    audit::Recording,
     pool::{Ask, Lease, Trying},
     tokens::LOCK_OWNER,
     value::{Bind, Columns},
@@ -23,8 +25,8 @@ const ADD: &str = "INSERT INTO sessions \
 /// The new one stays, also if the clock went back (RST-08).
 const END_OLDEST: &str = "DELETE FROM sessions WHERE id IN (\
      SELECT id FROM sessions WHERE user_id = $1 \
-     ORDER BY id = $2 DESC, last_seen_at DESC, id DESC OFFSET $3)";
-const REPLACE: &str = "DELETE FROM sessions WHERE digest = $1";
+     ORDER BY id = $2 DESC, last_seen_at DESC, id DESC OFFSET $3) RETURNING id";
+const REPLACE: &str = "DELETE FROM sessions WHERE digest = $1 RETURNING id, user_id";
 
 pub(super) const END_ALL: &str = "DELETE FROM sessions WHERE user_id = $1 RETURNING id";
 const END_ONE: &str = "DELETE FROM sessions WHERE user_id = $1 AND id = $2 RETURNING id";
@@ -34,20 +36,14 @@ const SESSIONS: &str = "SELECT id, created_at, last_seen_at, expires_at, user_ag
      WHERE user_id = $1 AND expires_at > $2 ORDER BY last_seen_at DESC, id DESC";
 
 impl SessionStore for PostgresStore {
-    fn create_session(&self, session: NewSession) -> Answer<'_, bool> {
-        Box::pin(async move { Ok(self.pool.to_the_end(session, create_session).await?) })
+    fn create_session(&self, session: NewSession, act: Act) -> Answer<'_, bool> {
+        let recording = self.recording(act);
+        Box::pin(async move { Ok(self.pool.to_the_end((session, recording), create_session).await?) })
     }
 
-    fn end_sessions(&self, user: UserId, which: WhichSessions) -> Answer<'_, u64> {
-        Box::pin(async move {
-            let user: Bind<'_> = user.as_uuid().into();
-            let ended = match which {
-                WhichSessions::All => self.change(END_ALL, &[user]).await?,
-                WhichSessions::Only(id) => self.change(END_ONE, &[user, id.as_uuid().into()]).await?,
-                WhichSessions::AllBut(id) => self.change(END_OTHERS, &[user, id.as_uuid().into()]).await?,
-            };
-            Ok(ended.len() as u64)
-        })
+    fn end_sessions(&self, user: UserId, which: WhichSessions, act: Act) -> Answer<'_, u64> {
+        let recording = self.recording(act);
+        Box::pin(async move { Ok(self.pool.to_the_end((user, which, recording), end_sessions).await?) })
     }
 
     fn sessions_of(&self, user: UserId, now: Timestamp) -> Answer<'_, Vec<SessionRecord>> {
@@ -59,7 +55,10 @@ impl SessionStore for PostgresStore {
     }
 }
 
-fn create_session<'a>(lease: &'a mut Lease, session: &'a NewSession) -> Trying<'a, bool> {
+fn create_session<'a>(
+    lease: &'a mut Lease,
+    (session, recording): &'a (NewSession, Recording),
+) -> Trying<'a, bool> {
     Box::pin(async move {
         let (user, id): (Bind<'_>, Bind<'_>) =
             (session.user_id.as_uuid().into(), session.id.as_uuid().into());
@@ -87,10 +86,41 @@ fn create_session<'a>(lease: &'a mut Lease, session: &'a NewSession) -> Trying<'
             Ask::new(ADD, &added),
             Ask::new(END_OLDEST, &surplus),
         ];
-        lease.go_on(&asks).await?;
-        lease.commit().await?;
+        let (done, head) = lease.go_on_to_the_head(&asks).await?;
+        let replaced = done[1]
+            .first()
+            .map(|row| Ok::<_, DecodeError>((Id::from_uuid(row.uuid(0)?), Id::from_uuid(row.uuid(1)?))));
+        let events = session.events(replaced.transpose()?, &ids(&done[3])?);
+        lease.commit_recording_at(head, recording, events).await?;
         Ok(true)
     })
+}
+
+fn end_sessions<'a>(
+    lease: &'a mut Lease,
+    (user, which, recording): &'a (UserId, WhichSessions, Recording),
+) -> Trying<'a, u64> {
+    Box::pin(async move {
+        let bind: Bind<'_> = user.as_uuid().into();
+        lease.begin(&[]).await?;
+        let ended = match which {
+            WhichSessions::All => lease.go_on(&[Ask::new(END_ALL, &[bind])]).await?,
+            WhichSessions::Only(id) => {
+                lease.go_on(&[Ask::new(END_ONE, &[bind, id.as_uuid().into()])]).await?
+            }
+            WhichSessions::AllBut(id) => {
+                lease.go_on(&[Ask::new(END_OTHERS, &[bind, id.as_uuid().into()])]).await?
+            }
+        };
+        let ended = ids(&ended[0])?;
+        let events = ended.iter().map(|id| ended_session(*id, *user)).collect();
+        lease.commit_recording(recording, events).await?;
+        Ok(ended.len() as u64)
+    })
+}
+
+fn ids(rows: &[Row]) -> Result<Vec<SessionId>, DecodeError> {
+    rows.iter().map(|row| row.uuid(0).map(Id::from_uuid)).collect()
 }
 
 fn record(row: &Row) -> Result<SessionRecord, StoreError> {

@@ -1,5 +1,6 @@
 //! API tokens.
 use bailiwick_core::{
+    audit::Act,
     clock::Timestamp,
     error::{DecodeError, StoreError},
     id::Id,
@@ -12,6 +13,7 @@ use tokio_postgres::Row;
 
 use super::{
     PostgresStore,
+    audit::Recording,
     directory::role,
     failure::Failure,
     pool::{Ask, Lease, Trying},
@@ -29,7 +31,7 @@ const ADD: &str = "INSERT INTO api_tokens (id, digest, user_id, name, display, s
 /// The new one stays, also if the clock went back (RST-08).
 const REVOKE_OLDEST: &str = "UPDATE api_tokens SET revoked_at = $3 WHERE id IN (\
      SELECT id FROM api_tokens WHERE user_id = $1 AND name IS NULL AND revoked_at IS NULL \
-     ORDER BY id = $2 DESC, created_at DESC, id DESC OFFSET $4)";
+     ORDER BY id = $2 DESC, created_at DESC, id DESC OFFSET $4) RETURNING id";
 
 /// Who makes two tokens of an organisation at once waits here for the first, and whoever changes its members waits too: the
 /// cap is counted, and the maker's role read, under this lock (TOK-26, ACL-07).
@@ -47,11 +49,14 @@ const ADD_MEMBERSHIP: &str =
     "INSERT INTO memberships (org_id, user_id, role, joined_at) VALUES ($1, $2, $3, $4)";
 
 const REVOKE: &str = "UPDATE api_tokens SET revoked_at = $2 \
-     WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING user_id";
+     WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING id, user_id, \
+     (SELECT u.service_org_id FROM users u WHERE u.id = user_id)";
 const REVOKE_OF: &str = "UPDATE api_tokens SET revoked_at = $2 \
-     WHERE id = $1 AND user_id = $3 AND revoked_at IS NULL AND expires_at > $2 RETURNING user_id";
+     WHERE id = $1 AND user_id = $3 AND revoked_at IS NULL AND expires_at > $2 RETURNING id, user_id, \
+     (SELECT u.service_org_id FROM users u WHERE u.id = user_id)";
 const REVOKE_DIGEST: &str = "UPDATE api_tokens SET revoked_at = $2 \
-     WHERE digest = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING user_id";
+     WHERE digest = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING id, user_id, \
+     (SELECT u.service_org_id FROM users u WHERE u.id = user_id)";
 
 /// Locks the token: whoever rotates it at the same time finds it replaced.
 const REPLACED: &str = "SELECT id, name, display, scopes, created_at, expires_at, last_used_at, revoked_at \
@@ -71,11 +76,12 @@ const TOKENS_OF: &str = "SELECT id, name, display, scopes, created_at, expires_a
      FROM api_tokens WHERE user_id = $1 ORDER BY created_at DESC, id DESC";
 
 impl TokenStore for PostgresStore {
-    fn create_token(&self, token: NewToken) -> Answer<'_, TokenCreation> {
+    fn create_token(&self, token: NewToken, act: Act) -> Answer<'_, TokenCreation> {
+        let recording = self.recording(act);
         Box::pin(async move {
             Ok(match token.of_org {
-                Some(of_org) => self.pool.to_the_end((token, of_org), create_for_org).await?,
-                None => self.pool.to_the_end(token, create_token).await?,
+                Some(of_org) => self.pool.to_the_end((token, of_org, recording), create_for_org).await?,
+                None => self.pool.to_the_end((token, recording), create_token).await?,
             })
         })
     }
@@ -85,24 +91,15 @@ impl TokenStore for PostgresStore {
         replaced: ApiTokenId,
         token: NewToken,
         old_expires_at: Timestamp,
+        act: Act,
     ) -> Answer<'_, Option<TokenRecord>> {
-        Box::pin(
-            async move { Ok(self.pool.to_the_end((replaced, token, old_expires_at), rotate_token).await?) },
-        )
+        let rotation = Rotation { replaced, token, old_expires_at, recording: self.recording(act) };
+        Box::pin(async move { Ok(self.pool.to_the_end(rotation, rotate_token).await?) })
     }
 
-    fn revoke_token(&self, which: TokenRef, now: Timestamp) -> Answer<'_, Option<UserId>> {
-        Box::pin(async move {
-            let now = now.into();
-            let rows = match &which {
-                TokenRef::Id(id) => self.change(REVOKE, &[id.as_uuid().into(), now]).await?,
-                TokenRef::Of(owner, id) => {
-                    self.change(REVOKE_OF, &[id.as_uuid().into(), now, owner.as_uuid().into()]).await?
-                }
-                TokenRef::Digest(digest) => self.change(REVOKE_DIGEST, &[Bind::Bytes(digest), now]).await?,
-            };
-            rows.first().map(|row| Ok(Id::from_uuid(row.uuid(0)?))).transpose()
-        })
+    fn revoke_token(&self, which: TokenRef, act: Act) -> Answer<'_, Option<UserId>> {
+        let recording = self.recording(act);
+        Box::pin(async move { Ok(self.pool.to_the_end((which, recording), revoke_token).await?) })
     }
 
     fn tokens_of(&self, user: UserId) -> Answer<'_, Vec<TokenRecord>> {
@@ -122,7 +119,10 @@ impl TokenStore for PostgresStore {
     }
 }
 
-fn create_token<'a>(lease: &'a mut Lease, token: &'a NewToken) -> Trying<'a, TokenCreation> {
+fn create_token<'a>(
+    lease: &'a mut Lease,
+    (token, recording): &'a (NewToken, Recording),
+) -> Trying<'a, TokenCreation> {
     Box::pin(async move {
         let (user, id): (Bind<'_>, Bind<'_>) = (token.user_id.as_uuid().into(), token.id.as_uuid().into());
         let now: Bind<'_> = token.created_at.into();
@@ -147,15 +147,17 @@ fn create_token<'a>(lease: &'a mut Lease, token: &'a NewToken) -> Trying<'a, Tok
         let asks =
             [Ask::new(REMOVE_EXPIRED, &expired), Ask::new(ADD, &added), Ask::new(REVOKE_OLDEST, &surplus)];
         let by_log_in = token.name.is_none();
-        lease.go_on(&asks[..if by_log_in { 3 } else { 2 }]).await?;
-        lease.commit().await?;
+        let (done, head) = lease.go_on_to_the_head(&asks[..if by_log_in { 3 } else { 2 }]).await?;
+        let ended: Result<Vec<_>, DecodeError> =
+            done.get(2).into_iter().flatten().map(|row| row.uuid(0).map(Id::from_uuid)).collect();
+        lease.commit_recording_at(head, recording, token.events(&ended?)).await?;
         Ok(TokenCreation::Created)
     })
 }
 
 fn create_for_org<'a>(
     lease: &'a mut Lease,
-    (token, of_org): &'a (NewToken, OfOrg),
+    (token, of_org, recording): &'a (NewToken, OfOrg, Recording),
 ) -> Trying<'a, TokenCreation> {
     Box::pin(async move {
         let (org, service): (Bind<'_>, Bind<'_>) =
@@ -181,7 +183,7 @@ fn create_for_org<'a>(
             Ask::new(ADD, &added),
         ];
         lease.go_on(&asks).await?;
-        lease.commit().await?;
+        lease.commit_recording(recording, token.events(&[])).await?;
         Ok(TokenCreation::Created)
     })
 }
@@ -210,11 +212,42 @@ fn added<'a>(token: &'a NewToken, name: Option<&'a str>, scopes: &'a Scopes) -> 
     ]
 }
 
-fn rotate_token<'a>(
+fn revoke_token<'a>(
     lease: &'a mut Lease,
-    (replaced, token, old_expires_at): &'a (ApiTokenId, NewToken, Timestamp),
-) -> Trying<'a, Option<TokenRecord>> {
+    (which, recording): &'a (TokenRef, Recording),
+) -> Trying<'a, Option<UserId>> {
     Box::pin(async move {
+        let now = recording.now();
+        lease.begin(&[]).await?;
+        let found = match which {
+            TokenRef::Id(id) => lease.go_on(&[Ask::new(REVOKE, &[id.as_uuid().into(), now])]).await?,
+            TokenRef::Of(owner, id) => {
+                let binds = [id.as_uuid().into(), now, owner.as_uuid().into()];
+                lease.go_on(&[Ask::new(REVOKE_OF, &binds)]).await?
+            }
+            TokenRef::Digest(digest) => {
+                lease.go_on(&[Ask::new(REVOKE_DIGEST, &[Bind::Bytes(digest), now])]).await?
+            }
+        };
+        let Some(row) = found[0].first() else { return Ok(None) };
+        let (id, owner) = (Id::from_uuid(row.uuid(0)?), Id::from_uuid(row.uuid(1)?));
+        let org = if row.is_null(2) { None } else { Some(Id::from_uuid(row.uuid(2)?)) };
+        lease.commit_recording(recording, vec![which.event(id, owner, org)]).await?;
+        Ok(Some(owner))
+    })
+}
+
+/// A token that is to be put in the place of another.
+struct Rotation {
+    replaced: ApiTokenId,
+    token: NewToken,
+    old_expires_at: Timestamp,
+    recording: Recording,
+}
+
+fn rotate_token<'a>(lease: &'a mut Lease, rotation: &'a Rotation) -> Trying<'a, Option<TokenRecord>> {
+    Box::pin(async move {
+        let Rotation { replaced, token, old_expires_at, recording } = rotation;
         let (id, user): (Bind<'_>, Bind<'_>) = (replaced.as_uuid().into(), token.user_id.as_uuid().into());
         let (now, new): (Bind<'_>, Bind<'_>) = (token.created_at.into(), token.id.as_uuid().into());
         // Whoever disables the user at the same time is waited for, or waits and then finds the new token too.
@@ -242,7 +275,7 @@ fn rotate_token<'a>(
             Ask::new(NOTE_REPLACED, &noted),
         ];
         lease.go_on(&asks).await?;
-        lease.commit().await?;
+        lease.commit_recording(recording, token.rotation_events(*replaced)).await?;
         Ok(Some(found))
     })
 }

@@ -29,6 +29,12 @@ impl From<Uuid> for Bind<'_> {
     }
 }
 
+impl From<Option<Uuid>> for Bind<'_> {
+    fn from(uuid: Option<Uuid>) -> Self {
+        Self::Value(uuid.map_or(ValueRef::Null, ValueRef::Uuid))
+    }
+}
+
 impl<'a> From<&'a str> for Bind<'a> {
     fn from(text: &'a str) -> Self {
         Self::Value(ValueRef::Text(text))

@@ -1,11 +1,12 @@
 //! Users, organisations and memberships on SQLite.
 use bailiwick_core::{
+    audit::{Act, SecurityEvent},
     clock::Timestamp,
     identity::{Membership, OrgId, Role, Slug, UserId, Username},
     secret::Secret,
     store::{
         Answer, Directory, DirectoryError, Login, NewOrg, NewUser, OrgRecord, Right, UserRecord,
-        WhichSessions,
+        WhichSessions, changed_member, changed_password, switched_user,
     },
 };
 use rusqlite::{
@@ -48,8 +49,11 @@ impl Directory for SqliteStore {
         })
     }
 
-    fn create_user(&self, user: NewUser) -> Answer<'_, (), DirectoryError> {
-        Box::pin(self.writer.run(move |connection| create_user(connection, &user)))
+    fn create_user(&self, user: NewUser, act: Act) -> Answer<'_, (), DirectoryError> {
+        Box::pin(self.record(act, move |connection| {
+            create_user(connection, &user)?;
+            Ok::<_, DirectoryError>(((), vec![user.event()]))
+        }))
     }
 
     fn users(&self) -> Answer<'_, Vec<UserRecord>> {
@@ -60,20 +64,20 @@ impl Directory for SqliteStore {
         &'a self,
         name: &'a Username,
         active: bool,
-        now: Timestamp,
+        act: Act,
     ) -> Answer<'a, (), DirectoryError> {
-        let name = lower(name);
-        Box::pin(self.writer.run(move |connection| set_active(connection, &name, active, now)))
+        let (name, now) = (lower(name), act.at);
+        Box::pin(self.record(act, move |connection| set_active(connection, &name, active, now)))
     }
 
     fn set_password<'a>(
         &'a self,
         name: &'a Username,
         hash: &'a Secret<String>,
-        now: Timestamp,
+        act: Act,
     ) -> Answer<'a, (), DirectoryError> {
-        let (name, hash) = (lower(name), hash.clone());
-        Box::pin(self.writer.run(move |connection| set_password(connection, &name, &hash, now)))
+        let (name, hash, now) = (lower(name), hash.clone(), act.at);
+        Box::pin(self.record(act, move |connection| set_password(connection, &name, &hash, now)))
     }
 
     fn renew_password_hash<'a>(
@@ -96,21 +100,17 @@ impl Directory for SqliteStore {
         name: &'a Username,
         right: Right,
         granted: bool,
+        act: Act,
     ) -> Answer<'a, (), DirectoryError> {
         let name = lower(name);
-        let statement = match right {
-            Right::Staff => "UPDATE users SET is_staff = ?2 WHERE lower(username) = ?1",
-            Right::Author => "UPDATE users SET is_author = ?2 WHERE lower(username) = ?1",
-            Right::Editor => "UPDATE users SET is_editor = ?2 WHERE lower(username) = ?1",
-        };
-        Box::pin(self.writer.run(move |connection| {
-            let mut set = connection.prepare_cached(statement).map_err(failed)?;
-            hit(set.execute(params![name, granted]))
-        }))
+        Box::pin(self.record(act, move |connection| set_right(connection, &name, right, granted)))
     }
 
-    fn create_org(&self, org: NewOrg) -> Answer<'_, (), DirectoryError> {
-        Box::pin(self.writer.run(move |connection| create_org(connection, &org)))
+    fn create_org(&self, org: NewOrg, act: Act) -> Answer<'_, (), DirectoryError> {
+        Box::pin(self.record(act, move |connection| {
+            create_org(connection, &org)?;
+            Ok::<_, DirectoryError>(((), org.events()))
+        }))
     }
 
     fn orgs(&self) -> Answer<'_, Vec<OrgRecord>> {
@@ -122,18 +122,23 @@ impl Directory for SqliteStore {
         slug: &'a Slug,
         name: &'a Username,
         role: Role,
-        now: Timestamp,
+        act: Act,
     ) -> Answer<'a, (), DirectoryError> {
-        let (slug, name) = (slug.as_str().to_owned(), lower(name));
-        Box::pin(self.writer.run(move |connection| {
+        let (slug, name, now) = (slug.as_str().to_owned(), lower(name), act.at);
+        Box::pin(self.record(act, move |connection| {
             let (org, user) = (org_of(connection, &slug)?, user_of(connection, &name)?);
             put_member(connection, org, user, role, now)
         }))
     }
 
-    fn remove_member<'a>(&'a self, slug: &'a Slug, name: &'a Username) -> Answer<'a, (), DirectoryError> {
+    fn remove_member<'a>(
+        &'a self,
+        slug: &'a Slug,
+        name: &'a Username,
+        act: Act,
+    ) -> Answer<'a, (), DirectoryError> {
         let (slug, name) = (slug.as_str().to_owned(), lower(name));
-        Box::pin(self.writer.run(move |connection| {
+        Box::pin(self.record(act, move |connection| {
             let (org, user) = (org_of(connection, &slug)?, user_of(connection, &name)?);
             remove_member(connection, org, user)
         }))
@@ -149,13 +154,11 @@ fn failed(error: rusqlite::Error) -> DirectoryError {
     DirectoryError::Store(store_error(error))
 }
 
-/// What became of a change to the user of a name.
-fn hit(changed: rusqlite::Result<usize>) -> Result<(), DirectoryError> {
-    match changed {
-        Ok(0) => Err(DirectoryError::NoSuchUser),
-        Ok(_) => Ok(()),
-        Err(error) => Err(failed(error)),
-    }
+/// A change that was made, and what is recorded of it.
+type Recorded = Result<((), Vec<SecurityEvent>), DirectoryError>;
+
+fn recorded(event: Option<SecurityEvent>) -> Recorded {
+    Ok(((), event.into_iter().collect()))
 }
 
 fn membership(connection: &Connection, user: UserId, slug: &str) -> rusqlite::Result<Membership> {
@@ -178,14 +181,15 @@ pub(super) fn role(row: &Row<'_>, index: usize) -> rusqlite::Result<Role> {
 
 fn login(connection: &Connection, name: &str) -> rusqlite::Result<Login> {
     let mut find = connection.prepare_cached(
-        "SELECT id, is_active, password_hash FROM users
-             WHERE lower(username) = ?1 AND service_org_id IS NULL",
+        "SELECT id, is_active, password_hash, username FROM users
+         WHERE lower(username) = ?1 AND service_org_id IS NULL",
     )?;
     find.query_row([name.to_ascii_lowercase()], |row| {
         Ok(Login {
             user_id: row.get::<_, Key>(0)?.id(),
             is_active: row.get(1)?,
             password_hash: Secret::new(row.get(2)?),
+            username: row.get(3)?,
         })
     })
 }
@@ -232,14 +236,12 @@ fn users(connection: &Connection) -> rusqlite::Result<Vec<UserRecord>> {
     users.collect()
 }
 
-fn set_active(
-    connection: &Connection,
-    name: &str,
-    active: bool,
-    now: Timestamp,
-) -> Result<(), DirectoryError> {
+fn set_active(connection: &Connection, name: &str, active: bool, now: Timestamp) -> Recorded {
     let user = Key::from(user_of(connection, name)?);
     let change = || {
+        let was = connection
+            .prepare_cached("SELECT is_active FROM users WHERE id = ?1")?
+            .query_row([&user], |row| row.get::<_, bool>(0))?;
         connection
             .prepare_cached("UPDATE users SET is_active = ?2 WHERE id = ?1")?
             .execute(params![user, active])?;
@@ -253,19 +255,38 @@ fn set_active(
             families::end_all(connection, user.id(), now)?;
             passwords::end_resets(connection, &user)?;
         }
-        rusqlite::Result::Ok(())
+        rusqlite::Result::Ok(was)
     };
-    change().map_err(failed)
+    let was = change().map_err(failed)?;
+    recorded(switched_user(user.id(), was, active))
 }
 
-fn set_password(
-    connection: &Connection,
-    name: &str,
-    hash: &Secret<String>,
-    now: Timestamp,
-) -> Result<(), DirectoryError> {
+fn set_right(connection: &Connection, name: &str, right: Right, granted: bool) -> Recorded {
+    let (find, set) = match right {
+        Right::Staff => {
+            ("SELECT is_staff FROM users WHERE id = ?1", "UPDATE users SET is_staff = ?2 WHERE id = ?1")
+        }
+        Right::Author => {
+            ("SELECT is_author FROM users WHERE id = ?1", "UPDATE users SET is_author = ?2 WHERE id = ?1")
+        }
+        Right::Editor => {
+            ("SELECT is_editor FROM users WHERE id = ?1", "UPDATE users SET is_editor = ?2 WHERE id = ?1")
+        }
+    };
+    let user = Key::from(user_of(connection, name)?);
+    let change = || {
+        let had = connection.prepare_cached(find)?.query_row([&user], |row| row.get::<_, bool>(0))?;
+        connection.prepare_cached(set)?.execute(params![user, granted])?;
+        rusqlite::Result::Ok(had)
+    };
+    let had = change().map_err(failed)?;
+    recorded(right.event(user.id(), had, granted))
+}
+
+fn set_password(connection: &Connection, name: &str, hash: &Secret<String>, now: Timestamp) -> Recorded {
     let user = user_of(connection, name)?;
-    passwords::replace_password(connection, user, hash, now).map_err(failed)
+    passwords::replace_password(connection, user, hash, now).map_err(failed)?;
+    recorded(Some(changed_password(user)))
 }
 
 fn create_org(connection: &Connection, org: &NewOrg) -> Result<(), DirectoryError> {
@@ -353,21 +374,18 @@ fn insert_member(
     insert.execute(params![Key::from(org), Key::from(user), role.as_str(), Moment(now)]).map(drop)
 }
 
-fn put_member(
-    connection: &Connection,
-    org: OrgId,
-    user: UserId,
-    role: Role,
-    now: Timestamp,
-) -> Result<(), DirectoryError> {
-    if role != Role::Owner && role_of(connection, org, user)? == Some(Role::Owner) {
+fn put_member(connection: &Connection, org: OrgId, user: UserId, role: Role, now: Timestamp) -> Recorded {
+    let before = role_of(connection, org, user)?;
+    if role != Role::Owner && before == Some(Role::Owner) {
         keep_an_owner(connection, org)?;
     }
-    insert_member(connection, org, user, role, now).map_err(failed)
+    insert_member(connection, org, user, role, now).map_err(failed)?;
+    recorded(changed_member(org, user, before, Some(role)))
 }
 
-fn remove_member(connection: &Connection, org: OrgId, user: UserId) -> Result<(), DirectoryError> {
-    match role_of(connection, org, user)? {
+fn remove_member(connection: &Connection, org: OrgId, user: UserId) -> Recorded {
+    let before = role_of(connection, org, user)?;
+    match before {
         None => return Err(DirectoryError::NoMember),
         Some(Role::Owner) => keep_an_owner(connection, org)?,
         Some(_) => {}
@@ -385,7 +403,8 @@ fn remove_member(connection: &Connection, org: OrgId, user: UserId) -> Result<()
             .prepare_cached("DELETE FROM memberships WHERE org_id = ?1 AND user_id = ?2")?
             .execute(params![Key::from(org), Key::from(user)])
     };
-    remove().map(drop).map_err(failed)
+    remove().map_err(failed)?;
+    recorded(changed_member(org, user, before, None))
 }
 
 /// A table whose rows point at members by a foreign key, such as tasks with their assignee.

@@ -1,6 +1,8 @@
 //! Families of refresh tokens on SQLite.
 use bailiwick_core::{
+    audit::{Act, SecurityEvent},
     clock::Timestamp,
+    error::StoreError,
     identity::{FamilyId, UserId},
     store::{Answer, CredentialDigest, FamilyStore, Grant, NewFamily, Refresh, Refreshed},
 };
@@ -15,17 +17,30 @@ use super::{
 use crate::refresh::{Decision, Shown, decide};
 
 impl FamilyStore for SqliteStore {
-    fn create_family(&self, family: NewFamily) -> Answer<'_, bool> {
-        Box::pin(self.writer.run(move |connection| create(connection, &family).map_err(store_error)))
+    fn create_family(&self, family: NewFamily, act: Act) -> Answer<'_, bool> {
+        Box::pin(self.record(act, move |connection| {
+            let made = create(connection, &family).map_err(store_error)?;
+            let events = if made { family.events() } else { Vec::new() };
+            Ok::<_, StoreError>((made, events))
+        }))
     }
 
-    fn refresh_family(&self, refresh: Refresh) -> Answer<'_, Refreshed> {
+    fn refresh_family(&self, refresh: Refresh, act: Act) -> Answer<'_, Refreshed> {
         // The one writer holds every family meanwhile (JWT-49).
-        Box::pin(self.writer.run(move |connection| exchange(connection, &refresh).map_err(store_error)))
+        Box::pin(self.record(act, move |connection| {
+            let refreshed = exchange(connection, &refresh).map_err(store_error)?;
+            let events = refreshed.events();
+            Ok::<_, StoreError>((refreshed, events))
+        }))
     }
 
-    fn revoke_family(&self, token: CredentialDigest, now: Timestamp) -> Answer<'_, Option<FamilyId>> {
-        Box::pin(self.writer.run(move |connection| revoke(connection, &token, now).map_err(store_error)))
+    fn revoke_family(&self, token: CredentialDigest, act: Act) -> Answer<'_, Option<FamilyId>> {
+        let now = act.at;
+        Box::pin(self.record(act, move |connection| {
+            let ended = revoke(connection, &token, now).map_err(store_error)?;
+            let events: Vec<SecurityEvent> = ended.iter().map(Grant::revoked).collect();
+            Ok::<_, StoreError>((ended.map(|grant| grant.family), events))
+        }))
     }
 
     fn live_access_tokens(&self, now: Timestamp) -> Answer<'_, Vec<(String, u64)>> {
@@ -123,15 +138,17 @@ fn revoke(
     connection: &Connection,
     token: &CredentialDigest,
     now: Timestamp,
-) -> rusqlite::Result<Option<FamilyId>> {
+) -> rusqlite::Result<Option<Grant>> {
     connection
         .prepare_cached(
             "UPDATE jwt_families SET revoked_at = ?2
              WHERE id = (SELECT family_id FROM refresh_tokens WHERE digest = ?1)
                AND revoked_at IS NULL AND expires_at > ?2
-             RETURNING id",
+             RETURNING id, user_id",
         )?
-        .query_map(params![token.as_slice(), Moment(now)], |row| Ok(row.get::<_, Key>(0)?.id()))?
+        .query_map(params![token.as_slice(), Moment(now)], |row| {
+            Ok(Grant { family: row.get::<_, Key>(0)?.id(), user: row.get::<_, Key>(1)?.id() })
+        })?
         .collect::<rusqlite::Result<Vec<_>>>()
         .map(|ended| ended.first().copied())
 }

@@ -1,5 +1,6 @@
 //! Signing keys on SQLite.
 use bailiwick_core::{
+    audit::{Act, SecurityEvent},
     secret::Secret,
     store::{Answer, KeyPurpose, KeyRecord, KeyRingRecord, KeyState, KeyStore},
 };
@@ -22,9 +23,15 @@ impl KeyStore for SqliteStore {
         })
     }
 
-    fn change_keys(&self, purpose: KeyPurpose, from: u64, keys: Vec<KeyRecord>) -> Answer<'_, bool> {
+    fn change_keys(
+        &self,
+        purpose: KeyPurpose,
+        from: u64,
+        keys: Vec<KeyRecord>,
+        act: Act,
+    ) -> Answer<'_, bool> {
         Box::pin(
-            self.writer.run(move |connection| change(connection, purpose, from, &keys).map_err(store_error)),
+            self.record(act, move |connection| change(connection, purpose, from, &keys).map_err(store_error)),
         )
     }
 }
@@ -77,15 +84,16 @@ fn change(
     purpose: KeyPurpose,
     from: u64,
     keys: &[KeyRecord],
-) -> rusqlite::Result<bool> {
+) -> rusqlite::Result<(bool, Vec<SecurityEvent>)> {
     // A version that does not fit is none that the ring has.
-    let Ok(from) = i64::try_from(from) else { return Ok(false) };
+    let Ok(from) = i64::try_from(from) else { return Ok((false, Vec::new())) };
     let raised = connection
         .prepare_cached("UPDATE key_rings SET version = version + 1 WHERE purpose = ?1 AND version = ?2")?
         .execute(params![purpose.as_str(), from])?;
     if raised == 0 {
-        return Ok(false);
+        return Ok((false, Vec::new()));
     }
+    let events = ring(connection, purpose)?.events(keys);
     let mut put = connection.prepare_cached(
         "INSERT INTO signing_keys (purpose, kid, algorithm, state, sealed_by, sealed, created_at, promote_at,
                                    activated_at, retiring_at, ends_at)
@@ -110,5 +118,5 @@ fn change(
             key.ends_at.map(Moment),
         ])?;
     }
-    Ok(true)
+    Ok((true, events))
 }

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     LOCK_WAIT, OpenError, OpenOptions, SILENT_WAIT,
-    migrations::{Applied, FRAMEWORK_HISTORY, History, MigrateError, MigrateReport, RowCount, check_table},
+    migrations::{
+        AUDIT_TRIGGER, Applied, FRAMEWORK_HISTORY, History, MigrateError, MigrateReport, RowCount,
+        check_table, protect_audit_trail,
+    },
     sql::Dialect,
 };
 
@@ -150,6 +153,9 @@ pub(super) fn migrate_in_transaction(
             connection.execute_batch(&history.record(Dialect::Sqlite, migration)).map_err(database_error)?;
             report.applied.push(migration.to_string());
         }
+    }
+    if kind(connection, AUDIT_TRIGGER).map_err(database_error)?.is_none() {
+        connection.execute_batch(&protect_audit_trail(Dialect::Sqlite)).map_err(database_error)?;
     }
     for table in tables {
         check(connection, table)?;

@@ -4,6 +4,7 @@
 //!   costs more than they do.
 //! - **Long reads**, which may pass over every row of a scope, run on a [few threads](scans) of their own.
 //! - **Writes** go through [one thread](writer), which commits them in groups: an answer means that the change is on disk.
+mod audit;
 mod connection;
 mod contains;
 mod directory;
@@ -29,15 +30,22 @@ use std::{
     time::Duration,
 };
 
+use bailiwick_core::meter::{Meter, Metered, Value};
+
 pub use self::error::SqliteError;
 pub(crate) use self::migrate::{migrate, pending};
+use bailiwick_core::audit::AuditKeys;
+
 use self::{
     connection::{Purpose, absolute, connect, is_there},
     readers::Readers,
     scans::Scans,
     writer::Writer,
 };
-use crate::sql::{Dialect, Statements};
+use crate::{
+    meters::{gauge, waited, waiting},
+    sql::{Dialect, Statements},
+};
 
 /// How a SQLite database is opened.
 #[derive(Clone, Debug)]
@@ -73,6 +81,7 @@ pub struct SqliteStore {
     readers: Readers,
     scans: Scans,
     writer: Writer,
+    audit_keys: AuditKeys,
 }
 
 impl SqliteStore {
@@ -99,7 +108,15 @@ impl SqliteStore {
             scans,
             writer,
             path,
+            audit_keys: AuditKeys::insecure_without_key(),
         })
+    }
+
+    /// Links the audit trail with these keys, instead of one that everybody knows.
+    #[must_use]
+    pub fn audit_keys(mut self, keys: AuditKeys) -> Self {
+        self.audit_keys = keys;
+        self
     }
 
     /// Where the file is.
@@ -114,6 +131,23 @@ impl SqliteStore {
         self.readers.close();
         // Last: whoever closes the last connection copies the log.
         self.writer.close();
+    }
+}
+
+impl Metered for SqliteStore {
+    fn meters(&self, each: &mut dyn FnMut(Meter)) {
+        each(waited(self.writer.waits()));
+        each(waiting(self.writer.queued()));
+        each(Meter {
+            name: "bailiwick_database_commit_transactions",
+            help: "How many transactions one commit of SQLite took",
+            value: Value::Distribution(self.writer.groups()),
+        });
+        each(Meter {
+            name: "bailiwick_database_scans_waiting",
+            help: "How many long reads wait for a thread of SQLite",
+            value: gauge(self.scans.waiting()),
+        });
     }
 }
 

@@ -1,10 +1,13 @@
 //! Changes of passwords on SQLite.
 use bailiwick_core::{
+    audit::{Act, SecurityEvent},
     clock::Timestamp,
+    error::StoreError,
     identity::UserId,
     secret::Secret,
     store::{
         Addressee, Answer, CredentialDigest, NewPasswordReset, PasswordChange, PasswordStore, WhichSessions,
+        changed_password, reset_password,
     },
 };
 use rusqlite::{Connection, OptionalExtension, params};
@@ -19,8 +22,11 @@ use super::{
 };
 
 impl PasswordStore for SqliteStore {
-    fn change_password(&self, change: PasswordChange) -> Answer<'_, bool> {
-        Box::pin(self.writer.run(move |connection| change_password(connection, &change).map_err(store_error)))
+    fn change_password(&self, change: PasswordChange, act: Act) -> Answer<'_, bool> {
+        Box::pin(self.record(act, move |connection| {
+            let changed = change_password(connection, &change).map_err(store_error)?;
+            Ok::<_, StoreError>((changed, only_if(changed, changed_password(change.user_id))))
+        }))
     }
 
     fn users_of_email<'a>(&'a self, email: &'a str) -> Answer<'a, Vec<Addressee>> {
@@ -28,8 +34,11 @@ impl PasswordStore for SqliteStore {
         Box::pin(self.scans.run(move |connection| users_of_email(connection, &email).map_err(store_error)))
     }
 
-    fn create_password_reset(&self, reset: NewPasswordReset) -> Answer<'_, bool> {
-        Box::pin(self.writer.run(move |connection| create_reset(connection, &reset).map_err(store_error)))
+    fn create_password_reset(&self, reset: NewPasswordReset, act: Act) -> Answer<'_, bool> {
+        Box::pin(self.record(act, move |connection| {
+            let made = create_reset(connection, &reset).map_err(store_error)?;
+            Ok::<_, StoreError>((made, only_if(made, reset.event())))
+        }))
     }
 
     fn password_reset(&self, digest: CredentialDigest, now: Timestamp) -> Answer<'_, Option<String>> {
@@ -44,17 +53,22 @@ impl PasswordStore for SqliteStore {
         &self,
         digest: CredentialDigest,
         hash: Secret<String>,
-        now: Timestamp,
+        act: Act,
     ) -> Answer<'_, Option<UserId>> {
-        Box::pin(self.writer.run(move |connection| {
+        let now = act.at;
+        Box::pin(self.record(act, move |connection| {
             let use_up = || {
-                let Some((user, _)) = live(connection, &digest, now)? else { return Ok(None) };
+                let Some((user, _)) = live(connection, &digest, now)? else { return Ok((None, Vec::new())) };
                 replace_password(connection, user, &hash, now)?;
-                Ok(Some(user))
+                Ok((Some(user), vec![reset_password(user)]))
             };
             use_up().map_err(store_error)
         }))
     }
+}
+
+fn only_if(done: bool, event: SecurityEvent) -> Vec<SecurityEvent> {
+    if done { vec![event] } else { Vec::new() }
 }
 
 fn change_password(connection: &Connection, change: &PasswordChange) -> rusqlite::Result<bool> {

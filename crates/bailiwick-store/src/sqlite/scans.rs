@@ -97,6 +97,11 @@ impl Scans {
         answer.unwrap_or_else(|_| Err(StoreError::Refused("a read panicked".into())))
     }
 
+    /// How many wait for a thread.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.lock().jobs.len()
+    }
+
     /// Runs what waits, and ends the threads.
     pub(super) fn close(&self) {
         self.queue.lock().closed = true;

@@ -1,10 +1,12 @@
 //! WhichSessions on SQLite.
 use bailiwick_core::{
+    audit::{Act, SecurityEvent},
     clock::Timestamp,
-    identity::UserId,
-    store::{Answer, NewSession, SessionRecord, SessionStore, WhichSessions},
+    error::StoreError,
+    identity::{SessionId, UserId},
+    store::{Answer, NewSession, SessionRecord, SessionStore, WhichSessions, ended_session},
 };
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{
     SqliteStore,
@@ -14,12 +16,16 @@ use super::{
 };
 
 impl SessionStore for SqliteStore {
-    fn create_session(&self, session: NewSession) -> Answer<'_, bool> {
-        Box::pin(self.writer.run(move |connection| create(connection, &session).map_err(store_error)))
+    fn create_session(&self, session: NewSession, act: Act) -> Answer<'_, bool> {
+        Box::pin(self.record(act, move |connection| create(connection, &session).map_err(store_error)))
     }
 
-    fn end_sessions(&self, user: UserId, which: WhichSessions) -> Answer<'_, u64> {
-        Box::pin(self.writer.run(move |connection| end(connection, user, which).map_err(store_error)))
+    fn end_sessions(&self, user: UserId, which: WhichSessions, act: Act) -> Answer<'_, u64> {
+        Box::pin(self.record(act, move |connection| {
+            let ended = end(connection, user, which).map_err(store_error)?;
+            let events = ended.iter().map(|id| ended_session(*id, user)).collect();
+            Ok::<_, StoreError>((ended.len() as u64, events))
+        }))
     }
 
     fn sessions_of(&self, user: UserId, now: Timestamp) -> Answer<'_, Vec<SessionRecord>> {
@@ -27,18 +33,22 @@ impl SessionStore for SqliteStore {
     }
 }
 
-fn create(connection: &Connection, session: &NewSession) -> rusqlite::Result<bool> {
+fn create(connection: &Connection, session: &NewSession) -> rusqlite::Result<(bool, Vec<SecurityEvent>)> {
     let (id, user, now) = (Key::from(session.id), Key::from(session.user_id), Moment(session.created_at));
     if !may_log_in(connection, &user, Some(&session.password_hash))? {
-        return Ok(false);
+        return Ok((false, Vec::new()));
     }
     connection
         .prepare_cached("DELETE FROM sessions WHERE user_id = ?1 AND expires_at <= ?2")?
         .execute(params![user, now])?;
-    if let Some(replaced) = &session.replaces {
-        connection
-            .prepare_cached("DELETE FROM sessions WHERE digest = ?1")?
-            .execute([replaced.as_slice()])?;
+    let mut replaced = None;
+    if let Some(digest) = &session.replaces {
+        replaced = connection
+            .prepare_cached("DELETE FROM sessions WHERE digest = ?1 RETURNING id, user_id")?
+            .query_row([digest.as_slice()], |row| {
+                Ok((row.get::<_, Key>(0)?.id(), row.get::<_, Key>(1)?.id()))
+            })
+            .optional()?;
     }
     connection
         .prepare_cached(
@@ -58,30 +68,40 @@ fn create(connection: &Connection, session: &NewSession) -> rusqlite::Result<boo
         ])?;
     // The new one stays, however the clock stood when the others were made.
     let others = i64::from(session.max_per_user.saturating_sub(1));
-    connection
+    let oldest = connection
         .prepare_cached(
             "DELETE FROM sessions
              WHERE id IN (SELECT id FROM sessions WHERE user_id = ?1 AND id <> ?2
-                          ORDER BY last_seen_at DESC, id DESC LIMIT -1 OFFSET ?3)",
+                          ORDER BY last_seen_at DESC, id DESC LIMIT -1 OFFSET ?3)
+             RETURNING id",
         )?
-        .execute(params![user, id, others])?;
-    Ok(true)
+        .query_map(params![user, id, others], |row| Ok(row.get::<_, Key>(0)?.id()))?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    Ok((true, session.events(replaced, &oldest)))
 }
 
-pub(super) fn end(connection: &Connection, user: UserId, which: WhichSessions) -> rusqlite::Result<u64> {
+/// Ends sessions, and answers which.
+pub(super) fn end(
+    connection: &Connection,
+    user: UserId,
+    which: WhichSessions,
+) -> rusqlite::Result<Vec<SessionId>> {
     let user = Key::from(user);
-    let ended = match which {
-        WhichSessions::All => {
-            connection.prepare_cached("DELETE FROM sessions WHERE user_id = ?1")?.execute([user])?
-        }
-        WhichSessions::Only(id) => connection
-            .prepare_cached("DELETE FROM sessions WHERE user_id = ?1 AND id = ?2")?
-            .execute(params![user, Key::from(id)])?,
-        WhichSessions::AllBut(id) => connection
-            .prepare_cached("DELETE FROM sessions WHERE user_id = ?1 AND id <> ?2")?
-            .execute(params![user, Key::from(id)])?,
-    };
-    Ok(ended as u64)
+    let id = |row: &Row<'_>| Ok(row.get::<_, Key>(0)?.id());
+    match which {
+        WhichSessions::All => connection
+            .prepare_cached("DELETE FROM sessions WHERE user_id = ?1 RETURNING id")?
+            .query_map([user], id)?
+            .collect(),
+        WhichSessions::Only(only) => connection
+            .prepare_cached("DELETE FROM sessions WHERE user_id = ?1 AND id = ?2 RETURNING id")?
+            .query_map(params![user, Key::from(only)], id)?
+            .collect(),
+        WhichSessions::AllBut(but) => connection
+            .prepare_cached("DELETE FROM sessions WHERE user_id = ?1 AND id <> ?2 RETURNING id")?
+            .query_map(params![user, Key::from(but)], id)?
+            .collect(),
+    }
 }
 
 fn sessions_of(

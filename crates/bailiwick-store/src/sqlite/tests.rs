@@ -14,6 +14,7 @@ use std::{
 };
 
 use bailiwick_core::{
+    audit::Act,
     error::StoreError,
     identity::{OrgId, Role, Slug, UserId, Username},
     model::{Assignments, Model},
@@ -30,6 +31,7 @@ use crate::{
     MigrateError, OpenError, OpenOptions,
     fixture::{Actor, Card, Member, NOTES, assigned, migrations, now, random, titled},
 };
+use bailiwick_testkit::act;
 
 const TABLES: &[&bailiwick_core::model::TableDef] = &[Card::TABLE, Member::TABLE];
 
@@ -55,7 +57,7 @@ impl Fresh {
             created_at: now(),
         };
         let org_id = org.id;
-        store.create_org(org).await.unwrap();
+        store.create_org(org, act()).await.unwrap();
         Self { owner: Actor::new(user, org_id, Role::Owner), ..fresh }
     }
 
@@ -95,7 +97,7 @@ async fn add_user(store: &SqliteStore, name: &str) -> UserId {
         created_at: now(),
     };
     let id = user.id;
-    store.create_user(user).await.unwrap();
+    store.create_user(user, act()).await.unwrap();
     id
 }
 
@@ -610,7 +612,7 @@ async fn who_leaves_is_taken_out_of_every_table_that_points_at_members() {
     let store = fresh.open();
     let bob = add_user(&store, "bob").await;
     let (acme, bobs): (Slug, Username) = ("acme".parse().unwrap(), "Bob".parse().unwrap());
-    store.put_member(&acme, &bobs, Role::Member, now()).await.unwrap();
+    store.put_member(&acme, &bobs, Role::Member, Act::system(now())).await.unwrap();
     let made = card(store.write(fresh.owner.create(assigned(titled("a"), bob))).await.unwrap());
     fresh
         .other_process()
@@ -620,7 +622,7 @@ async fn who_leaves_is_taken_out_of_every_table_that_points_at_members() {
         )
         .unwrap();
 
-    store.remove_member(&acme, &bobs).await.unwrap();
+    store.remove_member(&acme, &bobs, act()).await.unwrap();
     let after =
         card(store.write(fresh.owner.update(made.id, Assignments::new(), Precondition::None)).await.unwrap());
     assert_eq!(after.version, made.version + 1);
@@ -631,7 +633,7 @@ async fn who_leaves_is_taken_out_of_every_table_that_points_at_members() {
         })
         .unwrap();
     assert_eq!(left, (2, 1));
-    assert!(matches!(store.remove_member(&acme, &bobs).await, Err(DirectoryError::NoMember)));
+    assert!(matches!(store.remove_member(&acme, &bobs, act()).await, Err(DirectoryError::NoMember)));
 }
 
 // ---- opening and closing
@@ -762,6 +764,7 @@ fn migrating_twice_does_nothing_twice_and_pending_says_so() {
                 "V4__families",
                 "V5__password_resets",
                 "V6__services",
+                "V7__audit",
                 "V1__cards",
             ]
             .map(str::to_owned)[..],

@@ -1,6 +1,8 @@
 //! API tokens on SQLite.
 use bailiwick_core::{
+    audit::{Act, SecurityEvent},
     clock::Timestamp,
+    error::StoreError,
     identity::{ApiTokenId, OrgId, Scopes, UserId},
     secret::Secret,
     store::{Answer, NewToken, OfOrg, OrgTokenRecord, TokenCreation, TokenRecord, TokenRef, TokenStore},
@@ -15,8 +17,8 @@ use super::{
 };
 
 impl TokenStore for SqliteStore {
-    fn create_token(&self, token: NewToken) -> Answer<'_, TokenCreation> {
-        Box::pin(self.writer.run(move |connection| create(connection, &token).map_err(store_error)))
+    fn create_token(&self, token: NewToken, act: Act) -> Answer<'_, TokenCreation> {
+        Box::pin(self.record(act, move |connection| create(connection, &token).map_err(store_error)))
     }
 
     fn rotate_token(
@@ -24,16 +26,22 @@ impl TokenStore for SqliteStore {
         replaced: ApiTokenId,
         token: NewToken,
         old_expires_at: Timestamp,
+        act: Act,
     ) -> Answer<'_, Option<TokenRecord>> {
-        Box::pin(
-            self.writer.run(move |connection| {
-                rotate(connection, replaced, &token, old_expires_at).map_err(store_error)
-            }),
-        )
+        Box::pin(self.record(act, move |connection| {
+            let rotated = rotate(connection, replaced, &token, old_expires_at).map_err(store_error)?;
+            let events = rotated.iter().flat_map(|_| token.rotation_events(replaced)).collect();
+            Ok::<_, StoreError>((rotated, events))
+        }))
     }
 
-    fn revoke_token(&self, which: TokenRef, now: Timestamp) -> Answer<'_, Option<UserId>> {
-        Box::pin(self.writer.run(move |connection| revoke(connection, which, now).map_err(store_error)))
+    fn revoke_token(&self, which: TokenRef, act: Act) -> Answer<'_, Option<UserId>> {
+        let now = act.at;
+        Box::pin(self.record(act, move |connection| {
+            let revoked = revoke(connection, which, now).map_err(store_error)?;
+            let event = revoked.map(|Revoked { id, owner, org }| which.event(id, owner, org));
+            Ok::<_, StoreError>((revoked.map(|token| token.owner), event.into_iter().collect()))
+        }))
     }
 
     fn tokens_of(&self, user: UserId) -> Answer<'_, Vec<TokenRecord>> {
@@ -45,36 +53,42 @@ impl TokenStore for SqliteStore {
     }
 }
 
-fn create(connection: &Connection, token: &NewToken) -> rusqlite::Result<TokenCreation> {
+fn create(
+    connection: &Connection,
+    token: &NewToken,
+) -> rusqlite::Result<(TokenCreation, Vec<SecurityEvent>)> {
     if let Some(of_org) = &token.of_org {
         return create_for_org(connection, token, of_org);
     }
     let (id, owner) = (Key::from(token.id), Key::from(token.user_id));
     let now = Moment(token.created_at);
     if !may_log_in(connection, &owner, token.password_hash.as_ref())? {
-        return Ok(TokenCreation::Refused);
+        return Ok((TokenCreation::Refused, Vec::new()));
     }
     connection
         .prepare_cached("DELETE FROM api_tokens WHERE user_id = ?1 AND expires_at <= ?2")?
         .execute(params![owner, now])?;
     if token.name.is_some() && named(connection, &owner)? >= token.max_per_user {
-        return Ok(TokenCreation::TooMany);
+        return Ok((TokenCreation::TooMany, Vec::new()));
     }
     insert(connection, token, token.name.as_deref(), &token.scopes)?;
+    let mut ended = Vec::new();
     if token.name.is_none() {
         // The new one stays, however the clock stood when the others were made.
         let others = i64::from(token.max_per_user.saturating_sub(1));
-        connection
+        ended = connection
             .prepare_cached(
                 "UPDATE api_tokens SET revoked_at = ?3
                  WHERE id IN (SELECT id FROM api_tokens
                               WHERE user_id = ?1 AND id <> ?2 AND name IS NULL
                                 AND revoked_at IS NULL AND expires_at > ?3
-                              ORDER BY created_at DESC, id DESC LIMIT -1 OFFSET ?4)",
+                              ORDER BY created_at DESC, id DESC LIMIT -1 OFFSET ?4)
+                 RETURNING id",
             )?
-            .execute(params![owner, id, now, others])?;
+            .query_map(params![owner, id, now, others], |row| Ok(row.get::<_, Key>(0)?.id()))?
+            .collect::<rusqlite::Result<_>>()?;
     }
-    Ok(TokenCreation::Created)
+    Ok((TokenCreation::Created, token.events(&ended)))
 }
 
 /// Makes a token of an organisation, and the service that it speaks for. Nobody else writes until the transaction ends, so
@@ -83,9 +97,9 @@ fn create_for_org(
     connection: &Connection,
     token: &NewToken,
     of_org: &OfOrg,
-) -> rusqlite::Result<TokenCreation> {
+) -> rusqlite::Result<(TokenCreation, Vec<SecurityEvent>)> {
     if !may_make(connection, of_org)? {
-        return Ok(TokenCreation::Refused);
+        return Ok((TokenCreation::Refused, Vec::new()));
     }
     let (org, service, now) = (Key::from(of_org.org_id), Key::from(token.user_id), Moment(token.created_at));
     connection
@@ -101,7 +115,7 @@ fn create_for_org(
         )?
         .query_row([&org], |row| row.get(0))?;
     if live >= token.max_per_user {
-        return Ok(TokenCreation::TooMany);
+        return Ok((TokenCreation::TooMany, Vec::new()));
     }
     connection
         .prepare_cached(
@@ -121,7 +135,7 @@ fn create_for_org(
         .prepare_cached("INSERT INTO memberships (org_id, user_id, role, joined_at) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![org, service, of_org.role.as_str(), now])?;
     insert(connection, token, token.name.as_deref(), &token.scopes)?;
-    Ok(TokenCreation::Created)
+    Ok((TokenCreation::Created, token.events(&[])))
 }
 
 /// Whether whoever makes a token of an organisation may.
@@ -220,29 +234,44 @@ fn rotate(
     Ok(Some(found))
 }
 
-fn revoke(connection: &Connection, which: TokenRef, now: Timestamp) -> rusqlite::Result<Option<UserId>> {
-    let user = |row: &Row<'_>| row.get::<_, Key>(0);
+/// A token that was ended.
+#[derive(Clone, Copy)]
+struct Revoked {
+    id: ApiTokenId,
+    owner: UserId,
+    /// The organisation whose token it was.
+    org: Option<OrgId>,
+}
+
+fn revoke(connection: &Connection, which: TokenRef, now: Timestamp) -> rusqlite::Result<Option<Revoked>> {
+    let found = |row: &Row<'_>| {
+        Ok(Revoked {
+            id: row.get::<_, Key>(0)?.id(),
+            owner: row.get::<_, Key>(1)?.id(),
+            org: row.get::<_, Option<Key>>(2)?.map(|key| key.id()),
+        })
+    };
     let revoked = match which {
         TokenRef::Id(id) => connection
             .prepare_cached(
                 "UPDATE api_tokens SET revoked_at = ?2
-                 WHERE id = ?1 AND revoked_at IS NULL AND expires_at > ?2 RETURNING user_id",
+                 WHERE id = ?1 AND revoked_at IS NULL AND expires_at > ?2 RETURNING id, user_id, (SELECT service_org_id FROM users WHERE id = user_id)",
             )?
-            .query_row(params![Key::from(id), Moment(now)], user),
+            .query_row(params![Key::from(id), Moment(now)], found),
         TokenRef::Of(owner, id) => connection
             .prepare_cached(
                 "UPDATE api_tokens SET revoked_at = ?2
-                 WHERE id = ?1 AND user_id = ?3 AND revoked_at IS NULL AND expires_at > ?2 RETURNING user_id",
+                 WHERE id = ?1 AND user_id = ?3 AND revoked_at IS NULL AND expires_at > ?2 RETURNING id, user_id, (SELECT service_org_id FROM users WHERE id = user_id)",
             )?
-            .query_row(params![Key::from(id), Moment(now), Key::from(owner)], user),
+            .query_row(params![Key::from(id), Moment(now), Key::from(owner)], found),
         TokenRef::Digest(digest) => connection
             .prepare_cached(
                 "UPDATE api_tokens SET revoked_at = ?2
-                 WHERE digest = ?1 AND revoked_at IS NULL AND expires_at > ?2 RETURNING user_id",
+                 WHERE digest = ?1 AND revoked_at IS NULL AND expires_at > ?2 RETURNING id, user_id, (SELECT service_org_id FROM users WHERE id = user_id)",
             )?
-            .query_row(params![digest.as_slice(), Moment(now)], user),
+            .query_row(params![digest.as_slice(), Moment(now)], found),
     };
-    Ok(revoked.optional()?.map(|user| user.id()))
+    revoked.optional()
 }
 
 fn tokens_of(connection: &Connection, user: UserId) -> rusqlite::Result<Vec<TokenRecord>> {

@@ -10,12 +10,16 @@
 use std::{
     cell::Cell,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use bailiwick_core::error::StoreError;
+use bailiwick_core::{
+    clock::{Clock, SystemClock},
+    error::StoreError,
+    meter::{Distribution, Reading, WAIT_BOUNDS},
+};
 use rusqlite::{Connection, hooks::Wal};
 use tokio::sync::{mpsc, oneshot};
 
@@ -32,11 +36,36 @@ const RESTART_PAGES: u32 = if cfg!(test) { 2 * CHECKPOINT_PAGES } else { 8 * 102
 /// How long to wait for such readers. Meanwhile nobody can write.
 const RESTART_WAIT: Duration = Duration::from_millis(50);
 
+/// Bounds for the sizes of groups.
+const GROUP_BOUNDS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0];
+
 /// A hand on the writer.
 #[derive(Debug)]
 pub(super) struct Writer {
     queue: mpsc::Sender<Message>,
+    measured: Arc<Measured>,
     thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the writer measures.
+#[derive(Debug)]
+struct Measured {
+    /// The time of the machine, whatever clock the application has.
+    clock: SystemClock,
+    /// From being asked for to its turn, of each transaction.
+    waits: Distribution,
+    /// Transactions of a commit.
+    groups: Distribution,
+}
+
+impl Measured {
+    fn new() -> Self {
+        Self {
+            clock: SystemClock::new(),
+            waits: Distribution::new(WAIT_BOUNDS),
+            groups: Distribution::new(GROUP_BOUNDS),
+        }
+    }
 }
 
 enum Message {
@@ -53,11 +82,14 @@ impl Writer {
         busy_timeout: Duration,
     ) -> std::io::Result<Self> {
         let (queue, queued) = mpsc::channel(queue_limit.max(1));
+        let measured = Arc::new(Measured::new());
+        let of_thread = Arc::clone(&measured);
         let thread = thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || {
             connection.wal_hook(Some(remember_pages));
-            Loop { connection, queue: queued, busy_timeout, next_checkpoint: CHECKPOINT_PAGES }.run();
+            let next_checkpoint = CHECKPOINT_PAGES;
+            Loop { connection, queue: queued, busy_timeout, next_checkpoint, measured: of_thread }.run();
         })?;
-        Ok(Self { queue, thread: Mutex::new(Some(thread)) })
+        Ok(Self { queue, measured, thread: Mutex::new(Some(thread)) })
     }
 
     /// Runs `work` in a transaction. When this answers, what `work` did is on disk, or, if it answered with an error,
@@ -87,7 +119,8 @@ impl Writer {
         E: From<StoreError> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let job = Transaction { undo, work: Some(work), outcome: None, answer };
+        let asked = self.measured.clock.monotonic();
+        let job = Transaction { undo, asked, work: Some(work), outcome: None, answer };
         // A full queue is waited for: whoever writes has a time limit of their own.
         if self.queue.send(Message::Run(Box::new(job))).await.is_err() {
             return Err(closed().into());
@@ -95,8 +128,17 @@ impl Writer {
         answered.await.unwrap_or_else(|_| Err(closed().into()))
     }
 
+    /// How long transactions waited for their turn.
+    pub(super) fn waits(&self) -> Reading {
+        self.measured.waits.reading()
+    }
+
+    /// How many transactions the commits took.
+    pub(super) fn groups(&self) -> Reading {
+        self.measured.groups.reading()
+    }
+
     /// How many transactions wait.
-    #[cfg(test)]
     pub(super) fn queued(&self) -> usize {
         self.queue.max_capacity() - self.queue.capacity()
     }
@@ -130,6 +172,9 @@ pub(super) enum Undo {
 trait Job: Send {
     fn undo(&self) -> Undo;
 
+    /// When it was asked for, by the clock of the writer.
+    fn asked(&self) -> Duration;
+
     /// Whether nobody waits for the answer any more.
     fn is_abandoned(&self) -> bool;
 
@@ -142,6 +187,7 @@ trait Job: Send {
 
 struct Transaction<W, T, E> {
     undo: Undo,
+    asked: Duration,
     work: Option<W>,
     outcome: Option<Result<T, E>>,
     answer: oneshot::Sender<Result<T, E>>,
@@ -155,6 +201,10 @@ where
 {
     fn undo(&self) -> Undo {
         self.undo
+    }
+
+    fn asked(&self) -> Duration {
+        self.asked
     }
 
     fn is_abandoned(&self) -> bool {
@@ -204,6 +254,7 @@ struct Loop {
     busy_timeout: Duration,
     /// At how many pages in the log to look after it.
     next_checkpoint: u32,
+    measured: Arc<Measured>,
 }
 
 /// Jobs that ran and wait for their commit.
@@ -235,6 +286,7 @@ impl Loop {
     fn fill(&mut self, group: &mut Group, first: Box<dyn Job>) -> bool {
         let mut next = Some(first);
         while let Some(mut job) = next.take() {
+            self.measured.waits.record(self.measured.clock.monotonic().saturating_sub(job.asked()));
             let ran = self.run_one(&mut *job);
             group.push(job);
             if let Err(error) = ran {
@@ -286,7 +338,11 @@ impl Loop {
             return;
         }
         match self.execute("COMMIT") {
-            Ok(()) => group.drain(..).for_each(|job| job.answer(None)),
+            Ok(()) => {
+                // Before the answers: whoever has one finds it counted.
+                self.measured.groups.record_count(u32::try_from(group.len()).unwrap_or(u32::MAX));
+                group.drain(..).for_each(|job| job.answer(None));
+            }
             Err(error) => self.fail(group, error),
         }
     }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use bailiwick_core::{
+    audit::Act,
     clock::{Clock, Entropy},
     id::Id,
     identity::Scopes,
@@ -16,6 +17,7 @@ use bailiwick_core::{
 };
 
 use crate::support::{World, connections, is_unavailable};
+use bailiwick_testkit::act;
 
 async fn dropped_after<F: Future>(polls: usize, future: F) {
     let mut future = pin!(future);
@@ -60,11 +62,12 @@ async fn drop_one(world: &World, kind: usize, polls: usize, id: Id<crate::suppor
                 scopes: Scopes::ALL,
                 password_hash: None,
             };
-            dropped_after(polls, world.store.create_token(token)).await;
+            dropped_after(polls, world.store.create_token(token, act())).await;
         }
         _ => {
             let (name, hash) = ("alice".parse().unwrap(), Secret::new("hash".to_owned()));
-            dropped_after(polls, world.store.set_password(&name, &hash, world.clock.now())).await;
+            dropped_after(polls, world.store.set_password(&name, &hash, Act::system(world.clock.now())))
+                .await;
         }
     }
 }

@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use crate::support::{SCHEMA, Thing, World, connections, migrations};
+use bailiwick_testkit::act;
 
 /// Stands between the store and the server, and counts how often the store sends after it has got an answer.
 struct Wire {
@@ -142,7 +143,7 @@ async fn what_can_be_known_together_costs_one_round_trip() {
         assert!(world.store.login("alice").await.unwrap().is_some());
         spend("log-in look-up", 1);
         let token = token(&world);
-        assert_eq!(world.store.create_token(token.clone()).await.unwrap(), TokenCreation::Created);
+        assert_eq!(world.store.create_token(token.clone(), act()).await.unwrap(), TokenCreation::Created);
         spend("log-in", 3);
         assert!(world.store.principal_of(token.proof(), world.clock.now()).await.unwrap().is_some());
         spend("principal", 1);

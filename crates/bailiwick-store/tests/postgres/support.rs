@@ -20,6 +20,7 @@ use bailiwick_store::{
     OpenOptions, PostgresOptions, PostgresStore, migrate,
     refinery::{Migration, Runner},
 };
+use bailiwick_testkit::act;
 use bailiwick_testkit::{
     FakeClock, SeededEntropy,
     databases::{FreshPostgres, fresh_postgres},
@@ -193,7 +194,7 @@ impl World {
             created_at: clock.now(),
         };
         let user_id = user.id;
-        store.create_user(user).await.unwrap();
+        store.create_user(user, act()).await.unwrap();
         let org = NewOrg {
             id: Id::new(&clock, &entropy),
             slug: "acme".parse().unwrap(),
@@ -202,7 +203,7 @@ impl World {
             created_at: clock.now(),
         };
         let membership = Membership::from_store(org.id, Role::Owner);
-        store.create_org(org).await.unwrap();
+        store.create_org(org, act()).await.unwrap();
         let principal = Principal::new(PrincipalParts {
             user_id,
             username: "alice".to_owned(),

@@ -7,6 +7,7 @@ use std::{
 };
 
 use bailiwick_core::{
+    audit::Act,
     clock::Clock,
     db::DbError,
     identity::Role,
@@ -21,6 +22,7 @@ use super::{
     model::Note,
     world::{Person, World, slug, title, username, values, version, with_peer},
 };
+use crate::act;
 
 /// At how many awaits a request is dropped: more than any write has.
 const MAX_POLLS: usize = 24;
@@ -126,14 +128,17 @@ pub async fn a_dropped_transaction_happens_whole_or_not_at_all(subject: Subject)
         let update = dropped_after(polls, alice.update(updated.id, update, version(1))).await;
         let token = world.token(bob.id());
         let digest = token.digest;
-        let token = dropped_after(polls, store.create_token(token)).await;
+        let token = dropped_after(polls, store.create_token(token, act())).await;
         let name = format!("org-{polls}");
-        let org = dropped_after(polls, store.create_org(world.new_org(&name, bob.id()))).await;
+        let org = dropped_after(polls, store.create_org(world.new_org(&name, bob.id()), act())).await;
         let guest = format!("guest-{polls}");
         world.user(&guest).await;
         let (acme, guest) = (slug("acme"), username(&guest));
-        let put =
-            dropped_after(polls, store.put_member(&acme, &guest, Role::Viewer, world.clock.now())).await;
+        let put = dropped_after(
+            polls,
+            store.put_member(&acme, &guest, Role::Viewer, Act::system(world.clock.now())),
+        )
+        .await;
         settled(&alice).await;
 
         let is_created = !alice.slugs(&format!("slug={created}")).await.is_empty();
@@ -192,14 +197,18 @@ pub async fn requests_dropped_under_load_leave_the_store_as_good_as_new(subject:
                         drop(dropped_after(polls, alice.update(own.id, values, Precondition::None)).await);
                     }
                     4 => drop(dropped_after(polls, alice.list("search=title&ordering=title")).await),
-                    5 => drop(dropped_after(polls, store.set_password(&bobs, &secret, now)).await),
+                    5 => {
+                        drop(
+                            dropped_after(polls, store.set_password(&bobs, &secret, Act::system(now))).await,
+                        );
+                    }
                     _ => {
                         let mut token = token.clone();
                         token.id = bailiwick_core::identity::ApiTokenId::from_uuid(uuid::Uuid::from_u128(
                             (hasty * 1000 + round) as u128,
                         ));
                         token.digest[0] = u8::try_from(round).unwrap();
-                        drop(dropped_after(polls, store.create_token(token)).await);
+                        drop(dropped_after(polls, store.create_token(token, act())).await);
                     }
                 }
             }

@@ -2,6 +2,7 @@
 use std::time::Duration;
 
 use bailiwick_core::{
+    audit::Act,
     clock::Clock,
     db::DbError,
     identity::{Membership, Role, UserId},
@@ -17,6 +18,7 @@ use super::{
     model::note,
     world::{World, assert_refused, slug, title, username, values, version, with_peer},
 };
+use crate::act;
 
 macro_rules! assert_error {
     ($done:expr, $pattern:pat) => {{
@@ -31,7 +33,7 @@ pub async fn user_names_are_unique_and_found_without_regard_to_case(subject: Sub
     let store = &world.store;
     let alice = world.user("Alice.I+1@x-y_z").await;
     for same in ["Alice.I+1@x-y_z", "ALICE.I+1@X-Y_Z", "alice.i+1@x-y_z"] {
-        assert_error!(store.create_user(world.new_user(same)).await, DirectoryError::Taken);
+        assert_error!(store.create_user(world.new_user(same), act()).await, DirectoryError::Taken);
         let login = store.login(same).await.unwrap().expect("it is the same name");
         assert_eq!((login.user_id, login.is_active), (alice, true));
         assert_eq!(login.password_hash.expose(), "hash of Alice.I+1@x-y_z");
@@ -41,7 +43,7 @@ pub async fn user_names_are_unique_and_found_without_regard_to_case(subject: Sub
     let mut tasks = JoinSet::new();
     for name in ["bob", "Bob", "BOB", "bOB", "boB", "BoB"] {
         let (store, user) = (store.clone(), world.new_user(name));
-        tasks.spawn(async move { store.create_user(user).await });
+        tasks.spawn(async move { store.create_user(user, act()).await });
     }
     let mut made = 0;
     while let Some(done) = tasks.join_next().await {
@@ -92,25 +94,25 @@ pub async fn users_are_listed_with_their_rights(subject: Subject) {
                 created_at: user.created_at,
             },
         );
-        store.create_user(user).await.unwrap();
+        store.create_user(user, act()).await.unwrap();
     }
     assert_eq!(store.users().await.unwrap(), records, "by name, without regard to case");
     let bob = username("BOB");
     for (right, granted) in
         [(Right::Staff, true), (Right::Author, true), (Right::Editor, true), (Right::Author, false)]
     {
-        store.set_right(&bob, right, granted).await.unwrap();
+        store.set_right(&bob, right, granted, act()).await.unwrap();
     }
-    store.set_right(&username("carol"), Right::Staff, false).await.unwrap();
-    store.set_active(&username("alice"), false, world.clock.now()).await.unwrap();
+    store.set_right(&username("carol"), Right::Staff, false, act()).await.unwrap();
+    store.set_active(&username("alice"), false, Act::system(world.clock.now())).await.unwrap();
     records[0].is_active = false;
     (records[1].is_staff, records[1].is_editor, records[2].is_staff) = (true, true, false);
     assert_eq!(store.users().await.unwrap(), records);
 
     let (nobody, now) = (username("nobody"), world.clock.now());
-    assert_error!(store.set_active(&nobody, true, now).await, DirectoryError::NoSuchUser);
-    assert_error!(store.set_right(&nobody, Right::Editor, true).await, DirectoryError::NoSuchUser);
-    let set = store.set_password(&nobody, &Secret::new("hash".to_owned()), now).await;
+    assert_error!(store.set_active(&nobody, true, Act::system(now)).await, DirectoryError::NoSuchUser);
+    assert_error!(store.set_right(&nobody, Right::Editor, true, act()).await, DirectoryError::NoSuchUser);
+    let set = store.set_password(&nobody, &Secret::new("hash".to_owned()), Act::system(now)).await;
     assert_error!(set, DirectoryError::NoSuchUser);
 }
 
@@ -128,14 +130,17 @@ pub async fn an_organisation_is_made_with_its_owner_or_not_at_all(subject: Subje
             members: 1,
             created_at: org.created_at,
         };
-        store.create_org(org).await.unwrap();
+        store.create_org(org, act()).await.unwrap();
         records.insert(0, record);
     }
-    store.put_member(&slug("alpha"), &username("bob"), Role::Viewer, world.clock.now()).await.unwrap();
+    store
+        .put_member(&slug("alpha"), &username("bob"), Role::Viewer, Act::system(world.clock.now()))
+        .await
+        .unwrap();
     records[1].members = 2;
-    assert_error!(store.create_org(world.new_org("alpha", bob)).await, DirectoryError::Taken);
+    assert_error!(store.create_org(world.new_org("alpha", bob), act()).await, DirectoryError::Taken);
     let nobody = UserId::from_uuid(world.random());
-    assert_error!(store.create_org(world.new_org("new", nobody)).await, DirectoryError::NoSuchUser);
+    assert_error!(store.create_org(world.new_org("new", nobody), act()).await, DirectoryError::NoSuchUser);
     assert_eq!(store.orgs().await.unwrap(), records, "by slug, and nothing is left of what was refused");
     let membership = store.membership(alice, "zeta").await.unwrap().expect("the maker is its owner");
     assert_eq!(membership, Membership::from_store(records[2].id, Role::Owner));
@@ -149,18 +154,24 @@ pub async fn members_are_put_and_removed(subject: Subject) {
     let bob = world.user("Bob").await;
     let (acme, bobs, nobody) = (slug("acme"), username("bob"), username("nobody"));
     for role in [Role::Viewer, Role::Admin, Role::Admin, Role::Member] {
-        store.put_member(&acme, &bobs, role, now).await.unwrap();
+        store.put_member(&acme, &bobs, role, Act::system(now)).await.unwrap();
         let membership = Membership::from_store(alice.org(), role);
         assert_eq!(store.membership(bob, "acme").await.unwrap(), Some(membership));
     }
-    assert_error!(store.put_member(&slug("none"), &bobs, Role::Viewer, now).await, DirectoryError::NoSuchOrg);
-    assert_error!(store.put_member(&acme, &nobody, Role::Viewer, now).await, DirectoryError::NoSuchUser);
-    assert_error!(store.remove_member(&slug("none"), &bobs).await, DirectoryError::NoSuchOrg);
-    assert_error!(store.remove_member(&acme, &nobody).await, DirectoryError::NoSuchUser);
-    store.remove_member(&acme, &username("BOB")).await.unwrap();
+    assert_error!(
+        store.put_member(&slug("none"), &bobs, Role::Viewer, Act::system(now)).await,
+        DirectoryError::NoSuchOrg
+    );
+    assert_error!(
+        store.put_member(&acme, &nobody, Role::Viewer, Act::system(now)).await,
+        DirectoryError::NoSuchUser
+    );
+    assert_error!(store.remove_member(&slug("none"), &bobs, act()).await, DirectoryError::NoSuchOrg);
+    assert_error!(store.remove_member(&acme, &nobody, act()).await, DirectoryError::NoSuchUser);
+    store.remove_member(&acme, &username("BOB"), act()).await.unwrap();
     assert_eq!(store.membership(bob, "acme").await.unwrap(), None);
-    assert_error!(store.remove_member(&acme, &bobs).await, DirectoryError::NoMember);
-    store.put_member(&acme, &bobs, Role::Owner, now).await.expect("who left may come back");
+    assert_error!(store.remove_member(&acme, &bobs, act()).await, DirectoryError::NoMember);
+    store.put_member(&acme, &bobs, Role::Owner, Act::system(now)).await.expect("who left may come back");
 }
 
 // ACL-08
@@ -174,16 +185,22 @@ pub async fn the_last_owner_stays(subject: Subject) {
     world.member("carol", "acme", Role::Member).await;
     let (acme, alices) = (slug("acme"), username("alice"));
     for role in [Role::Admin, Role::Member, Role::Viewer] {
-        assert_error!(store.put_member(&acme, &alices, role, now).await, DirectoryError::LastOwner);
+        assert_error!(
+            store.put_member(&acme, &alices, role, Act::system(now)).await,
+            DirectoryError::LastOwner
+        );
     }
-    assert_error!(store.remove_member(&acme, &alices).await, DirectoryError::LastOwner);
+    assert_error!(store.remove_member(&acme, &alices, act()).await, DirectoryError::LastOwner);
     let stays = Membership::from_store(alice.org(), Role::Owner);
     assert_eq!(store.membership(alice.id(), "acme").await.unwrap(), Some(stays));
-    store.put_member(&acme, &alices, Role::Owner, now).await.expect("an owner may be made one again");
-    store.put_member(&acme, &username("bob"), Role::Owner, now).await.unwrap();
-    store.put_member(&acme, &alices, Role::Viewer, now).await.expect("there is another owner");
-    assert_error!(store.remove_member(&acme, &username("bob")).await, DirectoryError::LastOwner);
-    store.remove_member(&acme, &alices).await.unwrap();
+    store
+        .put_member(&acme, &alices, Role::Owner, Act::system(now))
+        .await
+        .expect("an owner may be made one again");
+    store.put_member(&acme, &username("bob"), Role::Owner, Act::system(now)).await.unwrap();
+    store.put_member(&acme, &alices, Role::Viewer, Act::system(now)).await.expect("there is another owner");
+    assert_error!(store.remove_member(&acme, &username("bob"), act()).await, DirectoryError::LastOwner);
+    store.remove_member(&acme, &alices, act()).await.unwrap();
 }
 
 const OWNERS: usize = 20;
@@ -213,9 +230,9 @@ pub async fn one_owner_is_left_after_all_leave_at_once(subject: Subject) {
     let mut tasks = JoinSet::new();
     for owner in 0..OWNERS {
         let store = world.store.clone();
-        tasks.spawn(
-            async move { store.remove_member(&slug("acme"), &username(&format!("owner-{owner}"))).await },
-        );
+        tasks.spawn(async move {
+            store.remove_member(&slug("acme"), &username(&format!("owner-{owner}")), act()).await
+        });
     }
     let mut refused = 0;
     while let Some(done) = tasks.join_next().await {
@@ -239,7 +256,14 @@ pub async fn one_owner_is_left_after_all_are_lowered_at_once(subject: Subject) {
     for owner in 0..OWNERS {
         let store = world.store.clone();
         tasks.spawn(async move {
-            store.put_member(&slug("acme"), &username(&format!("owner-{owner}")), Role::Admin, now).await
+            store
+                .put_member(
+                    &slug("acme"),
+                    &username(&format!("owner-{owner}")),
+                    Role::Admin,
+                    Act::system(now),
+                )
+                .await
         });
     }
     let mut refused = 0;
@@ -266,7 +290,7 @@ pub async fn who_leaves_is_pointed_at_no_more(subject: Subject) {
     let hers = alice.create(with_peer(values("hers"), alice.id())).await.unwrap();
     let made = bob.note("made").await;
     let elsewhere = carol.create(with_peer(values("elsewhere"), bob.id())).await.unwrap();
-    world.store.remove_member(&slug("acme"), &username("bob")).await.unwrap();
+    world.store.remove_member(&slug("acme"), &username("bob"), act()).await.unwrap();
 
     let now = alice.look(his.id).await;
     assert_eq!((now.peer, now.version), (None, 2), "who read it with him in it is told that it changed");
@@ -303,7 +327,8 @@ pub async fn who_leaves_while_others_point_at_them_is_pointed_at_no_more(subject
             });
         }
         let store = world.store.clone();
-        let leaving = tokio::spawn(async move { store.remove_member(&slug("acme"), &username("bob")).await });
+        let leaving =
+            tokio::spawn(async move { store.remove_member(&slug("acme"), &username("bob"), act()).await });
         leaving.await.unwrap().unwrap();
         while let Some(done) = tasks.join_next().await {
             done.unwrap();

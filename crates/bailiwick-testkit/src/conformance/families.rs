@@ -2,6 +2,7 @@
 use std::time::Duration;
 
 use bailiwick_core::{
+    audit::Act,
     clock::{Clock, Timestamp},
     id::Id,
     identity::{Credential, FamilyId, Role, Scopes, UserId},
@@ -17,6 +18,7 @@ use super::{
     Subject,
     world::{World, username},
 };
+use crate::act;
 
 const LIFETIME: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 const ABSOLUTE: Duration = Duration::from_secs(20 * 24 * 60 * 60);
@@ -49,7 +51,7 @@ fn new_family(world: &World, user: UserId, name: &str, first: CredentialDigest) 
 /// A family that must come to be.
 async fn family(world: &World, user: UserId, name: &str, first: CredentialDigest) -> NewFamily {
     let family = new_family(world, user, name, first);
-    assert!(world.store.create_family(family.clone()).await.unwrap(), "the family is made");
+    assert!(world.store.create_family(family.clone(), act()).await.unwrap(), "the family is made");
     family
 }
 
@@ -65,7 +67,7 @@ fn exchange(world: &World, from: u8, to: u8) -> Refresh {
 }
 
 async fn refresh(world: &World, from: u8, to: u8) -> Refreshed {
-    world.store.refresh_family(exchange(world, from, to)).await.unwrap()
+    world.store.refresh_family(exchange(world, from, to), act()).await.unwrap()
 }
 
 async fn is_live(world: &World, family: &NewFamily) -> bool {
@@ -88,7 +90,7 @@ pub async fn a_refresh_token_is_exchanged_once_and_its_parent_gets_the_same_for_
     // While a former master key is known, what it made is found too.
     let mut known = exchange(&world, 1, 7);
     known.successors.push(token(2));
-    assert_eq!(world.store.refresh_family(known).await.unwrap(), Repeated(grant, 1));
+    assert_eq!(world.store.refresh_family(known, act()).await.unwrap(), Repeated(grant, 1));
     world.clock.advance(GRACE - MICROSECOND);
     assert_eq!(refresh(&world, 1, 2).await, Repeated(grant, 0));
     assert_eq!(refresh(&world, 2, 3).await, Rotated(grant));
@@ -108,7 +110,7 @@ pub async fn one_of_many_parallel_refreshes_wins_and_the_others_get_the_same(sub
         for caller in 0..30 {
             let store = if caller % 2 == 0 { world.store.clone() } else { others.clone() };
             let refresh = exchange(&world, generation, generation + 1);
-            tasks.spawn(async move { store.refresh_family(refresh).await.unwrap() });
+            tasks.spawn(async move { store.refresh_family(refresh, act()).await.unwrap() });
         }
         let mut winners = 0;
         while let Some(refreshed) = tasks.join_next().await {
@@ -127,7 +129,7 @@ pub async fn one_of_many_parallel_refreshes_wins_and_the_others_get_the_same(sub
     for caller in 0..20 {
         let store = world.store.clone();
         let refresh = exchange(&world, if caller % 4 == 0 { 2 } else { 5 }, 6);
-        tasks.spawn(async move { store.refresh_family(refresh).await.unwrap() });
+        tasks.spawn(async move { store.refresh_family(refresh, act()).await.unwrap() });
     }
     while tasks.join_next().await.is_some() {}
     assert_eq!(refresh(&world, 6, 7).await, Refused, "JWT-49: no descendant survives the family");
@@ -147,7 +149,7 @@ pub async fn a_token_that_is_used_again_ends_its_family_for_good(subject: Subjec
     assert_eq!(refresh(&world, 1, 2).await, Reused(grant));
     // It is kept, in other processes too: what is legitimate is dead as well.
     let others = world.subject.open().await;
-    assert_eq!(others.refresh_family(exchange(&world, 3, 4)).await.unwrap(), Refused);
+    assert_eq!(others.refresh_family(exchange(&world, 3, 4), act()).await.unwrap(), Refused);
     assert_eq!(refresh(&world, 2, 3).await, Refused, "no grace for what has ended");
     assert!(!is_live(&world, &hers).await);
 
@@ -177,13 +179,13 @@ pub async fn families_end_by_age_and_on_purpose(subject: Subject) {
     let used = family(&world, alice, "alice", token(11)).await;
     let ended = family(&world, alice, "alice", token(21)).await;
     assert!(matches!(refresh(&world, 21, 22).await, Rotated(_)));
-    assert_eq!(store.revoke_family(token(99), began).await.unwrap(), None);
+    assert_eq!(store.revoke_family(token(99), Act::system(began)).await.unwrap(), None);
     assert_eq!(
-        store.revoke_family(token(21), began).await.unwrap(),
+        store.revoke_family(token(21), Act::system(began)).await.unwrap(),
         Some(ended.id),
         "a spent one names it too"
     );
-    assert_eq!(store.revoke_family(token(22), began).await.unwrap(), None, "it has ended");
+    assert_eq!(store.revoke_family(token(22), Act::system(began)).await.unwrap(), None, "it has ended");
     assert_eq!(refresh(&world, 22, 23).await, Refused);
     assert_eq!(refresh(&world, 21, 22).await, Refused, "JWT-47.5: and not in the grace either");
     assert!(!is_live(&world, &ended).await);
@@ -211,22 +213,25 @@ pub async fn who_is_kept_out_or_has_another_password_has_no_family(subject: Subj
     let (store, name) = (&world.store, username("alice"));
     let his = family(&world, bob, "bob", token(200)).await;
     let hers = family(&world, alice, "alice", token(1)).await;
-    store.set_active(&name, false, world.clock.now()).await.unwrap();
+    store.set_active(&name, false, Act::system(world.clock.now())).await.unwrap();
     assert!(!is_live(&world, &hers).await);
     assert_eq!(refresh(&world, 1, 2).await, Refused);
-    assert!(!store.create_family(new_family(&world, alice, "alice", token(3))).await.unwrap());
-    store.set_active(&name, true, world.clock.now()).await.unwrap();
+    assert!(!store.create_family(new_family(&world, alice, "alice", token(3)), act()).await.unwrap());
+    store.set_active(&name, true, Act::system(world.clock.now())).await.unwrap();
     assert!(!is_live(&world, &hers).await, "who had stolen it gets it not back");
     assert_eq!(refresh(&world, 1, 2).await, Refused);
 
     let hers = family(&world, alice, "alice", token(11)).await;
     let late = new_family(&world, alice, "alice", token(13));
-    store.set_password(&name, &Secret::new("another hash".to_owned()), world.clock.now()).await.unwrap();
+    store
+        .set_password(&name, &Secret::new("another hash".to_owned()), Act::system(world.clock.now()))
+        .await
+        .unwrap();
     assert!(!is_live(&world, &hers).await);
     assert_eq!(refresh(&world, 11, 12).await, Refused);
-    assert!(!store.create_family(late).await.unwrap(), "the password that was proved is no more");
+    assert!(!store.create_family(late, act()).await.unwrap(), "the password that was proved is no more");
     let of_nobody = new_family(&world, UserId::from_uuid(world.random()), "alice", token(15));
-    assert!(!store.create_family(of_nobody).await.unwrap());
+    assert!(!store.create_family(of_nobody, act()).await.unwrap());
     assert!(is_live(&world, &his).await);
 }
 
@@ -255,10 +260,10 @@ pub async fn access_tokens_of_others_speak_for_a_user_by_name_while_that_user_ma
     }
     let proof = Proof::External(username("alice").folded());
     assert!(others.principal_of(proof, now).await.unwrap().is_some());
-    store.set_active(&username("alice"), false, now).await.unwrap();
+    store.set_active(&username("alice"), false, Act::system(now)).await.unwrap();
     assert!(store.principal_of(proof, now).await.unwrap().is_none());
     assert!(store.principal_in(proof, now, "acme").await.unwrap().is_none());
-    store.set_active(&username("alice"), true, now).await.unwrap();
+    store.set_active(&username("alice"), true, Act::system(now)).await.unwrap();
     assert!(store.principal_of(proof, now).await.unwrap().is_some());
 }
 
@@ -288,7 +293,7 @@ pub async fn access_tokens_speak_for_their_family_until_it_ends(subject: Subject
     assert!(store.note_use(Credential::Family(hers.id), now, Duration::ZERO).await.unwrap());
     let principal = store.principal_of(hers.proof(), now).await.unwrap().expect("it is live");
     assert_eq!((principal.last_used_at, principal.expires_at), (Some(now), hers.ends_at()));
-    assert!(store.revoke_family(token(1), now).await.unwrap().is_some());
+    assert!(store.revoke_family(token(1), Act::system(now)).await.unwrap().is_some());
     assert!(!store.note_use(Credential::Family(hers.id), now, Duration::ZERO).await.unwrap());
     assert!(store.principal_of(hers.proof(), now).await.unwrap().is_none());
     assert!(store.principal_in(hers.proof(), now, "acme").await.unwrap().is_none());

@@ -7,6 +7,7 @@ use bailiwick_core::{
 use tokio::task::JoinSet;
 
 use super::{Subject, world::World};
+use crate::act;
 
 const RING: KeyPurpose = KeyPurpose::AccessTokens;
 
@@ -40,11 +41,11 @@ pub async fn a_ring_changes_from_the_version_that_was_read_only(subject: Subject
     assert_eq!((empty.version, empty.keys.len()), (0, 0));
     assert_eq!(store.key_ring_version(RING).await.unwrap(), 0);
 
-    assert!(store.change_keys(RING, 0, vec![key(&world, "a", KeyState::Active)]).await.unwrap());
+    assert!(store.change_keys(RING, 0, vec![key(&world, "a", KeyState::Active)], act()).await.unwrap());
     assert_eq!(store.key_ring_version(RING).await.unwrap(), 1);
     let late = vec![key(&world, "b", KeyState::Next)];
     for wrong in [0, 2, u64::MAX] {
-        assert!(!store.change_keys(RING, wrong, late.clone()).await.unwrap(), "{wrong}");
+        assert!(!store.change_keys(RING, wrong, late.clone(), act()).await.unwrap(), "{wrong}");
     }
     let ring = store.key_ring(RING).await.unwrap();
     assert_eq!((ring.version, ring.keys.len()), (1, 1));
@@ -63,7 +64,7 @@ pub async fn a_ring_changes_from_the_version_that_was_read_only(subject: Subject
     (old.promote_at, old.activated_at, old.retiring_at, old.ends_at) =
         (Some(now), Some(now), Some(now), Some(now));
     let new = key(&world, "b", KeyState::Active);
-    assert!(store.change_keys(RING, 1, vec![old, new]).await.unwrap());
+    assert!(store.change_keys(RING, 1, vec![old, new], act()).await.unwrap());
     let others = world.subject.open().await;
     let ring = others.key_ring(RING).await.unwrap();
     assert_eq!(ring.version, 2);
@@ -87,7 +88,7 @@ pub async fn one_of_many_who_change_a_ring_at_once_wins(subject: Subject) {
                 key.state = KeyState::Retired;
             }
             changed.push(key(&world, &format!("{round}-{caller}"), KeyState::Active));
-            tasks.spawn(async move { store.change_keys(RING, round, changed).await.unwrap() });
+            tasks.spawn(async move { store.change_keys(RING, round, changed, act()).await.unwrap() });
         }
         let mut winners = 0;
         while let Some(won) = tasks.join_next().await {
@@ -107,9 +108,9 @@ pub async fn one_of_many_who_change_a_ring_at_once_wins(subject: Subject) {
 pub async fn two_keys_never_sign_at_once(subject: Subject) {
     let world = World::new(subject).await;
     let store = &world.store;
-    assert!(store.change_keys(RING, 0, vec![key(&world, "a", KeyState::Active)]).await.unwrap());
+    assert!(store.change_keys(RING, 0, vec![key(&world, "a", KeyState::Active)], act()).await.unwrap());
     let second = vec![key(&world, "b", KeyState::Next), key(&world, "c", KeyState::Active)];
-    assert!(store.change_keys(RING, 1, second).await.is_err());
+    assert!(store.change_keys(RING, 1, second, act()).await.is_err());
     let ring = store.key_ring(RING).await.unwrap();
     assert_eq!((ring.version, ring.keys.len()), (1, 1), "it happens whole or not at all");
     assert_eq!(active(&**store).await, ["a"]);

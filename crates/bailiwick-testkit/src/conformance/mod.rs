@@ -15,6 +15,12 @@
     clippy::unwrap_used,
     reason = "these are tests, and their names say what they promise"
 )]
+mod audit;
+#[expect(
+    missing_docs,
+    clippy::unwrap_used,
+    reason = "these are tests, and their names say what they promise"
+)]
 mod cancel;
 #[expect(
     missing_docs,
@@ -83,10 +89,10 @@ use bailiwick_store::{
 
 #[doc(hidden)]
 pub use self::{
-    cancel::*, directory::*, families::*, keys::*, lists::*, org_tokens::*, passwords::*, sessions::*,
-    tokens::*, writes::*,
+    audit::*, cancel::*, directory::*, families::*, keys::*, lists::*, org_tokens::*, passwords::*,
+    sessions::*, tokens::*, writes::*,
 };
-use crate::databases;
+use crate::{audit_keys, databases};
 
 /// The tables that the suite reads and writes beside those of the framework.
 pub const TABLES: &[&TableDef] = model::TABLES;
@@ -124,7 +130,7 @@ impl Subject {
     /// # Panics
     /// If it cannot be migrated or opened.
     pub async fn at(url: String, keep: impl Any + Send + Sync) -> Self {
-        let options = OpenOptions::default();
+        let options = OpenOptions { audit_keys: audit_keys(), ..OpenOptions::default() };
         let migrated = bailiwick_store::migrate(&url, &options, &migrations(), TABLES).await;
         migrated.unwrap_or_else(|error| panic!("cannot migrate: {error}"));
         let open = move || {
@@ -267,6 +273,14 @@ macro_rules! conformance_tests {
             a_reset_token_sets_a_password_once
             a_reset_token_ends_with_its_time_its_user_and_their_password
             one_of_many_who_use_a_reset_token_at_once_does
+            // the audit trail
+            a_change_of_the_directory_is_recorded_with_it_and_a_refused_one_is_not
+            a_change_of_credentials_is_recorded_with_it_and_a_refused_one_is_not
+            what_happens_to_a_token_of_an_organisation_is_in_its_chain
+            a_change_of_families_and_keys_is_recorded_with_it
+            a_chain_has_no_gap_however_many_append_at_once
+            many_who_begin_a_chain_at_once_begin_one
+            an_entry_reads_back_as_it_was_appended
             // directory
             user_names_are_unique_and_found_without_regard_to_case
             names_that_nothing_can_have_are_not_found

@@ -2,6 +2,7 @@
 use std::time::Duration;
 
 use bailiwick_core::{
+    audit::Act,
     clock::Clock,
     identity::{OrgId, Role, UserId},
     store::{DirectoryError, NewToken, OfOrg, OrgTokenRecord, TokenCreation, TokenRecord, TokenRef},
@@ -12,6 +13,7 @@ use super::{
     Subject,
     world::{World, slug, username},
 };
+use crate::act;
 
 /// A token of `org_id` that `created_by` makes.
 fn token(world: &World, org_id: OrgId, created_by: UserId, role: Role) -> NewToken {
@@ -69,15 +71,15 @@ pub async fn a_token_of_an_organisation_speaks_for_a_service_there_alone(subject
     assert!(!store.tokens_of(bob.id()).await.unwrap().iter().any(|token| token.id == id));
 
     // Whatever becomes of its maker.
-    store.remove_member(&slug("acme"), &username("bob")).await.unwrap();
-    store.set_active(&username("bob"), false, now).await.unwrap();
+    store.remove_member(&slug("acme"), &username("bob"), act()).await.unwrap();
+    store.set_active(&username("bob"), false, Act::system(now)).await.unwrap();
     let (_, place) =
         store.principal_in(made.proof(), now, "acme").await.unwrap().expect("it outlives its maker");
     assert_eq!(place.expect("it has a place").role(), Role::Member);
 
-    let revoked = store.revoke_token(TokenRef::Of(alice.id(), id), now).await.unwrap();
+    let revoked = store.revoke_token(TokenRef::Of(alice.id(), id), Act::system(now)).await.unwrap();
     assert_eq!(revoked, None, "it is no person's");
-    assert_eq!(store.revoke_token(TokenRef::Of(user_id, id), now).await.unwrap(), Some(user_id));
+    assert_eq!(store.revoke_token(TokenRef::Of(user_id, id), Act::system(now)).await.unwrap(), Some(user_id));
     assert!(store.principal_in(made.proof(), now, "acme").await.unwrap().is_none());
     expected.token.revoked_at = Some(now);
     assert_eq!(store.org_tokens(alice.org()).await.unwrap(), [expected]);
@@ -91,11 +93,11 @@ pub async fn nobody_makes_or_replaces_a_token_of_an_organisation_above_their_rol
     let (store, now, acme) = (&world.store, world.clock.now(), alice.org());
     let bob = world.member("bob", "acme", Role::Viewer).await.id();
     for is in Role::ALL {
-        store.put_member(&slug("acme"), &username("bob"), is, now).await.unwrap();
+        store.put_member(&slug("acme"), &username("bob"), is, Act::system(now)).await.unwrap();
         for wanted in Role::ALL {
             let may = is >= Role::Admin && is >= wanted;
             let made = token(&world, acme, bob, wanted);
-            let creation = store.create_token(made.clone()).await.unwrap();
+            let creation = store.create_token(made.clone(), act()).await.unwrap();
             let expected = if may { TokenCreation::Created } else { TokenCreation::Refused };
             assert_eq!(creation, expected, "{is} makes {wanted}");
             assert_eq!(store.principal_of(made.proof(), now).await.unwrap().is_some(), may);
@@ -103,26 +105,26 @@ pub async fn nobody_makes_or_replaces_a_token_of_an_organisation_above_their_rol
             let old = token(&world, acme, alice.id(), wanted);
             world.add(old.clone()).await;
             let new = NewToken { user_id: old.user_id, ..token(&world, acme, bob, wanted) };
-            let replaced = store.rotate_token(old.id, new.clone(), now).await.unwrap();
+            let replaced = store.rotate_token(old.id, new.clone(), now, act()).await.unwrap();
             assert_eq!(replaced.is_some(), may, "{is} replaces {wanted}");
             let works = if may { new.proof() } else { old.proof() };
             let principal = store.principal_of(works, now).await.unwrap().expect("one of them works");
             assert_eq!((principal.user_id(), principal.service_of), (old.user_id, Some(acme)));
             for done in [made.id, old.id, new.id] {
-                store.revoke_token(TokenRef::Id(done), now).await.unwrap();
+                store.revoke_token(TokenRef::Id(done), Act::system(now)).await.unwrap();
             }
         }
     }
     let nobody = UserId::from_uuid(world.random());
     for stranger in [outsider.id(), nobody] {
         let made = token(&world, acme, stranger, Role::Viewer);
-        assert_eq!(store.create_token(made).await.unwrap(), TokenCreation::Refused);
+        assert_eq!(store.create_token(made, act()).await.unwrap(), TokenCreation::Refused);
     }
     let nowhere = token(&world, OrgId::from_uuid(world.random()), alice.id(), Role::Viewer);
-    assert_eq!(store.create_token(nowhere).await.unwrap(), TokenCreation::Refused);
-    store.set_active(&username("bob"), false, now).await.unwrap();
+    assert_eq!(store.create_token(nowhere, act()).await.unwrap(), TokenCreation::Refused);
+    store.set_active(&username("bob"), false, Act::system(now)).await.unwrap();
     let made = token(&world, acme, bob, Role::Viewer);
-    assert_eq!(store.create_token(made).await.unwrap(), TokenCreation::Refused);
+    assert_eq!(store.create_token(made, act()).await.unwrap(), TokenCreation::Refused);
 }
 
 // TOK-26
@@ -137,7 +139,7 @@ pub async fn the_cap_on_tokens_of_an_organisation_holds_however_many_make_them(s
     for number in 0..40 {
         let by = if number % 2 == 0 { alice.id() } else { bob.id() };
         let (store, token) = (world.subject.open().await, of(alice.org(), by));
-        tasks.spawn(async move { (token.id, store.create_token(token).await.unwrap()) });
+        tasks.spawn(async move { (token.id, store.create_token(token, act()).await.unwrap()) });
     }
     let mut made = Vec::new();
     while let Some(done) = tasks.join_next().await {
@@ -155,9 +157,9 @@ pub async fn the_cap_on_tokens_of_an_organisation_holds_however_many_make_them(s
     world.add(NewToken { name: Some("hers".to_owned()), ..world.token(alice.id()) }).await;
     world.add(of(carol.org(), carol.id())).await;
     // What has ended counts no more.
-    let more = async || store.create_token(of(alice.org(), bob.id())).await.unwrap();
+    let more = async || store.create_token(of(alice.org(), bob.id()), act()).await.unwrap();
     assert_eq!(more().await, TokenCreation::TooMany);
-    store.revoke_token(TokenRef::Id(made[0]), world.clock.now()).await.unwrap();
+    store.revoke_token(TokenRef::Id(made[0]), Act::system(world.clock.now())).await.unwrap();
     assert_eq!(more().await, TokenCreation::Created);
     assert_eq!(more().await, TokenCreation::TooMany);
     world.clock.advance(Duration::from_secs(3600));
@@ -172,10 +174,10 @@ pub async fn a_token_is_never_the_last_owner(subject: Subject) {
     let (store, now) = (&world.store, world.clock.now());
     world.add(token(&world, alice.org(), alice.id(), Role::Owner)).await;
     let (acme, name) = (slug("acme"), username("alice"));
-    let left = store.remove_member(&acme, &name).await;
+    let left = store.remove_member(&acme, &name, act()).await;
     assert!(matches!(left, Err(DirectoryError::LastOwner)), "{left:?}");
-    let lowered = store.put_member(&acme, &name, Role::Admin, now).await;
+    let lowered = store.put_member(&acme, &name, Role::Admin, Act::system(now)).await;
     assert!(matches!(lowered, Err(DirectoryError::LastOwner)), "{lowered:?}");
     world.member("bob", "acme", Role::Owner).await;
-    store.remove_member(&acme, &name).await.unwrap();
+    store.remove_member(&acme, &name, act()).await.unwrap();
 }

@@ -2,6 +2,7 @@
 use std::time::Duration;
 
 use bailiwick_core::{
+    audit::Act,
     clock::{Clock, Timestamp},
     identity::{Credential, Role, SessionId, UserId},
     secret::Secret,
@@ -13,6 +14,7 @@ use super::{
     Subject,
     world::{World, username},
 };
+use crate::act;
 
 const IDLE: Duration = Duration::from_secs(30 * 60);
 const ABSOLUTE: Duration = Duration::from_secs(12 * 60 * 60);
@@ -24,7 +26,7 @@ fn a_microsecond_before(time: Timestamp) -> Timestamp {
 
 /// Adds a session that must come to be.
 async fn add(world: &World, session: &NewSession) {
-    assert!(world.store.create_session(session.clone()).await.unwrap(), "the session is made");
+    assert!(world.store.create_session(session.clone(), act()).await.unwrap(), "the session is made");
 }
 
 async fn is_live(world: &World, session: &NewSession) -> bool {
@@ -106,16 +108,16 @@ pub async fn sessions_are_listed_and_ended(subject: Subject) {
     );
 
     assert_eq!(
-        store.end_sessions(bob, WhichSessions::Only(ids[0])).await.unwrap(),
+        store.end_sessions(bob, WhichSessions::Only(ids[0]), act()).await.unwrap(),
         0,
         "it is not his to end"
     );
-    assert_eq!(store.end_sessions(alice, WhichSessions::Only(ids[1])).await.unwrap(), 1);
-    assert_eq!(store.end_sessions(alice, WhichSessions::Only(ids[1])).await.unwrap(), 0);
+    assert_eq!(store.end_sessions(alice, WhichSessions::Only(ids[1]), act()).await.unwrap(), 1);
+    assert_eq!(store.end_sessions(alice, WhichSessions::Only(ids[1]), act()).await.unwrap(), 0);
     assert!(!is_live(&world, &made[1]).await);
-    assert_eq!(store.end_sessions(alice, WhichSessions::AllBut(ids[2])).await.unwrap(), 1);
+    assert_eq!(store.end_sessions(alice, WhichSessions::AllBut(ids[2]), act()).await.unwrap(), 1);
     assert_eq!(live(&world, alice).await, [ids[2]]);
-    assert_eq!(store.end_sessions(alice, WhichSessions::All).await.unwrap(), 1);
+    assert_eq!(store.end_sessions(alice, WhichSessions::All, act()).await.unwrap(), 1);
     assert_eq!(live(&world, alice).await, []);
     assert!(is_live(&world, &his).await, "others live on");
 }
@@ -135,7 +137,10 @@ pub async fn an_ended_session_never_comes_back(subject: Subject) {
             );
         }
         if round % 2 == 0 {
-            assert_eq!(world.store.end_sessions(alice, WhichSessions::Only(session.id)).await.unwrap(), 1);
+            assert_eq!(
+                world.store.end_sessions(alice, WhichSessions::Only(session.id), act()).await.unwrap(),
+                1
+            );
         } else {
             let next = NewSession { replaces: Some(session.digest), ..world.session(alice, "alice") };
             add(&world, &next).await;
@@ -157,23 +162,29 @@ pub async fn who_is_kept_out_or_has_another_password_has_no_session(subject: Sub
     for session in [&hers, &his] {
         add(&world, session).await;
     }
-    store.set_active(&name, false, world.clock.now()).await.unwrap();
+    store.set_active(&name, false, Act::system(world.clock.now())).await.unwrap();
     assert!(!is_live(&world, &hers).await);
     let late = world.session(alice, "alice");
-    assert!(!store.create_session(late.clone()).await.unwrap());
-    store.set_active(&name, true, world.clock.now()).await.unwrap();
+    assert!(!store.create_session(late.clone(), act()).await.unwrap());
+    store.set_active(&name, true, Act::system(world.clock.now())).await.unwrap();
     assert_eq!(live(&world, alice).await, [], "who had stolen it gets it not back");
 
     let hers = world.session(alice, "alice");
     add(&world, &hers).await;
-    store.set_password(&name, &Secret::new("another hash".to_owned()), world.clock.now()).await.unwrap();
+    store
+        .set_password(&name, &Secret::new("another hash".to_owned()), Act::system(world.clock.now()))
+        .await
+        .unwrap();
     assert!(!is_live(&world, &hers).await);
     let late = NewSession { replaces: Some(his.digest), ..world.session(alice, "alice") };
-    assert!(!store.create_session(late.clone()).await.unwrap(), "the password that was proved is no more");
+    assert!(
+        !store.create_session(late.clone(), act()).await.unwrap(),
+        "the password that was proved is no more"
+    );
     assert!(!is_live(&world, &late).await);
     assert!(is_live(&world, &his).await, "a log-in that fails ends nothing");
     let of_nobody = world.session(UserId::from_uuid(world.random()), "alice");
-    assert!(!store.create_session(of_nobody).await.unwrap());
+    assert!(!store.create_session(of_nobody, act()).await.unwrap());
 }
 
 pub async fn the_oldest_session_is_ended_beyond_the_cap(subject: Subject) {
@@ -193,7 +204,7 @@ pub async fn the_oldest_session_is_ended_beyond_the_cap(subject: Subject) {
     let mut tasks = JoinSet::new();
     for _ in 0..30 {
         let (store, session) = (world.store.clone(), capped());
-        tasks.spawn(async move { store.create_session(session).await.unwrap() });
+        tasks.spawn(async move { store.create_session(session, act()).await.unwrap() });
     }
     while let Some(made) = tasks.join_next().await {
         assert!(made.unwrap(), "every log-in gets its session");
@@ -232,7 +243,7 @@ pub async fn the_last_use_of_a_token_is_noted(subject: Subject) {
         (Some(now), token.expires_at),
         "it lives no longer"
     );
-    store.revoke_token(TokenRef::Id(token.id), now).await.unwrap();
+    store.revoke_token(TokenRef::Id(token.id), Act::system(now)).await.unwrap();
     world.clock.advance(MICROSECOND);
     assert!(!store.note_use(Credential::ApiToken(token.id), world.clock.now(), IDLE).await.unwrap());
     assert_eq!(last_used_at().await, Some(now));

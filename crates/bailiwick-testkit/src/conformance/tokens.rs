@@ -2,6 +2,7 @@
 use std::time::Duration;
 
 use bailiwick_core::{
+    audit::Act,
     clock::{Clock, Timestamp},
     identity::{ApiTokenId, Credential, Role, Scopes, UserId},
     secret::Secret,
@@ -13,6 +14,7 @@ use super::{
     Subject,
     world::{World, username},
 };
+use crate::act;
 
 const MICROSECOND: Duration = Duration::from_micros(1);
 
@@ -50,20 +52,23 @@ pub async fn a_token_speaks_for_its_owner_until_it_ends(subject: Subject) {
     assert!(store.principal_of(short.proof(), last).await.unwrap().is_some());
     assert!(store.principal_of(short.proof(), expires_at).await.unwrap().is_none());
     assert_eq!(
-        store.revoke_token(TokenRef::Id(short.id), expires_at).await.unwrap(),
+        store.revoke_token(TokenRef::Id(short.id), Act::system(expires_at)).await.unwrap(),
         None,
         "what has expired is not live"
     );
 
-    assert!(store.revoke_token(TokenRef::Id(long.id), made_at).await.unwrap().is_some());
+    assert!(store.revoke_token(TokenRef::Id(long.id), Act::system(made_at)).await.unwrap().is_some());
     assert!(store.principal_of(long.proof(), made_at).await.unwrap().is_none());
     assert_eq!(
-        store.revoke_token(TokenRef::Id(long.id), made_at).await.unwrap(),
+        store.revoke_token(TokenRef::Id(long.id), Act::system(made_at)).await.unwrap(),
         None,
         "it was revoked already"
     );
     assert_eq!(
-        store.revoke_token(TokenRef::Id(ApiTokenId::from_uuid(world.random())), made_at).await.unwrap(),
+        store
+            .revoke_token(TokenRef::Id(ApiTokenId::from_uuid(world.random())), Act::system(made_at))
+            .await
+            .unwrap(),
         None
     );
     assert!(store.principal_of(his.proof(), made_at).await.unwrap().is_some(), "others live on");
@@ -81,7 +86,7 @@ pub async fn a_token_is_looked_up_together_with_a_place_in_an_organisation(subje
     for token in [&hers, &his, &revoked] {
         world.add(token.clone()).await;
     }
-    store.revoke_token(TokenRef::Id(revoked.id), now).await.unwrap();
+    store.revoke_token(TokenRef::Id(revoked.id), Act::system(now)).await.unwrap();
     for token in [&hers, &his, &revoked] {
         for slug in ["acme", "other", "none", "", "ACME", "acme\0", "%"] {
             for at in [now, token.expires_at] {
@@ -112,7 +117,7 @@ pub async fn a_token_is_looked_up_together_with_a_place_in_an_organisation(subje
         store.principal_in(his.proof(), now, "other").await.unwrap().expect("the token is live");
     assert_eq!((principal.user_id(), place), (bob.id(), None), "he is known, and no member");
     assert!(store.principal_in(revoked.proof(), now, "acme").await.unwrap().is_none());
-    store.set_active(&username("bob"), false, now).await.unwrap();
+    store.set_active(&username("bob"), false, Act::system(now)).await.unwrap();
     assert!(store.principal_in(his.proof(), now, "acme").await.unwrap().is_none());
 }
 
@@ -122,10 +127,10 @@ pub async fn a_token_of_a_disabled_user_is_none(subject: Subject) {
     let (store, now, name) = (&world.store, world.clock.now(), username("alice"));
     let token = world.token(alice);
     world.add(token.clone()).await;
-    store.set_active(&name, false, now).await.unwrap();
+    store.set_active(&name, false, Act::system(now)).await.unwrap();
     assert!(store.principal_of(token.proof(), now).await.unwrap().is_none());
     assert!(!store.login("alice").await.unwrap().expect("the user is there").is_active);
-    store.set_active(&name, true, now).await.unwrap();
+    store.set_active(&name, true, Act::system(now)).await.unwrap();
     assert!(
         store.principal_of(token.proof(), now).await.unwrap().is_none(),
         "who had stolen it gets it not back"
@@ -143,9 +148,9 @@ pub async fn nobody_gets_a_token_for_a_password_that_was_replaced(subject: Subje
     let proved = store.login("alice").await.unwrap().expect("the user is there").password_hash;
     let by_log_in = || NewToken { name: None, password_hash: Some(proved.clone()), ..world.token(alice) };
     world.add(by_log_in()).await;
-    store.set_password(&name, &Secret::new("another hash".to_owned()), now).await.unwrap();
+    store.set_password(&name, &Secret::new("another hash".to_owned()), Act::system(now)).await.unwrap();
     let late = by_log_in();
-    assert_eq!(store.create_token(late.clone()).await.unwrap(), TokenCreation::Refused);
+    assert_eq!(store.create_token(late.clone(), act()).await.unwrap(), TokenCreation::Refused);
     assert!(store.principal_of(late.proof(), now).await.unwrap().is_none());
     world.add(world.token(alice)).await;
 }
@@ -158,7 +163,7 @@ pub async fn a_renewed_hash_ends_nothing_and_replaces_no_other_password(subject:
     let token = world.token(alice);
     let session = world.session(alice, "alice");
     world.add(token.clone()).await;
-    assert!(store.create_session(session.clone()).await.unwrap());
+    assert!(store.create_session(session.clone(), act()).await.unwrap());
     let hash = |text: &str| Secret::new(text.to_owned());
     assert!(store.renew_password_hash(alice, &hash("hash of alice"), &hash("fresh")).await.unwrap());
     assert!(store.principal_of(token.proof(), now).await.unwrap().is_some());
@@ -182,7 +187,7 @@ pub async fn a_renewed_hash_ends_nothing_and_replaces_no_other_password(subject:
                 .await
         });
     }
-    store.set_password(&username("alice"), &hash("another password"), now).await.unwrap();
+    store.set_password(&username("alice"), &hash("another password"), Act::system(now)).await.unwrap();
     while tasks.join_next().await.is_some() {}
     assert_eq!(store.login("alice").await.unwrap().unwrap().password_hash, hash("another password"));
 }
@@ -192,12 +197,12 @@ pub async fn nobody_gets_a_token_who_is_not_there_or_disabled(subject: Subject) 
     let alice = world.user("alice").await;
     let (store, now) = (&world.store, world.clock.now());
     let of_nobody = world.token(UserId::from_uuid(world.random()));
-    assert_eq!(store.create_token(of_nobody.clone()).await.unwrap(), TokenCreation::Refused);
+    assert_eq!(store.create_token(of_nobody.clone(), act()).await.unwrap(), TokenCreation::Refused);
     assert!(store.principal_of(of_nobody.proof(), now).await.unwrap().is_none());
-    store.set_active(&username("alice"), false, now).await.unwrap();
+    store.set_active(&username("alice"), false, Act::system(now)).await.unwrap();
     let hers = world.token(alice);
-    assert_eq!(store.create_token(hers.clone()).await.unwrap(), TokenCreation::Refused);
-    store.set_active(&username("alice"), true, now).await.unwrap();
+    assert_eq!(store.create_token(hers.clone(), act()).await.unwrap(), TokenCreation::Refused);
+    store.set_active(&username("alice"), true, Act::system(now)).await.unwrap();
     assert!(store.principal_of(hers.proof(), now).await.unwrap().is_none(), "it was not only kept back");
     assert_eq!(store.tokens_of(alice).await.unwrap(), Vec::new());
 }
@@ -231,7 +236,7 @@ pub async fn tokens_are_listed_newest_first(subject: Subject) {
         );
     }
     world.clock.advance(MICROSECOND);
-    store.revoke_token(TokenRef::Id(expected[1].id), world.clock.now()).await.unwrap();
+    store.revoke_token(TokenRef::Id(expected[1].id), Act::system(world.clock.now())).await.unwrap();
     expected[1].revoked_at = Some(world.clock.now());
     assert_eq!(store.tokens_of(alice).await.unwrap(), expected);
 }
@@ -276,7 +281,7 @@ pub async fn the_cap_holds_under_parallel_log_ins(subject: Subject) {
     for _ in 0..50 {
         let store = world.store.clone();
         let token = NewToken { max_per_user: 7, ..world.token(alice) };
-        tasks.spawn(async move { store.create_token(token).await.unwrap() });
+        tasks.spawn(async move { store.create_token(token, act()).await.unwrap() });
     }
     while let Some(done) = tasks.join_next().await {
         assert_eq!(done.unwrap(), TokenCreation::Created, "every log-in gets its token");
@@ -292,7 +297,7 @@ pub async fn a_named_token_beyond_the_cap_is_refused(subject: Subject) {
     let mut tasks = JoinSet::new();
     for _ in 0..50 {
         let (store, token) = (world.store.clone(), named(alice));
-        tasks.spawn(async move { (token.id, store.create_token(token).await.unwrap()) });
+        tasks.spawn(async move { (token.id, store.create_token(token, act()).await.unwrap()) });
     }
     let mut made = Vec::new();
     while let Some(done) = tasks.join_next().await {
@@ -308,8 +313,8 @@ pub async fn a_named_token_beyond_the_cap_is_refused(subject: Subject) {
     // Log-ins and others do not count, and what has ended counts no more.
     world.add(NewToken { max_per_user: 1, ..world.token(alice) }).await;
     world.add(named(bob)).await;
-    assert_eq!(world.store.create_token(named(alice)).await.unwrap(), TokenCreation::TooMany);
-    world.store.revoke_token(TokenRef::Id(made[0]), world.clock.now()).await.unwrap();
+    assert_eq!(world.store.create_token(named(alice), act()).await.unwrap(), TokenCreation::TooMany);
+    world.store.revoke_token(TokenRef::Id(made[0]), Act::system(world.clock.now())).await.unwrap();
     world.add(named(alice)).await;
     world.clock.set(world.token(alice).expires_at);
     world.add(named(alice)).await;
@@ -332,7 +337,7 @@ pub async fn a_token_is_put_in_the_place_of_another(subject: Subject) {
     let later = now.saturating_add(Duration::from_secs(60));
     // The cap does not hinder it, and what it says of name and scopes counts for nothing.
     let new = NewToken { name: None, scopes: Scopes::ALL, ..named("") };
-    let taken = store.rotate_token(old.id, new.clone(), later).await.unwrap().expect("it is live");
+    let taken = store.rotate_token(old.id, new.clone(), later, act()).await.unwrap().expect("it is live");
     assert_eq!((taken.id, taken.name.as_deref(), &taken.scopes), (old.id, Some("ci"), &scopes));
     let tokens = store.tokens_of(alice).await.unwrap();
     let found = tokens.iter().find(|token| token.id == new.id).expect("it is there");
@@ -344,14 +349,14 @@ pub async fn a_token_is_put_in_the_place_of_another(subject: Subject) {
     assert!(store.principal_of(old.proof(), later).await.unwrap().is_none());
     assert!(store.principal_of(new.proof(), later).await.unwrap().is_some());
     // It has one successor.
-    assert_eq!(store.rotate_token(old.id, named("x"), later).await.unwrap(), None);
+    assert_eq!(store.rotate_token(old.id, named("x"), later, act()).await.unwrap(), None);
     // Without one, the old one ends at once; with a long one, no later than it would have.
     let third = named("x");
-    assert!(store.rotate_token(new.id, third.clone(), now).await.unwrap().is_some());
+    assert!(store.rotate_token(new.id, third.clone(), now, act()).await.unwrap().is_some());
     assert!(store.principal_of(new.proof(), now).await.unwrap().is_none());
     let fourth = named("x");
     let far = third.expires_at.saturating_add(Duration::from_secs(60));
-    assert!(store.rotate_token(third.id, fourth.clone(), far).await.unwrap().is_some());
+    assert!(store.rotate_token(third.id, fourth.clone(), far, act()).await.unwrap().is_some());
     assert!(store.principal_of(third.proof(), third.expires_at).await.unwrap().is_none());
     // What has ended, is another's, or was made by a log-in has no successor.
     let login = world.token(alice);
@@ -363,7 +368,7 @@ pub async fn a_token_is_put_in_the_place_of_another(subject: Subject) {
         (login.id, named("x")),
         (old.id, NewToken { created_at: later, ..named("x") }),
     ] {
-        assert_eq!(store.rotate_token(replaced, token.clone(), now).await.unwrap(), None);
+        assert_eq!(store.rotate_token(replaced, token.clone(), now, act()).await.unwrap(), None);
         assert!(store.principal_of(token.proof(), now).await.unwrap().is_none());
     }
 }
@@ -378,7 +383,7 @@ pub async fn a_token_is_replaced_once(subject: Subject) {
     let mut tasks = JoinSet::new();
     for _ in 0..20 {
         let (store, token) = (world.store.clone(), named());
-        tasks.spawn(async move { store.rotate_token(old.id, token, now).await.unwrap().is_some() });
+        tasks.spawn(async move { store.rotate_token(old.id, token, now, act()).await.unwrap().is_some() });
     }
     let done = tasks.join_all().await;
     assert_eq!(done.into_iter().filter(|done| *done).count(), 1);
@@ -397,16 +402,16 @@ pub async fn a_token_that_is_rotated_while_its_owner_is_disabled_ends(subject: S
         world.add(old.clone()).await;
         let rotating = {
             let (store, new) = (world.store.clone(), new.clone());
-            tokio::spawn(async move { store.rotate_token(old.id, new, now).await.unwrap() })
+            tokio::spawn(async move { store.rotate_token(old.id, new, now, act()).await.unwrap() })
         };
-        store.set_active(&name, false, now).await.unwrap();
+        store.set_active(&name, false, Act::system(now)).await.unwrap();
         rotating.await.unwrap();
-        store.set_active(&name, true, now).await.unwrap();
+        store.set_active(&name, true, Act::system(now)).await.unwrap();
         for token in [&old, &new] {
             assert!(store.principal_of(token.proof(), now).await.unwrap().is_none());
         }
         let late = named();
-        assert_eq!(store.rotate_token(new.id, late, now).await.unwrap(), None);
+        assert_eq!(store.rotate_token(new.id, late, now, act()).await.unwrap(), None);
     }
 }
 
@@ -422,13 +427,13 @@ pub async fn a_token_is_ended_by_id_by_its_owner_or_by_its_text(subject: Subject
     let which =
         [TokenRef::Id(tokens[0].id), TokenRef::Of(alice, tokens[1].id), TokenRef::Digest(tokens[2].digest)];
     for none in [TokenRef::Of(bob, tokens[0].id), TokenRef::Digest([7; 32])] {
-        assert_eq!(store.revoke_token(none, now).await.unwrap(), None);
+        assert_eq!(store.revoke_token(none, Act::system(now)).await.unwrap(), None);
     }
     for (which, token) in which.into_iter().zip(&tokens) {
         assert!(store.principal_of(token.proof(), now).await.unwrap().is_some());
-        assert_eq!(store.revoke_token(which, now).await.unwrap(), Some(alice));
+        assert_eq!(store.revoke_token(which, Act::system(now)).await.unwrap(), Some(alice));
         assert!(store.principal_of(token.proof(), now).await.unwrap().is_none());
-        assert_eq!(store.revoke_token(which, now).await.unwrap(), None);
+        assert_eq!(store.revoke_token(which, Act::system(now)).await.unwrap(), None);
     }
 }
 
@@ -455,7 +460,10 @@ pub async fn a_new_password_ends_log_ins(subject: Subject) {
         world.add(token.clone()).await;
     }
     let now = world.clock.now();
-    store.set_password(&username("ALICE"), &Secret::new("new hash".to_owned()), now).await.unwrap();
+    store
+        .set_password(&username("ALICE"), &Secret::new("new hash".to_owned()), Act::system(now))
+        .await
+        .unwrap();
     let is_live = async |token: &NewToken| store.principal_of(token.proof(), now).await.unwrap().is_some();
     assert!(!is_live(&login).await);
     assert!(is_live(&named).await, "a named token was not opened by the password");

@@ -3,6 +3,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use bailiwick_core::{
     access::{self, Access, Operation, Rules},
+    audit::Act,
     clock::{Clock, Entropy, Timestamp},
     db::{Db, DbError},
     id::Id,
@@ -21,6 +22,7 @@ use super::{
     Subject,
     model::{Member, Note, Rank, note, rules},
 };
+use crate::act;
 use crate::{FakeClock, SeededEntropy};
 
 /// A store and whom the tests put into it.
@@ -99,7 +101,7 @@ impl World {
     pub(super) async fn user(&self, name: &str) -> UserId {
         let user = self.new_user(name);
         let id = user.id;
-        self.store.create_user(user).await.unwrap_or_else(|error| panic!("user {name}: {error:?}"));
+        self.store.create_user(user, act()).await.unwrap_or_else(|error| panic!("user {name}: {error:?}"));
         id
     }
 
@@ -116,7 +118,7 @@ impl World {
     /// A user `name` who owns a new organisation `org`.
     pub(super) async fn owner(&self, name: &str, org: &str) -> Person {
         let owner = self.user(name).await;
-        let made = self.store.create_org(self.new_org(org, owner)).await;
+        let made = self.store.create_org(self.new_org(org, owner), act()).await;
         made.unwrap_or_else(|error| panic!("organisation {org}: {error:?}"));
         self.person(name, owner, org).await
     }
@@ -127,7 +129,8 @@ impl World {
             Some(login) => login.user_id,
             None => self.user(name).await,
         };
-        let put = self.store.put_member(&slug(org), &username(name), role, self.clock.now()).await;
+        let put =
+            self.store.put_member(&slug(org), &username(name), role, Act::system(self.clock.now())).await;
         put.unwrap_or_else(|error| panic!("member {name} of {org}: {error:?}"));
         self.person(name, user, org).await
     }
@@ -158,7 +161,7 @@ impl World {
 
     /// Adds a token that there must be room for.
     pub(super) async fn add(&self, token: NewToken) {
-        let made = self.store.create_token(token).await.expect("the store works");
+        let made = self.store.create_token(token, act()).await.expect("the store works");
         assert_eq!(made, TokenCreation::Created);
     }
 

@@ -14,6 +14,7 @@ use axum::{Router, body::Body, routing::MethodRouter};
 use bailiwick_core::{
     clock::{Clock, Entropy, OsEntropy, SystemClock},
     db::Db,
+    meter::Metered,
     model::TableDef,
     secret::Secret,
     store::{CounterStore, Store},
@@ -21,11 +22,12 @@ use bailiwick_core::{
 };
 use bailiwick_store::MemoryCounters;
 use http::{Extensions, Method, Request, Response};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::oneshot};
 use tower_service::Service;
 use tracing::Level;
 
 use super::{
+    operations::Operations,
     serve::{self, RequestBody, ServeOptions},
     stack::Layers,
     state::{Parts, State},
@@ -37,6 +39,7 @@ use crate::{
     health,
     hosts::AllowedHosts,
     limits::LimitsLayer,
+    metrics::Metrics,
     origin::Origin,
     problem::{self, Problem},
     resource::{self, PathRoutes, Resource},
@@ -48,6 +51,11 @@ use crate::{
 
 /// Where the API of version 1 begins.
 const BASE: &str = "/api/v1";
+
+/// The quota of log-ins that fail, by account.
+const LOGIN_ACCOUNT: &str = "login_account";
+/// The quota of mails, by address.
+const MAILS: &str = "mails";
 
 /// The next decision is where rows are kept.
 #[derive(Debug)]
@@ -78,6 +86,7 @@ struct Decided {
     entropy: Arc<dyn Entropy>,
     log: Option<Log>,
     given: Extensions,
+    watched: Vec<Arc<dyn Metered>>,
 }
 
 /// The resources of an application: a list that can be made without a store, so that whoever migrates the database
@@ -355,12 +364,19 @@ impl Builder<Ready> {
         self
     }
 
+    /// Shows what `part` measures of itself among the metrics, besides what the parts of the framework do.
+    #[must_use]
+    pub fn watch(mut self, part: Arc<dyn Metered>) -> Self {
+        self.decided.watched.push(part);
+        self
+    }
+
     /// Builds the application.
     ///
     /// # Errors
     /// Every mistake of the configuration, all at once.
     pub fn build(self) -> Result<App, BuildError> {
-        let Decided { store, authn, resources, routes, mut policies, clock, entropy, log, given } =
+        let Decided { store, authn, resources, routes, mut policies, clock, entropy, log, given, watched } =
             self.decided;
         let store = store.expect("the stage is reached with a store");
         let mut mistakes = Vec::new();
@@ -372,13 +388,14 @@ impl Builder<Ready> {
                 None
             }
         };
+        let metrics = Metrics::new(Arc::clone(&clock));
         let idle = authn.idle();
         let counters = policies.throttled.then(|| {
             policies.counters.take().unwrap_or_else(|| Arc::new(MemoryCounters::new(Arc::clone(&clock))))
         });
         let quotas = counters.as_ref().map_or_else(Quotas::default, |counters| Quotas {
-            guesses: Some(Guesses::new(Arc::clone(counters), "login_account", policies.failed_log_ins)),
-            mails: Some(Guesses::new(Arc::clone(counters), "mails", policies.mails)),
+            guesses: Some(Guesses::new(Arc::clone(counters), LOGIN_ACCOUNT, policies.failed_log_ins)),
+            mails: Some(Guesses::new(Arc::clone(counters), MAILS, policies.mails)),
         });
         let issuers = authn.issuers(&clock).unwrap_or_else(|error| {
             mistakes.push(error.to_string());
@@ -410,6 +427,19 @@ impl Builder<Ready> {
         if !mistakes.is_empty() {
             return Err(BuildError { mistakes });
         }
+        // The store as it is: what it measures goes by the same names whatever stands in front of it.
+        metrics.watch(Arc::clone(&store) as Arc<dyn Metered>);
+        metrics.watch(Arc::new(log_in.hasher().clone()));
+        metrics.watch(Arc::new(log.clone()));
+        for part in watched {
+            metrics.watch(part);
+        }
+        if counters.is_some() {
+            let named = ["anon", "user", LOGIN_ACCOUNT, MAILS].into_iter();
+            named
+                .chain(scopes.iter().map(|(.., scope)| scope.name))
+                .for_each(|name| metrics.throttle_scope(name));
+        }
         let db = Db::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy));
         let throttle =
             counters.map(|counters| (Throttle::new(policies.anon, policies.user).scopes(scopes), counters));
@@ -428,14 +458,16 @@ impl Builder<Ready> {
             entropy: Arc::clone(&entropy),
             is_https: policies.resources.public_url.as_ref().is_some_and(resource::PublicUrl::is_https),
             log,
+            metrics: metrics.clone(),
             hosts: policies.hosts,
             limits: policies.limits,
             authn,
             csrf: CsrfLayer::new(csrf.clone()).log_ins(browser_log_ins),
             throttle,
         };
-        let founding = Founding::new(store, Arc::clone(&clock), Arc::clone(&entropy));
+        let founding = Founding::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy));
         let settings = policies.resources;
+        let operations = (Arc::clone(&clock), Arc::clone(&entropy));
         let state = State::new(Parts {
             clock,
             entropy,
@@ -460,7 +492,9 @@ impl Builder<Ready> {
         let router = layers.around_routes(api.merge(public).fallback(no_route).with_state(state));
         let router = router.merge(health::router());
         listed.extend([problem::PATH, health::PATH].map(|path| RouteInfo::new(Method::GET, path)));
-        Ok(App { router, layers, routes: listed, key_ring, issuers })
+        let (clock, entropy) = operations;
+        let operations = Operations::new(metrics, store, key_ring.clone(), clock, entropy);
+        Ok(App { router, layers, routes: listed, key_ring, issuers, operations })
     }
 }
 
@@ -581,6 +615,7 @@ pub struct App {
     routes: Vec<RouteInfo>,
     key_ring: Option<KeyRing>,
     issuers: Option<TrustedIssuers>,
+    operations: Operations,
 }
 
 impl App {
@@ -596,6 +631,7 @@ impl App {
             entropy: Arc::new(OsEntropy),
             log: None,
             given: Extensions::new(),
+            watched: Vec::new(),
         };
         Builder { decided, stage: PhantomData }
     }
@@ -620,6 +656,43 @@ impl App {
     /// The keys that sign access tokens, if there are any.
     pub fn key_ring(&self) -> Option<&KeyRing> {
         self.key_ring.as_ref()
+    }
+
+    /// What is counted of the application.
+    pub fn metrics(&self) -> &Metrics {
+        self.operations.metrics()
+    }
+
+    /// What whoever operates the application asks of it, to be served on a listener of its own.
+    pub fn operations(&self) -> Operations {
+        self.operations.clone()
+    }
+
+    /// Serves as [`serve`](Self::serve) does, and `operations` on a listener of their own: from before the first request until
+    /// the last is answered. While requests in flight are finished, it is not ready.
+    ///
+    /// # Errors
+    /// As [`serve::serve`].
+    pub async fn serve_with_operations(
+        self,
+        (listener, options): (TcpListener, ServeOptions),
+        (operations_listener, operations): (TcpListener, Operations),
+        shutdown: impl Future<Output = ()>,
+    ) -> io::Result<()> {
+        let readiness = operations.readiness();
+        let shutdown = async {
+            shutdown.await;
+            readiness.end();
+        };
+        let (ending, ended) = oneshot::channel::<()>();
+        let serving = async {
+            let served = self.serve(listener, options, shutdown).await;
+            drop(ending);
+            served
+        };
+        let beside = operations.serve(operations_listener, async { drop(ended.await) });
+        let (served, beside) = tokio::join!(serving, beside);
+        served.and(beside)
     }
 
     /// Serves until `shutdown` is ready, then finishes what is in flight. Meanwhile it [keeps](KeyRing::keep) the keys,

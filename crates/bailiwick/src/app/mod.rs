@@ -19,6 +19,7 @@
 //! # }
 //! ```
 mod builder;
+mod operations;
 pub mod serve;
 mod stack;
 mod state;
@@ -27,6 +28,7 @@ pub use self::{
     builder::{
         App, BuildError, Builder, NeedsAuthn, NeedsStore, NeedsTenancy, Policies, Ready, Resources, RouteInfo,
     },
+    operations::{Operations, Readiness},
     stack::STACK,
     state::{Given, State},
 };

@@ -19,6 +19,7 @@ use crate::{
     headers::SecurityHeadersLayer,
     hosts::{AllowedHosts, HostsLayer},
     limits::LimitsLayer,
+    metrics::{Metrics, MetricsLayer},
     problem::ProblemLayer,
     request_id::RequestIdLayer,
     throttle::{Throttle, ThrottleLayer},
@@ -33,6 +34,11 @@ pub const STACK: &[(&str, &str)] = &[
         "outside all that answers: every answer carries the id, and every line of the log names it",
     ),
     ("trace", "inside the id it logs; outside all else, so that nothing is answered without a line"),
+    (
+        "metrics",
+        "inside trace, which takes out the events that both tell; outside all that answers, so that refusals, panics \
+         and requests that are given up are counted",
+    ),
     ("headers", "outside all that answers, so that refusals are as protected as answers"),
     ("problem", "outside all that refuses: it gives each refusal its body, and turns a panic into one"),
     ("hosts", "before anything reads the host to build a link"),
@@ -57,6 +63,7 @@ pub(super) struct Layers {
     /// Whether clients reach the site over https, whoever ends TLS.
     pub(super) is_https: bool,
     pub(super) log: Log,
+    pub(super) metrics: Metrics,
     pub(super) hosts: AllowedHosts,
     pub(super) limits: LimitsLayer,
     pub(super) authn: AuthnLayer,
@@ -101,6 +108,7 @@ impl Layers {
             .layer(MapRequestLayer::new(move |request| note_scheme(request, is_https)))
             .layer(RequestIdLayer::new(self.entropy))
             .layer(TraceLayer::new(self.log))
+            .layer(MetricsLayer::new(self.metrics))
             .layer(SecurityHeadersLayer::new())
             .layer(ProblemLayer::new())
             .layer(HostsLayer::new(self.hosts))
@@ -140,6 +148,7 @@ mod tests {
         ("scheme", ".layer(MapRequestLayer::new(move"),
         ("request_id", ".layer(RequestIdLayer::"),
         ("trace", ".layer(TraceLayer::"),
+        ("metrics", ".layer(MetricsLayer::"),
         ("headers", ".layer(SecurityHeadersLayer::"),
         ("problem", ".layer(ProblemLayer::"),
         ("hosts", ".layer(HostsLayer::"),
@@ -168,6 +177,6 @@ mod tests {
         assert_eq!(order, table[..order.len()]);
         // The route is noted by a layer too, and one call puts those around the routes in place.
         assert_eq!(code.matches("layer(").count(), order.len() + 1, "a layer is missing in the table");
-        insta::assert_snapshot!(table.join(" > "), @"scheme > request_id > trace > headers > problem > hosts > limits > route > authn > throttle > refuse > csrf > gate > input > db");
+        insta::assert_snapshot!(table.join(" > "), @"scheme > request_id > trace > metrics > headers > problem > hosts > limits > route > authn > throttle > refuse > csrf > gate > input > db");
     }
 }

@@ -2,10 +2,11 @@
 use std::{sync::Arc, time::Duration};
 
 use bailiwick_core::{
+    audit::{SecurityEvent, SecurityEventKind},
     clock::{Clock, Entropy},
     id::Id,
     identity::{Credential, InvalidUsername, Principal, Username, is_email_address},
-    request::{Facts, SecurityEventKind},
+    request::Facts,
     secret::Secret,
     store::{Addressee, DirectoryError, NewPasswordReset, NewUser, PasswordChange, Store},
 };
@@ -97,11 +98,8 @@ impl Accounts {
             is_staff: false,
             created_at: self.clock.now(),
         };
-        match self.store.create_user(user.clone()).await {
-            Ok(()) => {
-                facts.note(SecurityEventKind::UserCreated, Some(user.id), None);
-                Ok(user)
-            }
+        match self.store.create_user(user.clone(), facts.act(user.created_at)).await {
+            Ok(()) => Ok(user),
             Err(DirectoryError::Taken) => Err(Problem::conflict("the user name is taken")),
             Err(DirectoryError::Store(error)) => Err(unavailable(error)),
             Err(other) => Err(Problem::internal().because(other)),
@@ -126,14 +124,17 @@ impl Accounts {
         facts: &Facts,
     ) -> Result<Option<TokenText>, Problem> {
         let mut errors: Vec<_> = self.unfit("#/new_password", &new, &caller.username).into_iter().collect();
-        // What is proved is no log-in; only that it fails is of interest.
-        let proved = match self.log_in.prove(&caller.username, current, &Facts::new()).await {
+        // What is proved is no log-in; only that it fails is of interest, and that it is counted.
+        let proving = Facts::new();
+        let proved = self.log_in.prove(&caller.username, current, &proving).await;
+        proving.each_tally(|tally| facts.tally(*tally));
+        let proved = match proved {
             Ok(login) => Some(login).filter(|login| login.user_id == caller.user_id()),
             Err(problem) if problem.code() == Code::InvalidCredentials => None,
             Err(problem) => return Err(problem),
         };
         if proved.is_none() {
-            facts.note(SecurityEventKind::LoginFail, Some(caller.user_id()), None);
+            facts.note(SecurityEvent::new(SecurityEventKind::LoginFail).of(caller.user_id()));
             errors.insert(0, wrong_current_password());
         }
         let Some(login) = proved.filter(|_| errors.is_empty()) else {
@@ -151,8 +152,8 @@ impl Accounts {
             session: renewed.as_ref().map(|(id, text)| (*id, text.digest())),
             changed_at: self.clock.now(),
         };
-        if self.store.change_password(change).await.map_err(unavailable)? {
-            facts.note(SecurityEventKind::PasswordChange, Some(caller.user_id()), None);
+        let act = facts.act(change.changed_at);
+        if self.store.change_password(change, act).await.map_err(unavailable)? {
             Ok(renewed.map(|(_, text)| text))
         } else {
             // Somebody else has changed it since it was verified.
@@ -164,9 +165,9 @@ impl Accounts {
     ///
     /// # Errors
     /// 503 if the counters are out of reach.
-    pub async fn may_send_to(&self, email: &str) -> Result<bool, Problem> {
+    pub async fn may_send_to(&self, email: &str, facts: &Facts) -> Result<bool, Problem> {
         let Some(mails) = &self.mails else { return Ok(true) };
-        match mails.begin(email).await {
+        match mails.begin(email, facts).await {
             // It is never forgotten: each is a mail.
             Ok(_sent) => Ok(true),
             Err(problem) if problem.code() == Code::Throttled => Ok(false),
@@ -175,14 +176,15 @@ impl Accounts {
     }
 
     /// Makes tokens by which the users with this address may each replace a lost password, once, within
-    /// [`RESET_LIFETIME`](Self::RESET_LIFETIME): to be sent to the addresses that they name, and shown nobody else.
+    /// [`RESET_LIFETIME`](Self::RESET_LIFETIME): to be sent to the addresses that they name, and shown nobody else. Asked
+    /// for by the request of which `asked` tells; its line may be written already.
     ///
     /// # Errors
     /// 503 if the store is out of reach.
     ///
     /// # Security
     /// It takes longer if there are such users: nobody who is not known may wait for it (PWD-13).
-    pub async fn begin_reset(&self, email: &str) -> Result<Vec<PasswordReset>, Problem> {
+    pub async fn begin_reset(&self, email: &str, asked: &Facts) -> Result<Vec<PasswordReset>, Problem> {
         let mut resets = Vec::new();
         for to in self.store.users_of_email(email).await.map_err(unavailable)? {
             let text = TokenText::generate(TokenKind::PasswordReset, &*self.entropy);
@@ -193,7 +195,7 @@ impl Accounts {
                 created_at,
                 expires_at: created_at.saturating_add(Self::RESET_LIFETIME),
             };
-            if self.store.create_password_reset(reset).await.map_err(unavailable)? {
+            if self.store.create_password_reset(reset, asked.act(created_at)).await.map_err(unavailable)? {
                 resets.push(PasswordReset { to, text });
             }
         }
@@ -214,11 +216,9 @@ impl Accounts {
             return Err(Problem::validation(vec![unfit]));
         }
         let hash = self.log_in.hasher().hash(new).await?;
-        let used =
-            self.store.use_password_reset(digest, hash, self.clock.now()).await.map_err(unavailable)?;
-        let user_id = used.ok_or_else(dead_token)?;
-        facts.note(SecurityEventKind::PasswordChange, Some(user_id), None);
-        Ok(())
+        let act = facts.act(self.clock.now());
+        let used = self.store.use_password_reset(digest, hash, act).await.map_err(unavailable)?;
+        used.map(drop).ok_or_else(dead_token)
     }
 
     /// Why a password may not be set, at `pointer`.

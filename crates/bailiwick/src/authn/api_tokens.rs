@@ -5,7 +5,7 @@ use bailiwick_core::{
     clock::{Clock, Entropy},
     id::Id,
     identity::{ApiTokenId, Principal, Scopes, UserId},
-    request::{Facts, SecurityEventKind},
+    request::Facts,
     store::{NewToken, Store, TokenCreation, TokenRecord, TokenRef},
 };
 
@@ -73,13 +73,9 @@ impl ApiTokens {
         if caller.scopes.names().is_some() {
             token.expires_at = token.expires_at.min(caller.expires_at);
         }
-        let record = record(&token);
-        match self.store.create_token(token).await.map_err(unavailable)? {
-            TokenCreation::Created => {
-                let id = Some(record.id.as_uuid());
-                facts.note(SecurityEventKind::TokenCreated, Some(caller.user_id()), id);
-                Ok(NamedToken { text, record })
-            }
+        let (record, act) = (record(&token), facts.act(token.created_at));
+        match self.store.create_token(token, act).await.map_err(unavailable)? {
+            TokenCreation::Created => Ok(NamedToken { text, record }),
             // They were disabled a moment ago.
             TokenCreation::Refused => Err(Problem::invalid_token()),
             TokenCreation::TooMany => {
@@ -124,15 +120,12 @@ impl ApiTokens {
         let lifetime = old.expires_at.saturating_since(old.created_at);
         let name = old.name.unwrap_or_default();
         let (text, token) = self.token(TokenKind::Personal, caller.user_id(), name, old.scopes, lifetime);
-        let record = record(&token);
+        let (record, act) = (record(&token), facts.act(token.created_at));
         let old_expires_at = token.created_at.saturating_add(overlap);
-        let rotated = self.store.rotate_token(id, token, old_expires_at).await.map_err(unavailable)?;
+        let rotated = self.store.rotate_token(id, token, old_expires_at, act).await.map_err(unavailable)?;
         if rotated.is_none() {
             return Err(Problem::not_found());
         }
-        let user_id = Some(caller.user_id());
-        facts.note(SecurityEventKind::TokenCreated, user_id, Some(record.id.as_uuid()));
-        facts.note(SecurityEventKind::TokenRevoked, user_id, Some(id.as_uuid()));
         Ok(NamedToken { text, record })
     }
 
@@ -141,12 +134,9 @@ impl ApiTokens {
     /// # Errors
     /// 503 if the store is out of reach.
     pub async fn end(&self, user: UserId, id: ApiTokenId, facts: &Facts) -> Result<bool, Problem> {
-        let revoked = self.store.revoke_token(TokenRef::Of(user, id), self.clock.now()).await;
-        let ended = revoked.map_err(unavailable)?.is_some();
-        if ended {
-            facts.note(SecurityEventKind::TokenRevoked, Some(user), Some(id.as_uuid()));
-        }
-        Ok(ended)
+        let act = facts.act(self.clock.now());
+        let revoked = self.store.revoke_token(TokenRef::Of(user, id), act).await;
+        Ok(revoked.map_err(unavailable)?.is_some())
     }
 
     /// Ends the token with this text, if there is one: whoever found it in the open may have it ended, and learns nothing
@@ -157,10 +147,8 @@ impl ApiTokens {
     pub async fn report_leak(&self, text: &str, facts: &Facts) -> Result<(), Problem> {
         // Who finds a token copies white space with it.
         let Some(digest) = token::digest_if_plausible_api_token(text.trim()) else { return Ok(()) };
-        let revoked = self.store.revoke_token(TokenRef::Digest(digest), self.clock.now()).await;
-        if let Some(user_id) = revoked.map_err(unavailable)? {
-            facts.note(SecurityEventKind::TokenRevoked, Some(user_id), None);
-        }
+        let act = facts.act(self.clock.now());
+        self.store.revoke_token(TokenRef::Digest(digest), act).await.map_err(unavailable)?;
         Ok(())
     }
 

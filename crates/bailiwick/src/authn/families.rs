@@ -8,10 +8,11 @@ use std::{
 };
 
 use bailiwick_core::{
+    audit::Actor,
     clock::{Clock, Entropy, Timestamp},
     id::Id,
     identity::UserId,
-    request::{Facts, SecurityEventKind},
+    request::Facts,
     secret::Secret,
     store::{AccessNote, NewFamily, Proof, Refresh, Refreshed, Store},
 };
@@ -22,7 +23,7 @@ use super::{
     LogIn,
     jwt::{AccessClaims, AccessTokens, Algorithm, Invalid, Subject},
     keys::{KeyRing, Keys, MasterKeys, RingError, Schedule},
-    login::unavailable,
+    login::{refused, unavailable},
     token::{self, TokenKind, TokenText},
 };
 use crate::problem::Problem;
@@ -157,6 +158,7 @@ impl Families {
         let (keys, now) = (parts.keys().await?, parts.clock.now());
         let refresh = TokenText::generate(TokenKind::Refresh, &*parts.entropy);
         let limits = parts.jwt.limits;
+        let actor = Actor::user(login.user_id, &login.username);
         let subject = Subject { user: login.user_id, family: Id::new(&*parts.clock, &*parts.entropy) };
         let family = NewFamily {
             id: subject.family,
@@ -170,10 +172,9 @@ impl Families {
         };
         // Since the password was checked the user may have been disabled, or been given another one: the store decides
         // in one transaction.
-        if !parts.store.create_family(family).await.map_err(unavailable)? {
-            return Err(Problem::invalid_credentials());
+        if !parts.store.create_family(family, facts.act(now).by(actor)).await.map_err(unavailable)? {
+            return Err(refused(Some(subject.user), facts));
         }
-        facts.note(SecurityEventKind::TokenCreated, Some(subject.user), Some(subject.family.as_uuid()));
         parts.pair(&keys, subject, refresh, now)
     }
 
@@ -201,16 +202,12 @@ impl Families {
             grace: parts.jwt.limits.reuse_grace,
             access: parts.note(&keys, now),
         };
-        let (grant, index) = match parts.store.refresh_family(refresh).await.map_err(unavailable)? {
-            Refreshed::Rotated(grant) => (grant, 0),
-            Refreshed::Repeated(grant, index) => (grant, index),
-            Refreshed::Reused(grant) => {
-                let family = Some(grant.family.as_uuid());
-                facts.note(SecurityEventKind::TokenReuse, Some(grant.user), family);
-                return Err(Problem::invalid_token());
-            }
-            Refreshed::Refused => return Err(Problem::invalid_token()),
-        };
+        let (grant, index) =
+            match parts.store.refresh_family(refresh, facts.act(now)).await.map_err(unavailable)? {
+                Refreshed::Rotated(grant) => (grant, 0),
+                Refreshed::Repeated(grant, index) => (grant, index),
+                Refreshed::Reused(_) | Refreshed::Refused => return Err(Problem::invalid_token()),
+            };
         if index >= successors.len() {
             return Err(Problem::internal());
         }
@@ -226,10 +223,8 @@ impl Families {
     pub async fn revoke(&self, text: &str, facts: &Facts) -> Result<(), Problem> {
         let parts = self.parts()?;
         let Some(digest) = token::digest_if_plausible(TokenKind::Refresh, text) else { return Ok(()) };
-        let ended = parts.store.revoke_family(digest, parts.clock.now()).await.map_err(unavailable)?;
-        if let Some(family) = ended {
-            facts.note(SecurityEventKind::TokenRevoked, None, Some(family.as_uuid()));
-        }
+        let act = facts.act(parts.clock.now());
+        parts.store.revoke_family(digest, act).await.map_err(unavailable)?;
         Ok(())
     }
 
@@ -274,7 +269,7 @@ impl Parts {
 
     async fn claims(&self, text: &str) -> Result<Arc<AccessClaims>, Problem> {
         let read = self.ring.verify(&self.jwt.tokens, text).await.map_err(no_keys)?;
-        read.map_err(refused)
+        read.map_err(rejected)
     }
 
     fn note(&self, keys: &Keys, now: Timestamp) -> AccessNote {
@@ -296,7 +291,7 @@ impl Parts {
 }
 
 /// 401 for an access token that is not accepted, whoever has issued it.
-pub(super) fn refused(invalid: Invalid) -> Problem {
+pub(super) fn rejected(invalid: Invalid) -> Problem {
     match invalid {
         // JWT-15: the one thing that a client must know, so that it refreshes.
         Invalid::Expired => Problem::invalid_token().with_detail("the token has expired").because(invalid),

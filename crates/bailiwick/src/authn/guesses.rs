@@ -2,6 +2,7 @@
 use std::sync::Arc;
 
 use bailiwick_core::{
+    request::{Facts, Tally, ThrottleOutcome},
     store::{Caller, Charge, CounterKey, CounterStore},
     units::Rate,
 };
@@ -38,13 +39,21 @@ impl Guesses {
     ///
     /// # Errors
     /// 429 if too many have failed, also for the right password; 503 if the counters are out of reach (THR-35).
-    pub(super) async fn begin(&self, name: &str) -> Result<Try, Problem> {
+    pub(super) async fn begin(&self, name: &str, facts: &Facts) -> Result<Try, Problem> {
+        let tally = |outcome| facts.tally(Tally::Throttle { scope: self.policy, outcome });
         let key = CounterKey { policy: self.policy, caller: Caller::from_account(name) };
         let charges = [Charge { key: key.clone(), rate: self.rate }];
-        let verdicts = self.counters.spend(&charges).await.map_err(unavailable)?;
+        let verdicts = self.counters.spend(&charges).await.map_err(|error| {
+            tally(ThrottleOutcome::Unavailable);
+            unavailable(error)
+        })?;
         match verdicts.iter().find(|verdict| !verdict.allowed) {
-            None => Ok(Try(key)),
+            None => {
+                tally(ThrottleOutcome::Allowed);
+                Ok(Try(key))
+            }
             Some(refused) => {
+                tally(ThrottleOutcome::Refused);
                 tracing::warn!(policy = self.policy, "the hidden quota of an account is used up");
                 Err(Problem::throttled(refused.next, [] as [&str; 0]))
             }

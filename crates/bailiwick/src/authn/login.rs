@@ -2,11 +2,12 @@
 use std::{sync::Arc, time::Duration};
 
 use bailiwick_core::{
+    audit::{Actor, SecurityEvent, SecurityEventKind},
     clock::{Clock, Entropy, Timestamp},
     error::StoreError,
     id::Id,
     identity::{ApiTokenId, Scopes, UserId, Username},
-    request::{Facts, SecurityEventKind},
+    request::{AuthMethod, AuthOutcome, Facts, Tally},
     secret::Secret,
     store::{Login, NewToken, Store, TokenCreation, TokenRef},
 };
@@ -90,13 +91,19 @@ impl LogIn {
         facts: &Facts,
     ) -> Result<IssuedToken, Problem> {
         let login = self.prove(username, password, facts).await?;
-        let (user_id, (id, issued)) = (login.user_id, self.issue(login).await?);
-        facts.note(SecurityEventKind::TokenCreated, Some(user_id), Some(id.as_uuid()));
-        Ok(issued)
+        let (user_id, actor) = (login.user_id, Actor::user(login.user_id, &login.username));
+        let (token, issued) = self.issue.token(login);
+        let act = facts.act(token.created_at).by(actor);
+        // Since the password was checked the user may have been disabled, or been given another one: the store decides
+        // in one transaction.
+        match self.store.create_token(token, act).await.map_err(unavailable)? {
+            TokenCreation::Created => Ok(issued),
+            TokenCreation::Refused | TokenCreation::TooMany => Err(refused(Some(user_id), facts)),
+        }
     }
 
     /// The user who is called so and has this password, unless the account was tried too often. Every way to prove a
-    /// password leads through here.
+    /// password leads through here. That it succeeded is recorded with what is made of it, that it failed here.
     ///
     /// # Errors
     /// 429 if it was, also for the right password, and whether there is such an account or not; 401
@@ -111,20 +118,22 @@ impl LogIn {
         facts: &Facts,
     ) -> Result<Login, Problem> {
         let tried = match &self.guesses {
-            Some(guesses) => Some((guesses, guesses.begin(username).await?)),
+            Some(guesses) => Some((guesses, guesses.begin(username, facts).await?)),
             None => None,
         };
-        match self.find(username, password).await? {
+        let tally = |outcome| facts.tally(Tally::Authentication { method: AuthMethod::Password, outcome });
+        let found = self.find(username, password).await.inspect_err(|_| tally(AuthOutcome::Unavailable));
+        match found? {
             Proof::Given(login) => {
+                tally(AuthOutcome::Success);
                 if let Some((guesses, tried)) = tried {
                     guesses.succeeded(tried).await;
                 }
-                facts.note(SecurityEventKind::LoginSuccess, Some(login.user_id), None);
                 Ok(login)
             }
             Proof::Refused(known) => {
-                facts.note(SecurityEventKind::LoginFail, known, None);
-                Err(Problem::invalid_credentials())
+                tally(AuthOutcome::Failure);
+                Err(refused(known, facts))
             }
         }
     }
@@ -181,26 +190,13 @@ impl LogIn {
         }
     }
 
-    async fn issue(&self, login: Login) -> Result<(ApiTokenId, IssuedToken), Problem> {
-        let (token, issued) = self.issue.token(login);
-        let id = token.id;
-        // Since the password was checked the user may have been disabled, or been given another one: the store decides
-        // in one transaction.
-        match self.store.create_token(token).await.map_err(unavailable)? {
-            TokenCreation::Created => Ok((id, issued)),
-            TokenCreation::Refused | TokenCreation::TooMany => Err(Problem::invalid_credentials()),
-        }
-    }
-
     /// Ends a token at once; ending one that is gone is no error.
     ///
     /// # Errors
     /// 503 if the store is out of reach.
     pub async fn log_out(&self, token: ApiTokenId, facts: &Facts) -> Result<(), Problem> {
-        let revoked = self.store.revoke_token(TokenRef::Id(token), self.issue.clock.now()).await;
-        if let Some(user_id) = revoked.map_err(unavailable)? {
-            facts.note(SecurityEventKind::TokenRevoked, Some(user_id), Some(token.as_uuid()));
-        }
+        let act = facts.act(self.issue.clock.now());
+        self.store.revoke_token(TokenRef::Id(token), act).await.map_err(unavailable)?;
         Ok(())
     }
 }
@@ -231,6 +227,12 @@ impl std::fmt::Debug for Issue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Issue").field("lifetime", &self.lifetime).finish_non_exhaustive()
     }
+}
+
+/// A log-in that is no good, of this user if the name is anyone's: noted, and answered like every other.
+pub(super) fn refused(user: Option<UserId>, facts: &Facts) -> Problem {
+    facts.note(SecurityEvent::new(SecurityEventKind::LoginFail).of(user));
+    Problem::invalid_credentials()
 }
 
 /// A log-in that cannot be decided is refused (I9).

@@ -12,7 +12,7 @@ use bailiwick_core::{
     access::{Access, Create, Delete, List, Update},
     id::Id,
     identity::{ApiTokenId, OrgId, Role, Scopes},
-    request::{Facts, SecurityEventKind},
+    request::Facts,
     store::{OfOrg, OrgTokenRecord, TokenCreation, TokenRef},
 };
 
@@ -67,12 +67,9 @@ impl ApiTokens {
         let created_by = caller.user_id();
         token.of_org = Some(OfOrg { org_id, role, created_by });
         let record = OrgTokenRecord { token: record(&token), user_id: service, role, created_by };
-        match self.store.create_token(token).await.map_err(unavailable)? {
-            TokenCreation::Created => {
-                let id = Some(record.token.id.as_uuid());
-                facts.note(SecurityEventKind::TokenCreated, Some(created_by), id);
-                Ok(NewOrgToken { text, record })
-            }
+        let act = facts.act(token.created_at);
+        match self.store.create_token(token, act).await.map_err(unavailable)? {
+            TokenCreation::Created => Ok(NewOrgToken { text, record }),
             // Their role was taken from them a moment ago.
             TokenCreation::Refused => Err(Problem::forbidden()),
             TokenCreation::TooMany => {
@@ -117,13 +114,11 @@ impl ApiTokens {
         token.of_org = Some(OfOrg { org_id, role, created_by: caller.user_id() });
         let record = OrgTokenRecord { token: record(&token), user_id, role, created_by };
         let old_expires_at = token.created_at.saturating_add(overlap);
-        let rotated = self.store.rotate_token(id, token, old_expires_at).await.map_err(unavailable)?;
+        let act = facts.act(token.created_at);
+        let rotated = self.store.rotate_token(id, token, old_expires_at, act).await.map_err(unavailable)?;
         if rotated.is_none() {
             return Err(Problem::not_found());
         }
-        let caller = Some(caller.user_id());
-        facts.note(SecurityEventKind::TokenCreated, caller, Some(record.token.id.as_uuid()));
-        facts.note(SecurityEventKind::TokenRevoked, caller, Some(id.as_uuid()));
         Ok(NewOrgToken { text, record })
     }
 
@@ -140,11 +135,9 @@ impl ApiTokens {
     ) -> Result<(), Problem> {
         let token = self.one_of_org(access, id).await?;
         place(access, token.role)?;
-        let revoked = self.store.revoke_token(TokenRef::Of(token.user_id, id), self.clock.now()).await;
-        revoked.map_err(unavailable)?.ok_or_else(Problem::not_found)?;
-        let caller = access.principal().user_id();
-        facts.note(SecurityEventKind::TokenRevoked, Some(caller), Some(id.as_uuid()));
-        Ok(())
+        let act = facts.act(self.clock.now());
+        let revoked = self.store.revoke_token(TokenRef::Of(token.user_id, id), act).await;
+        revoked.map_err(unavailable)?.map(drop).ok_or_else(Problem::not_found)
     }
 
     async fn live_of_org(&self, org: OrgId) -> Result<Vec<OrgTokenRecord>, Problem> {

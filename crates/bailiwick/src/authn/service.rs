@@ -7,11 +7,13 @@ use std::{
 
 use axum::extract::MatchedPath;
 use bailiwick_core::{
-    identity::{FoundMembership, Principal, PrincipalParts, Slug, UserId},
-    request::{EndedSession, Facts, SecurityEventKind, TENANT_PARAMETER, path_parameter},
+    audit::{Route, SecurityEvent, SecurityEventKind},
+    error::StoreError,
+    identity::{FoundMembership, Membership, Principal, PrincipalParts, Slug, UserId},
+    request::{AuthMethod, AuthOutcome, EndedSession, Facts, TENANT_PARAMETER, Tally, path_parameter},
     store::Proof,
 };
-use http::{HeaderMap, HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use tower_service::Service;
 
 use super::{
@@ -47,6 +49,7 @@ where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
     B: Send + 'static,
+    R: Send,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -63,48 +66,143 @@ where
         let mut inner = std::mem::replace(&mut self.inner, next);
         let layer = self.layer.clone();
         Box::pin(async move {
+            let mut ended = None;
             match shown {
-                Ok(Shown::Nothing) => inner.call(request).await,
+                Ok(Shown::Nothing) => {}
                 Ok(Shown::Authorization(shown)) => {
-                    match layer.identify_shown(shown, &mut request).await {
+                    let method = shown.method();
+                    let found = layer.identify_shown(shown, &mut request).await;
+                    tally(&request, method, found.outcome());
+                    match found {
                         Found::Somebody => {}
                         Found::Nobody => reject(&mut request, Problem::invalid_token()),
                         Found::Unknown(problem) => reject(&mut request, problem),
                     }
-                    inner.call(request).await
                 }
                 Ok(Shown::Session(proof, reach)) => {
                     let found = match proof {
                         Some(proof) => layer.identify(proof, &mut request).await,
                         None => Found::Nobody,
                     };
+                    tally(&request, AuthMethod::Session, found.outcome());
                     let has_ended = matches!(found, Found::Nobody);
                     // What can be no session is noise.
                     if has_ended
                         && proof.is_some()
                         && let Some(facts) = request.extensions().get::<Facts>()
                     {
-                        facts.note(SecurityEventKind::SessionUseAfterExpire, None, None);
+                        facts.note(SecurityEvent::new(SecurityEventKind::SessionUseAfterExpire));
                     }
                     match found {
                         Found::Somebody => {}
                         Found::Nobody => drop(request.extensions_mut().insert(EndedSession)),
                         Found::Unknown(problem) => reject(&mut request, problem),
                     }
-                    let mut response = inner.call(request).await?;
-                    let headers = response.headers_mut();
-                    headers.append(header::VARY, HeaderValue::from_static("cookie"));
-                    if has_ended && !Cookie::Session.is_set_in(reach, headers) {
-                        headers.append(header::SET_COOKIE, Cookie::Session.clear(reach));
-                    }
-                    Ok(response)
+                    ended = Some((reach, has_ended));
                 }
                 Err(problem) => {
+                    tally(&request, AuthMethod::Unknown, AuthOutcome::Failure);
                     reject(&mut request, problem);
-                    inner.call(request).await
                 }
             }
+            let trail = Trail::of(&request);
+            let mut response = inner.call(request).await?;
+            if let Some((reach, has_ended)) = ended {
+                let headers = response.headers_mut();
+                headers.append(header::VARY, HeaderValue::from_static("cookie"));
+                if has_ended && !Cookie::Session.is_set_in(reach, headers) {
+                    headers.append(header::SET_COOKIE, Cookie::Session.clear(reach));
+                }
+            }
+            if let Some(trail) = trail
+                && let Some(refused) = trail.refused(&response)
+            {
+                trail.append(&layer, refused).await;
+            }
+            Ok(response)
         })
+    }
+}
+
+/// What the audit trail has to know of a request that is refused.
+struct Trail {
+    facts: Facts,
+    user: Option<UserId>,
+    /// The caller's place in the organisation that the route names, if it names one.
+    place: Option<Option<Membership>>,
+    route: Option<MatchedPath>,
+}
+
+impl Trail {
+    fn of<B>(request: &Request<B>) -> Option<Self> {
+        let extensions = request.extensions();
+        Some(Self {
+            facts: extensions.get::<Facts>()?.clone(),
+            user: extensions.get::<Principal>().map(Principal::user_id),
+            place: extensions.get::<FoundMembership>().map(|found| found.membership),
+            route: extensions.get().cloned(),
+        })
+    }
+
+    /// What the request was refused for. What changed something was appended with the change.
+    fn refused<R>(&self, response: &Response<R>) -> Option<Vec<SecurityEvent>> {
+        let mut events = self.facts.take_events_to_append();
+        // Else whoever floods the site would fill the trail too.
+        if response.status() == StatusCode::TOO_MANY_REQUESTS {
+            return None;
+        }
+        if events.is_empty() {
+            let denial = self.denial(response)?;
+            self.facts.tell(denial.clone());
+            events.push(denial);
+        }
+        Some(events)
+    }
+
+    /// Appends events, before anyone is told. If the trail is out of reach the answer stays what it is, and the log tells of
+    /// the loss (LOG-05).
+    async fn append(&self, layer: &AuthnLayer, events: Vec<SecurityEvent>) {
+        let lost = events.len();
+        let act = self.facts.act(layer.clock.now()).unnoted();
+        if let Err(error) = layer.store.append_events(events, act).await {
+            let error: &dyn std::error::Error = &error as &StoreError;
+            tracing::error!(error, lost, "events are missing from the audit trail");
+            self.facts.tell(SecurityEvent::new(SecurityEventKind::AuditLost).of(self.user));
+        }
+    }
+
+    /// What a known user was denied: a member in the organisation, an outsider on the site.
+    fn denial<R>(&self, response: &Response<R>) -> Option<SecurityEvent> {
+        let user = self.user?;
+        let is_outsider = matches!(self.place, Some(None));
+        let is_denied = match response.status() {
+            StatusCode::FORBIDDEN => true,
+            // The organisation is not there for them, whether there is one or not.
+            StatusCode::NOT_FOUND => is_outsider,
+            _ => false,
+        };
+        if !is_denied {
+            return None;
+        }
+        let org = self.place.flatten().map(|membership| membership.org_id());
+        let mut denial = SecurityEvent::new(SecurityEventKind::AuthzFail).of(user).within(org);
+        if let Some(route) = &self.route {
+            denial = denial.with("route", Route(route.as_str().to_owned()));
+        }
+        let permission = response.extensions().get::<Problem>().and_then(Problem::permission);
+        let rule = permission.map(|permission| permission.to_string());
+        let rule = rule.or_else(|| self.facts.denied_by().map(str::to_owned));
+        Some(match rule {
+            Some(rule) => denial.with("denied_by", Route(rule)),
+            None => denial,
+        })
+    }
+}
+
+/// Has what was shown counted.
+fn tally<B>(request: &Request<B>, method: AuthMethod, outcome: AuthOutcome) {
+    if let Some(facts) = request.extensions().get::<Facts>() {
+        facts.tally(Tally::Authentication { method, outcome });
     }
 }
 
@@ -128,12 +226,33 @@ enum Authorization {
     Access(Box<str>),
 }
 
+impl Authorization {
+    fn method(&self) -> AuthMethod {
+        match self {
+            Self::Token(_) => AuthMethod::ApiToken,
+            Self::Access(_) => AuthMethod::AccessToken,
+        }
+    }
+}
+
 /// What came of it.
 enum Found {
     Somebody,
     Nobody,
     /// The store or the keys cannot say (I9), or there is more to say than that.
     Unknown(Problem),
+}
+
+impl Found {
+    fn outcome(&self) -> AuthOutcome {
+        match self {
+            Self::Somebody => AuthOutcome::Success,
+            Self::Nobody => AuthOutcome::Failure,
+            // What is wrong with an access token comes as a problem too.
+            Self::Unknown(problem) if problem.status().is_client_error() => AuthOutcome::Failure,
+            Self::Unknown(_) => AuthOutcome::Unavailable,
+        }
+    }
 }
 
 impl AuthnLayer {
@@ -218,7 +337,7 @@ impl AuthnLayer {
             return Found::Nobody;
         }
         if let Some(facts) = request.extensions().get::<Facts>() {
-            facts.set_user(principal.user_id());
+            facts.set_principal(&principal);
         }
         request.extensions_mut().insert(principal);
         Found::Somebody

@@ -3,18 +3,19 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::extract::FromRequestParts;
 use bailiwick_core::{
+    audit::Actor,
     clock::{Clock, Entropy, Timestamp},
     error::StoreError,
     id::Id,
     identity::{Credential, Principal, SessionId, UserId},
-    request::{Facts, PeerAddr, SecurityEventKind},
+    request::{Facts, PeerAddr},
     secret::Secret,
     store::{CredentialDigest, Login, NewSession, SessionRecord, Store, WhichSessions},
 };
 use http::{HeaderMap, HeaderValue, request::Parts};
 
 use super::{
-    login::{LogIn, unavailable},
+    login::{LogIn, refused, unavailable},
     token::{self, TokenKind, TokenText},
 };
 use crate::{
@@ -93,13 +94,13 @@ impl Sessions {
         facts: &Facts,
     ) -> Result<BegunSession, Problem> {
         let login = self.log_in.prove(username, password, facts).await?;
+        let actor = Actor::user(login.user_id, &login.username);
         let (text, session) = self.session(login, browser);
-        let (proof, now, id, user_id) = (session.proof(), session.created_at, session.id, session.user_id);
+        let (proof, now, user_id) = (session.proof(), session.created_at, session.user_id);
         // Since the password was checked the user may have been disabled, or been given another one.
-        if !self.store.create_session(session).await.map_err(unavailable)? {
-            return Err(Problem::invalid_credentials());
+        if !self.store.create_session(session, facts.act(now).by(actor)).await.map_err(unavailable)? {
+            return Err(refused(Some(user_id), facts));
         }
-        facts.note(SecurityEventKind::SessionCreated, Some(user_id), Some(id.as_uuid()));
         let principal = self.store.principal_of(proof, now).await.map_err(unavailable)?;
         Ok(BegunSession { text, principal: principal.ok_or_else(Problem::invalid_credentials)? })
     }
@@ -135,12 +136,9 @@ impl Sessions {
     /// # Errors
     /// 503 if the store is out of reach.
     pub async fn end(&self, user: UserId, session: SessionId, facts: &Facts) -> Result<bool, Problem> {
-        let ended =
-            self.store.end_sessions(user, WhichSessions::Only(session)).await.map_err(unavailable)? > 0;
-        if ended {
-            facts.note(SecurityEventKind::SessionLogout, Some(user), Some(session.as_uuid()));
-        }
-        Ok(ended)
+        let act = facts.act(self.clock.now());
+        let ended = self.store.end_sessions(user, WhichSessions::Only(session), act).await;
+        Ok(ended.map_err(unavailable)? > 0)
     }
 
     /// Ends all sessions of the caller but the one that is called with, if it is one.
@@ -152,9 +150,8 @@ impl Sessions {
             Credential::Session(id) => WhichSessions::AllBut(id),
             _ => WhichSessions::All,
         };
-        if self.store.end_sessions(caller.user_id(), which).await.map_err(unavailable)? > 0 {
-            facts.note(SecurityEventKind::SessionLogout, Some(caller.user_id()), None);
-        }
+        let act = facts.act(self.clock.now());
+        self.store.end_sessions(caller.user_id(), which, act).await.map_err(unavailable)?;
         Ok(())
     }
 }

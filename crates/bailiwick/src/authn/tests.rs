@@ -6,6 +6,7 @@ use std::{
 
 use axum::{Extension, Router, body::Body, routing::any};
 use bailiwick_core::{
+    audit::Act,
     clock::{Clock, Entropy},
     id::Id,
     identity::{FoundMembership, Principal, Role, Scopes, UserId},
@@ -27,6 +28,7 @@ use super::{
     token::{TokenKind, TokenText},
 };
 use crate::problem::Problem;
+use bailiwick_testkit::act;
 
 const CHEAP: HashCost = HashCost { memory_kib: 8, iterations: 1, parallelism: 1 };
 
@@ -57,7 +59,7 @@ impl World {
             is_staff: false,
             created_at: clock.now(),
         };
-        store.create_user(user).await.unwrap();
+        store.create_user(user, act()).await.unwrap();
         let org = NewOrg {
             id: Id::new(&clock, &entropy),
             slug: "acme".parse().unwrap(),
@@ -65,7 +67,7 @@ impl World {
             owner: ann,
             created_at: clock.now(),
         };
-        store.create_org(org).await.unwrap();
+        store.create_org(org, act()).await.unwrap();
         let token = TokenText::generate(TokenKind::Personal, &entropy);
         let new = NewToken {
             id: Id::new(&clock, &entropy),
@@ -80,7 +82,7 @@ impl World {
             scopes: Scopes::ALL,
             password_hash: None,
         };
-        assert_eq!(store.create_token(new).await.unwrap(), TokenCreation::Created);
+        assert_eq!(store.create_token(new, act()).await.unwrap(), TokenCreation::Created);
         Self { store, clock, entropy, ann, token, _database: database }
     }
 
@@ -245,7 +247,7 @@ async fn a_log_in_checks_the_password_and_that_the_user_may_come_in() {
         );
     }
     assert_eq!(code(with("ann", "x".repeat(257)).await), Err("invalid-credentials"));
-    world.store.set_active(&"ann".parse().unwrap(), false, world.clock.now()).await.unwrap();
+    world.store.set_active(&"ann".parse().unwrap(), false, Act::system(world.clock.now())).await.unwrap();
     assert_eq!(code(with("ann", "right".to_owned()).await), Err("invalid-credentials"));
 }
 
@@ -297,7 +299,7 @@ const OF_DJANGO: &str = "pbkdf2_sha256$1000$seasalt1$tq/taGJHeSM6OnYRPNpBRnputxh
 async fn ann_with_a_hash_of_django() -> World {
     let world = World::new().await;
     let hash = Secret::new(OF_DJANGO.to_owned());
-    world.store.set_password(&"ann".parse().unwrap(), &hash, world.clock.now()).await.unwrap();
+    world.store.set_password(&"ann".parse().unwrap(), &hash, Act::system(world.clock.now())).await.unwrap();
     world
 }
 
@@ -384,7 +386,7 @@ async fn log_ins_at_the_same_time_all_succeed_though_one_replaces_the_hash() {
 #[tokio::test]
 async fn a_disabled_user_is_refused_and_keeps_their_hash() {
     let world = ann_with_a_hash_of_django().await;
-    world.store.set_active(&"ann".parse().unwrap(), false, world.clock.now()).await.unwrap();
+    world.store.set_active(&"ann".parse().unwrap(), false, Act::system(world.clock.now())).await.unwrap();
     let refused = world.log_in().with_password("ann", Secret::new("right".to_owned()), &Facts::new()).await;
     assert_eq!(refused.unwrap_err().status(), 401);
     assert_eq!(world.stored_hash().await, OF_DJANGO);

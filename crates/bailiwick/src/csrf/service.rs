@@ -2,8 +2,9 @@
 use std::task::{Context, Poll};
 
 use bailiwick_core::{
+    audit::{SecurityEvent, SecurityEventKind},
     identity::{Credential, Principal},
-    request::{Facts, SecurityEventKind},
+    request::Facts,
 };
 use http::{HeaderMap, HeaderName, Request, Response, header};
 use tower_service::Service;
@@ -50,7 +51,7 @@ where
                 let extensions = request.extensions();
                 if let Some(facts) = extensions.get::<Facts>() {
                     let user_id = extensions.get::<Principal>().map(Principal::user_id);
-                    facts.note(SecurityEventKind::MaliciousCsrf, user_id, None);
+                    facts.note(SecurityEvent::new(SecurityEventKind::MaliciousCsrf).of(user_id));
                     facts.set_denied_by("csrf");
                 }
                 RefusedOr::refused(Problem::new(Code::CsrfFailed).with_detail(reason))

@@ -7,6 +7,7 @@ use axum::{
 };
 use bailiwick_core::{
     access::{List, Retrieve, Rules, Update, own, role},
+    audit::Act,
     clock::{Clock, Timestamp},
     id::Id,
     identity::{
@@ -27,6 +28,7 @@ use tower::ServiceExt;
 
 use super::{Access, Anyone, Authenticated, Context, Guarded, TenantMember};
 use crate::problem::Problem;
+use bailiwick_testkit::act;
 
 #[derive(Model)]
 #[model(table = "notes", scope = Org)]
@@ -74,7 +76,7 @@ impl World {
                 created_at: clock.now(),
             };
             ids.push(user.id);
-            store.create_user(user).await.unwrap();
+            store.create_user(user, act()).await.unwrap();
         }
         let mut orgs: Vec<OrgId> = Vec::new();
         for slug in ["acme", "globex"] {
@@ -82,9 +84,12 @@ impl World {
             orgs.push(id);
             let slug = slug.parse().unwrap();
             let org = NewOrg { id, slug, name: String::new(), owner: ids[1], created_at: clock.now() };
-            store.create_org(org).await.unwrap();
+            store.create_org(org, act()).await.unwrap();
         }
-        store.put_member(&"acme".parse().unwrap(), &"ann".parse().unwrap(), role, clock.now()).await.unwrap();
+        store
+            .put_member(&"acme".parse().unwrap(), &"ann".parse().unwrap(), role, Act::system(clock.now()))
+            .await
+            .unwrap();
         let ann = Principal::new(PrincipalParts {
             user_id: ids[0],
             username: "ann".to_owned(),
@@ -224,10 +229,10 @@ async fn a_change_of_role_acts_on_the_next_request() {
     let (slug, name) = ("acme".parse().unwrap(), "ann".parse().unwrap());
     for (role, status) in [(Role::Admin, 200), (Role::Viewer, 403), (Role::Member, 200)] {
         world.clock.advance(Duration::from_secs(1));
-        world.store.put_member(&slug, &name, role, world.clock.now()).await.unwrap();
+        world.store.put_member(&slug, &name, role, Act::system(world.clock.now())).await.unwrap();
         assert_eq!(world.ask_as_ann(TEMPLATE, update(), "/orgs/acme/notes/").await.0, status, "{role}");
     }
-    world.store.remove_member(&slug, &name).await.unwrap();
+    world.store.remove_member(&slug, &name, act()).await.unwrap();
     assert_eq!(world.ask_as_ann(TEMPLATE, update(), "/orgs/acme/notes/").await.0, 404);
 }
 

@@ -265,6 +265,11 @@ impl Problem {
         self
     }
 
+    /// The permission that was refused, if that is what it is.
+    pub(crate) fn permission(&self) -> Option<&Permission> {
+        self.0.denied_by.as_ref()
+    }
+
     /// Keeps the private cause for the log. It has no path to the client (I7).
     #[must_use]
     pub fn because(mut self, source: impl Error + Send + Sync + 'static) -> Self {

@@ -11,7 +11,7 @@ use std::{
 use axum::extract::MatchedPath;
 use bailiwick_core::{
     identity::Principal,
-    request::{Facts, PeerAddr},
+    request::{Facts, PeerAddr, Tally, ThrottleOutcome},
     store::{Caller, Charge, CounterKey, Verdict},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
@@ -60,11 +60,19 @@ where
             let verdicts = match layer.counters.spend(&charges).await {
                 Ok(verdicts) => verdicts,
                 Err(error) if request.method().is_safe() => {
+                    tally(&request, &charges, |_| ThrottleOutcome::Uncounted);
                     tracing::error!(error = &error as &dyn std::error::Error, "a read passes uncounted");
                     return inner.call(request).await;
                 }
-                Err(error) => return Ok(Problem::unavailable().because(error).answer()),
+                Err(error) => {
+                    tally(&request, &charges, |_| ThrottleOutcome::Unavailable);
+                    return Ok(Problem::unavailable().because(error).answer());
+                }
             };
+            tally(&request, &charges, |place| match verdicts.get(place) {
+                Some(verdict) if !verdict.allowed => ThrottleOutcome::Refused,
+                _ => ThrottleOutcome::Allowed,
+            });
             let mut response = if verdicts.iter().all(|verdict| verdict.allowed) {
                 inner.call(request).await?
             } else {
@@ -106,6 +114,14 @@ impl Throttle {
 
 fn charge(policy: &'static str, caller: Caller, rate: bailiwick_core::units::Rate) -> Charge {
     Charge { key: CounterKey { policy, caller }, rate }
+}
+
+/// Has what each quota said counted.
+fn tally<B>(request: &Request<B>, charges: &[Charge], outcome: impl Fn(usize) -> ThrottleOutcome) {
+    let Some(facts) = request.extensions().get::<Facts>() else { return };
+    for (place, charge) in charges.iter().enumerate() {
+        facts.tally(Tally::Throttle { scope: charge.key.policy, outcome: outcome(place) });
+    }
 }
 
 fn refuse(charges: &[Charge], verdicts: &[Verdict], facts: Option<&Facts>) -> Problem {

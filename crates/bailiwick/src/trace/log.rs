@@ -10,7 +10,10 @@ use std::{
     time::Duration,
 };
 
-use bailiwick_core::clock::Clock;
+use bailiwick_core::{
+    clock::Clock,
+    meter::{Meter, Metered, Value},
+};
 use tracing::{Event, Level};
 
 use super::line::Line;
@@ -145,6 +148,17 @@ impl Log {
         }
         Line::with(self.0.shared.format, self.clock().now(), level, event, fill, |line| {
             self.0.shared.push(line);
+        });
+    }
+}
+
+// LOG-05
+impl Metered for Log {
+    fn meters(&self, each: &mut dyn FnMut(Meter)) {
+        each(Meter {
+            name: "bailiwick_log_lines_dropped_total",
+            help: "Lines of the log that were dropped, because they came faster than they could be written, or could not be",
+            value: Value::Counter(self.dropped()),
         });
     }
 }

@@ -11,7 +11,7 @@
 //! - `level` is `error` for a status of 500 and above, else `info`.
 //! - The cause of a failure is a line of its own, with the `event` `request_failed` and the same `request_id`.
 //! - What happened to an account is a line of its own too, before that of the request: its `event` is one of
-//!   [`SecurityEventKind`](bailiwick_core::request::SecurityEventKind), with `request_id`, `user_id`, `credential_id` and
+//!   [`SecurityEventKind`](bailiwick_core::audit::SecurityEventKind), with `request_id`, `user_id`, `credential_id` and
 //!   `remote_addr`. Its level is `warn` if it may be the sign of an attack.
 //! - What no request tells begins with the same three members, with the `event` `diagnostic`.
 //!

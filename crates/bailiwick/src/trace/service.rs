@@ -78,17 +78,20 @@ impl Entry {
         let facts = Facts::new();
         request.extensions_mut().insert(facts.clone());
         let extensions = request.extensions();
+        let request_id = extensions.get::<RequestId>().cloned();
+        let remote = extensions.get::<PeerAddr>().map(|peer| peer.0.ip());
+        facts.set_origin(request_id.clone(), remote);
         let unread = extensions.get::<Unread>();
         let waited = unread.map_or(Duration::ZERO, |unread| unread.waited);
         Self {
             started: log.clock().monotonic(),
             waited,
-            request_id: extensions.get::<RequestId>().cloned(),
+            request_id,
             line: match unread {
                 Some(_) => None,
                 None => Some((request.method().clone(), request.uri().clone())),
             },
-            remote: extensions.get::<PeerAddr>().map(|peer| peer.0.ip()),
+            remote,
             facts,
             status: CLIENT_GONE,
             bytes_out: 0,
@@ -135,7 +138,7 @@ impl Entry {
             self.log.line(level, event.kind.as_str(), |line| {
                 line.of_client("request_id", self.request_id(), MAX_TEXT);
                 line.plain("user_id", event.user_id);
-                line.plain("credential_id", event.credential_id);
+                line.plain("credential_id", event.credential_id());
                 line.plain("remote_addr", self.remote);
             });
         }

@@ -32,7 +32,7 @@ use http::Uri;
 use self::held::{Held, Refused};
 pub use self::source::SourceError;
 use super::{
-    families::refused,
+    families::rejected,
     jwt::{ExternalClaims, ExternalTokens, claimed_issuer},
 };
 use crate::problem::Problem;
@@ -120,7 +120,7 @@ impl TrustedIssuers {
         let held = self.0.iter().find(|held| held.issuer() == name)?;
         Some(match held.verify(text).await {
             Ok(claims) => Ok((Proof::External(claims.username), claims)),
-            Err(Refused::Invalid(invalid)) => Err(refused(invalid)),
+            Err(Refused::Invalid(invalid)) => Err(rejected(invalid)),
             Err(Refused::NoKeys(error)) => Err(Problem::unavailable().because(error)),
         })
     }

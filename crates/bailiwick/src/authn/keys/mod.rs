@@ -20,6 +20,7 @@ use std::{
 };
 
 use bailiwick_core::{
+    audit::{Act, Actor},
     clock::{Clock, Entropy, Timestamp},
     error::StoreError,
     store::{KeyPurpose, KeyRecord, KeyRingRecord, KeyState, Store},
@@ -66,7 +67,7 @@ pub enum RingError {
 
 /// The keys of a ring. Cheap to clone.
 #[derive(Clone)]
-pub struct KeyRing(Arc<Parts>);
+pub struct KeyRing(Arc<Parts>, Actor);
 
 struct Parts {
     store: Arc<dyn Store>,
@@ -101,7 +102,15 @@ impl KeyRing {
         schedule: Schedule,
     ) -> Self {
         let (latest, looking) = (RwLock::new(None), tokio::sync::Mutex::new(()));
-        Self(Arc::new(Parts { store, clock, entropy, master, algorithm, schedule, latest, looking }))
+        let parts = Parts { store, clock, entropy, master, algorithm, schedule, latest, looking };
+        Self(Arc::new(parts), Actor::SYSTEM)
+    }
+
+    /// The same ring, in whose trail it is told that `actor` changed it (KEY-10): else the server did by itself.
+    #[must_use]
+    pub fn by(mut self, actor: Actor) -> Self {
+        self.1 = actor;
+        self
     }
 
     /// The times that keys go by.
@@ -330,11 +339,13 @@ impl KeyRing {
     ) -> Result<T, RingError> {
         for _ in 0..ATTEMPTS {
             let ring = self.0.store.key_ring(RING).await?;
-            let (changed, value) = work(&ring, self.0.clock.now())?;
+            let now = self.0.clock.now();
+            let (changed, value) = work(&ring, now)?;
             if changed.is_empty() {
                 return Ok(value);
             }
-            if self.0.store.change_keys(RING, ring.version, changed).await? {
+            let act = Act::of(self.1.clone(), now);
+            if self.0.store.change_keys(RING, ring.version, changed, act).await? {
                 return Ok(value);
             }
         }

@@ -4,6 +4,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
         mpsc::{self, Receiver, SyncSender},
     },
     thread,
@@ -14,7 +15,11 @@ use argon2::{
     Algorithm, Argon2, Block, Params, Version,
     password_hash::phc::{Output, PasswordHash, Salt},
 };
-use bailiwick_core::{clock::Entropy, secret::Secret};
+use bailiwick_core::{
+    clock::{Clock, Entropy, SystemClock},
+    meter::{Distribution, Meter, Metered, Value, WAIT_BOUNDS},
+    secret::Secret,
+};
 use tokio::sync::oneshot;
 use unicode_normalization::UnicodeNormalization as _;
 
@@ -34,6 +39,33 @@ struct Inner {
     argon2: Argon2<'static>,
     jobs: SyncSender<Job>,
     entropy: Arc<dyn Entropy>,
+    measured: Arc<Measured>,
+}
+
+/// What the hasher measures.
+struct Measured {
+    /// The time of the machine: what a hash takes has nothing to do with the clock of the application.
+    clock: SystemClock,
+    /// Callers that wait for a thread.
+    queued: AtomicU64,
+    /// Callers that found too many before them.
+    refused: AtomicU64,
+    /// From being asked to the begin of the work.
+    waits: Distribution,
+    /// How long the work took.
+    works: Distribution,
+}
+
+impl Measured {
+    fn new() -> Self {
+        Self {
+            clock: SystemClock::new(),
+            queued: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            waits: Distribution::new(WAIT_BOUNDS),
+            works: Distribution::new(WAIT_BOUNDS),
+        }
+    }
 }
 
 type Job = Box<dyn FnOnce(&mut Memory) + Send>;
@@ -57,7 +89,8 @@ impl PasswordHasher {
             let thread = thread::Builder::new().name("bailiwick-hash".to_owned());
             thread.spawn(move || work_off(&queue, blocks)).map_err(HasherError::Threads)?;
         }
-        Ok(Self { inner: Arc::new(Inner { argon2, jobs, entropy }) })
+        let measured = Arc::new(Measured::new());
+        Ok(Self { inner: Arc::new(Inner { argon2, jobs, entropy, measured }) })
     }
 
     /// The hash of `password`, as a PHC string with its parameters and a fresh salt (PWD-04).
@@ -121,16 +154,54 @@ impl PasswordHasher {
         work: impl FnOnce(&mut Memory) -> T + Send + 'static,
     ) -> Result<T, Problem> {
         let (reply, answer) = oneshot::channel();
+        let measured = Arc::clone(&self.inner.measured);
+        let asked = measured.clock.monotonic();
         let job: Job = Box::new(move |memory| {
+            let begun = measured.clock.monotonic();
+            measured.queued.fetch_sub(1, Ordering::Relaxed);
+            measured.waits.record(begun.saturating_sub(asked));
             // Whoever has left meanwhile is not worked for.
             if !reply.is_closed() {
-                let _ = reply.send(work(memory));
+                let done = work(memory);
+                measured.works.record(measured.clock.monotonic().saturating_sub(begun));
+                let _ = reply.send(done);
             }
         });
+        let measured = &self.inner.measured;
+        // Before the job is in the queue: a thread may take it at once.
+        measured.queued.fetch_add(1, Ordering::Relaxed);
         if self.inner.jobs.try_send(job).is_err() {
+            measured.queued.fetch_sub(1, Ordering::Relaxed);
+            measured.refused.fetch_add(1, Ordering::Relaxed);
             return Err(Problem::unavailable().with_retry_after(Duration::from_secs(1)));
         }
         answer.await.map_err(|error| Problem::internal().because(error))
+    }
+}
+
+impl Metered for PasswordHasher {
+    fn meters(&self, each: &mut dyn FnMut(Meter)) {
+        let measured = &self.inner.measured;
+        each(Meter {
+            name: "bailiwick_password_hash_waiting",
+            help: "How many wait for a thread that hashes passwords",
+            value: Value::Gauge(measured.queued.load(Ordering::Relaxed)),
+        });
+        each(Meter {
+            name: "bailiwick_password_hash_wait_seconds",
+            help: "How long was waited for a thread that hashes passwords",
+            value: Value::Distribution(measured.waits.reading()),
+        });
+        each(Meter {
+            name: "bailiwick_password_hash_seconds",
+            help: "How long it took to make or verify the hash of a password",
+            value: Value::Distribution(measured.works.reading()),
+        });
+        each(Meter {
+            name: "bailiwick_password_hash_refused_total",
+            help: "Callers that were answered 503 since too many waited for a thread that hashes passwords",
+            value: Value::Counter(measured.refused.load(Ordering::Relaxed)),
+        });
     }
 }
 
@@ -276,6 +347,63 @@ mod tests {
         let failed: Result<(), Problem> = hasher.run(|_| panic!("on purpose")).await;
         assert_eq!(failed.unwrap_err().status(), 500);
         assert_eq!(hasher.run(|_| 7).await.unwrap(), 7);
+    }
+
+    /// A meter of a hasher: a count, or how many values a distribution has seen.
+    fn measured(hasher: &PasswordHasher, name: &str) -> u64 {
+        let mut found = None;
+        hasher.meters(&mut |meter| {
+            if meter.name == name {
+                found = Some(match meter.value {
+                    Value::Distribution(reading) => reading.counts.iter().sum(),
+                    Value::Counter(count) | Value::Gauge(count) => count,
+                    other => panic!("{other:?}"),
+                });
+            }
+        });
+        found.unwrap_or_else(|| panic!("there is no {name}"))
+    }
+
+    #[tokio::test]
+    async fn who_waits_and_who_is_refused_is_counted_until_it_is_over() {
+        let cost = HashCost { memory_kib: 64, iterations: 1, parallelism: 1 };
+        let hasher = PasswordHasher::new(cost, 1, Arc::new(OsEntropy)).unwrap();
+        let (begun, has_begun) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let working = tokio::spawn({
+            let hasher = hasher.clone();
+            async move {
+                let work = move |_: &mut Memory| {
+                    begun.send(()).unwrap();
+                    let _ = released.recv();
+                };
+                hasher.run(work).await.unwrap();
+            }
+        });
+        while has_begun.try_recv().is_err() {
+            tokio::task::yield_now().await;
+        }
+        let waiting: Vec<_> = (0..PasswordHasher::QUEUE)
+            .map(|_| {
+                let hasher = hasher.clone();
+                tokio::spawn(async move { hasher.run(|_| ()).await.is_ok() })
+            })
+            .collect();
+        let queued = || measured(&hasher, "bailiwick_password_hash_waiting");
+        while queued() < PasswordHasher::QUEUE as u64 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(hasher.run(|_| ()).await.unwrap_err().status(), 503);
+        assert_eq!(queued(), PasswordHasher::QUEUE as u64, "who is refused does not wait");
+        drop(release);
+        working.await.unwrap();
+        for waiting in waiting {
+            assert!(waiting.await.unwrap());
+        }
+        assert_eq!((queued(), measured(&hasher, "bailiwick_password_hash_refused_total")), (0, 1));
+        let all = PasswordHasher::QUEUE as u64 + 1;
+        assert_eq!(measured(&hasher, "bailiwick_password_hash_wait_seconds"), all);
+        assert_eq!(measured(&hasher, "bailiwick_password_hash_seconds"), all);
     }
 
     // PWD-04: what is stored can be verified by whoever knows PHC strings, and the other way round.

@@ -1,0 +1,39 @@
+//! The layer that counts requests.
+use tower_layer::Layer;
+
+use super::{Metrics, MetricsService};
+
+/// Counts every request that passes, and what was noted of it in its [`Facts`](bailiwick_core::request::Facts).
+///
+/// Put it inside [`TraceLayer`](crate::trace::TraceLayer), which takes the events out when the request has ended, and
+/// outside all that answers. The label `http_route` is the route of the facts: whoever sets it sets a template.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use bailiwick::{clock::SystemClock, metrics::{Metrics, MetricsLayer}};
+///
+/// let metrics = Metrics::new(Arc::new(SystemClock::new()));
+/// let layer = MetricsLayer::new(metrics.clone());
+/// assert!(metrics.render().contains("# TYPE http_server_active_requests gauge"));
+/// # let _ = layer;
+/// ```
+#[derive(Clone, Debug)]
+pub struct MetricsLayer {
+    metrics: Metrics,
+}
+
+impl MetricsLayer {
+    /// A layer that counts into `metrics`.
+    pub fn new(metrics: Metrics) -> Self {
+        Self { metrics }
+    }
+}
+
+impl<S> Layer<S> for MetricsLayer {
+    type Service = MetricsService<S>;
+
+    fn layer(&self, inner: S) -> MetricsService<S> {
+        MetricsService::new(inner, self.metrics.clone())
+    }
+}
