@@ -223,7 +223,12 @@ mod tests {
     #[test]
     fn a_user_is_found_by_name_without_looking_at_the_others() {
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(include_str!("../../migrations/V1__identity.sql")).unwrap();
+        for migration in [
+            include_str!("../../migrations/V1__identity.sql"),
+            include_str!("../../migrations/V6__services.sql"),
+        ] {
+            connection.execute_batch(migration).unwrap();
+        }
         for text in [USERS.of, USERS.within] {
             let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {text}")).unwrap();
             let nothing = (0..explain.parameter_count()).map(|_| rusqlite::types::Null);
