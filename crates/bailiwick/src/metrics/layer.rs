@@ -15,7 +15,7 @@ use super::{Metrics, MetricsService};
 ///
 /// let metrics = Metrics::new(Arc::new(SystemClock::new()));
 /// let layer = MetricsLayer::new(metrics.clone());
-/// assert!(metrics.render().contains("# TYPE http_server_active_requests gauge"));
+/// assert!(metrics.render().contains("# TYPE process_start_time_seconds gauge"));
 /// # let _ = layer;
 /// ```
 #[derive(Clone, Debug)]
