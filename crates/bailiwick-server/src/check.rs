@@ -325,19 +325,12 @@ fn origin_regex_with_credentials(subject: &Subject<'_>, found: &mut Found) {
 
 fn allowed_origin_without_https(subject: &Subject<'_>, found: &mut Found) {
     let cors = &subject.settings.cors;
-    let is_loopback = |origin: &str| {
-        let rest = origin.split_once("://").map_or(origin, |(_, rest)| rest);
-        let host = match rest.rfind(']') {
-            Some(end) => &rest[..=end],
-            None => rest.split(':').next().unwrap_or(rest),
-        };
-        config::is_loopback_host(host)
-    };
     // Pages of this machine are what a developer works on (CORS-40).
-    let is_unsafe =
-        |origin: &&str| origin.starts_with("http://") && (found.is_production || !is_loopback(origin));
-    let listed = cors.allowed_origins.iter().map(|allowed| allowed.as_str()).find(is_unsafe);
-    if let Some(origin) = listed {
+    let is_unsafe = |origin: &&config::Origin| {
+        origin.as_str().starts_with("http://") && (found.is_production || !origin.is_loopback())
+    };
+    let mut listed = cors.allowed_origins.iter().filter_map(|allowed| allowed.origin());
+    if let Some(origin) = listed.find(is_unsafe).map(config::Origin::as_str) {
         found.error_in_production(
             "cors.allowed_origins",
             format!("whoever is on the way to {origin} writes its pages, and reads what they may read"),

@@ -420,6 +420,12 @@ impl Origin {
         self.0.as_str()
     }
 
+    /// Whether its pages come from this machine.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        web_address(self.as_str()).is_ok_and(|(_, host)| is_loopback_host(&host))
+    }
+
     /// The origin as the framework takes it.
     #[must_use]
     pub fn to_framework(&self) -> bailiwick::origin::Origin {
