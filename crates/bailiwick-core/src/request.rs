@@ -5,7 +5,7 @@
 use std::{
     borrow::Cow,
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
@@ -20,9 +20,10 @@ use crate::{
     named::named,
 };
 
-/// The address at the other end of the connection: the client's, or that of a proxy in front of this server.
+/// The address that a request comes from: that at the other end of the connection or, where that is a proxy that is
+/// trusted, the one that it tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerAddr(pub SocketAddr);
+pub struct ClientAddr(pub IpAddr);
 
 /// How the client reached this server. A request without this extension came by plain [`Scheme::Http`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

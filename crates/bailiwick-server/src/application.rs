@@ -2,7 +2,10 @@
 use std::{future::Future, io, sync::Arc, time::Duration};
 
 use bailiwick::{
-    app::{App, BuildError, Builder, Operations, Ready, serve::ServeOptions},
+    app::{
+        App, BuildError, Builder, Operations, Ready,
+        serve::{ServeOptions, Tls, TlsError},
+    },
     audit::AuditKeys,
     authn::{
         Authn, FamilyLimits, Jwt, SessionLimits,
@@ -15,6 +18,7 @@ use bailiwick::{
     cors::{Cors, Decided, Matched, Named},
     hosts::{AllowedHosts, InvalidHost},
     limits::LimitsLayer,
+    proxies::{self, TrustedProxies},
     query::{OverLimit, PageSettings},
     resource,
     store::{CounterStore, Store},
@@ -90,6 +94,10 @@ pub fn assemble(
     log: Log,
 ) -> Result<Builder<Ready>, ApplicationError> {
     let hosts = AllowedHosts::parse(settings.server.allowed_hosts.iter().map(config::HostPattern::as_str))?;
+    let forwarded_by = match settings.server.forwarded_by {
+        config::ForwardedBy::XForwarded => proxies::ForwardedBy::XForwarded,
+        config::ForwardedBy::Forwarded => proxies::ForwardedBy::Forwarded,
+    };
     let limits = LimitsLayer::new()
         .max_body(settings.limits.body)
         .request_timeout(settings.server.request_timeout.as_duration());
@@ -131,6 +139,7 @@ pub fn assemble(
         .policies(|policies| {
             let policies = policies
                 .hosts(hosts)
+                .proxies(trusted_proxies(settings), forwarded_by)
                 .limits(limits)
                 .cors(cors)
                 .throttle_anonymous(rates.anon)
@@ -295,7 +304,24 @@ pub struct Listeners {
     pub operations: TcpListener,
 }
 
-/// Serves `app`, and `operations` on a listener of their own, until `shutdown` is ready.
+/// The proxies that are believed.
+fn trusted_proxies(settings: &Settings) -> TrustedProxies {
+    TrustedProxies::new(settings.server.trusted_proxies.iter().map(|proxy| proxy.network()))
+}
+
+/// The certificate that the settings name, if they name one.
+///
+/// # Errors
+/// If it cannot be served.
+pub fn tls(settings: &Settings) -> Result<Option<Tls>, TlsError> {
+    match (&settings.server.tls_cert_file, &settings.server.tls_key_file) {
+        (Some(certificate), Some(key)) => Tls::from_files(certificate, key).map(Some),
+        // One without the other is refused by `check`.
+        _ => Ok(None),
+    }
+}
+
+/// Serves `app`, by `tls` if there is a certificate, and `operations` on a listener of their own, until `shutdown` is ready.
 ///
 /// # Errors
 /// If a listener fails for good.
@@ -303,12 +329,21 @@ pub async fn serve(
     app: App,
     operations: Operations,
     settings: &Settings,
+    tls: Option<Tls>,
     listeners: Listeners,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let options = ServeOptions::new()
         .header_timeout(settings.server.header_timeout.as_duration())
-        .max_connections(settings.server.max_connections.get() as usize);
+        .max_connections(settings.server.max_connections.get() as usize)
+        .max_connections_per_address(
+            settings.server.max_connections_per_address.get() as usize,
+            trusted_proxies(settings),
+        );
+    let options = match tls {
+        Some(tls) => options.tls(tls),
+        None => options,
+    };
     let (main, beside) = ((listeners.main, options), (listeners.operations, operations));
     app.serve_with_operations(main, beside, shutdown).await
 }

@@ -120,6 +120,10 @@ const RULES: &[Rule] = &[
     Rule { code: "HOST-002", find: any_host },
     Rule { code: "HOST-003", find: hosts_of_a_whole_suffix },
     Rule { code: "PROXY-001", find: proxies_everywhere },
+    Rule { code: "PROXY-002", find: proxy_that_is_not_trusted },
+    Rule { code: "TLS-001", find: half_a_certificate },
+    Rule { code: "TLS-002", find: certificate_that_cannot_be_served },
+    Rule { code: "TLS-003", find: exposed_certificate_key },
     Rule { code: "URL-001", find: no_public_url },
     Rule { code: "URL-002", find: public_url_without_https },
     Rule { code: "BIND-001", find: plain_http_outside },
@@ -585,6 +589,58 @@ fn proxies_everywhere(subject: &Subject<'_>, found: &mut Found) {
     }
 }
 
+fn proxy_that_is_not_trusted(subject: &Subject<'_>, found: &mut Found) {
+    let server = &subject.settings.server;
+    let is_behind_a_proxy = server.bind.ip().is_loopback()
+        && server.tls_cert_file.is_none()
+        && server.public_url.as_ref().is_some_and(|url| url.is_https());
+    if found.is_production && is_behind_a_proxy && server.trusted_proxies.is_empty() {
+        found.warning(
+            "server.trusted_proxies",
+            format!(
+                "{} is reached by a proxy on this machine alone, which nobody believes: all clients share its address, and \
+                 one quota",
+                server.bind
+            ),
+            "list the proxy, such as [\"127.0.0.1\"], and let it set X-Forwarded-For, -Proto and -Host",
+        );
+    }
+}
+
+fn half_a_certificate(subject: &Subject<'_>, found: &mut Found) {
+    let server = &subject.settings.server;
+    let (given, missing) = match (&server.tls_cert_file, &server.tls_key_file) {
+        (Some(_), None) => ("server.tls_cert_file", "server.tls_key_file"),
+        (None, Some(_)) => ("server.tls_key_file", "server.tls_cert_file"),
+        _ => return,
+    };
+    found.error(
+        given,
+        format!("https takes a certificate and its key, and there is no {missing}: the server would speak plain http"),
+        format!("give {missing} too, or remove this one"),
+    );
+}
+
+fn certificate_that_cannot_be_served(subject: &Subject<'_>, found: &mut Found) {
+    if let Err(error) = application::tls(subject.settings) {
+        found.error(
+            "server.tls_cert_file",
+            error.to_string(),
+            "give the PEM files of one certificate and its key",
+        );
+    }
+}
+
+fn exposed_certificate_key(subject: &Subject<'_>, found: &mut Found) {
+    if let Some(key) = subject.settings.server.tls_key_file.as_deref().filter(|key| others_may_read(key)) {
+        found.error_in_production(
+            "server.tls_key_file",
+            format!("any user of this machine can read or replace {}", key.display()),
+            format!("chmod 600 {}", key.display()),
+        );
+    }
+}
+
 fn mail_without_sender(subject: &Subject<'_>, found: &mut Found) {
     if mail::sender(&subject.settings.mail).is_none() {
         found.error(
@@ -632,13 +688,17 @@ fn public_url_without_https(subject: &Subject<'_>, found: &mut Found) {
 
 fn plain_http_outside(subject: &Subject<'_>, found: &mut Found) {
     let bind = subject.settings.server.bind;
-    // Neither a certificate nor the proxies in the settings are in force yet: they do not make it better.
-    if !bind.ip().is_loopback() {
+    let server = &subject.settings.server;
+    let is_tls = server.tls_cert_file.is_some() && server.tls_key_file.is_some();
+    // Then what comes past the proxies is refused.
+    let is_proxied =
+        !server.trusted_proxies.is_empty() && server.public_url.as_ref().is_some_and(|url| url.is_https());
+    if !bind.ip().is_loopback() && !is_tls && !is_proxied {
         found.error_in_production(
             "server.bind",
             format!("{bind} is reached from other machines, without encryption"),
-            "bind to 127.0.0.1, behind a proxy with https on this machine; where only such a proxy can reach the \
-             address, as in a container, accept this finding in check.allow",
+            "serve https by server.tls_cert_file and server.tls_key_file, or put a proxy with https in front and list it \
+             in server.trusted_proxies",
         );
     }
 }
@@ -885,6 +945,7 @@ mod tests {
     const SAFE: &str = "
         server.allowed_hosts = ['api.example.com']
         server.public_url = 'https://api.example.com'
+        server.trusted_proxies = ['127.0.0.1']
         secrets.master_key = '8f1c04e2b7a95d3360ef4a1b92c7d85e0f6b3a49c1d27e8855aa3c96fe10b472'
     ";
 
@@ -1048,12 +1109,19 @@ mod tests {
                 "error URL-002 server.public_url",
                 "server.public_url = 'http://localhost:8000'",
             ),
-            ("server.bind = '0.0.0.0:8000'", "error BIND-001 server.bind", "server.bind = '[::1]:8000'"),
-            ("server.bind = '10.0.0.1:80'", "error BIND-001 server.bind", "server.bind = '127.0.0.2:80'"),
-            // What is not in force yet mends nothing.
             (
-                "server.bind = '10.0.0.1:80'\nserver.trusted_proxies = ['10.0.0.2']",
+                "server.bind = '0.0.0.0:8000'\nserver.trusted_proxies = []",
                 "error BIND-001 server.bind",
+                "server.bind = '0.0.0.0:8000'\nserver.trusted_proxies = ['10.0.0.2']",
+            ),
+            (
+                "server.bind = '10.0.0.1:80'\nserver.trusted_proxies = []",
+                "error BIND-001 server.bind",
+                "server.bind = '127.0.0.2:80'",
+            ),
+            (
+                "server.trusted_proxies = []",
+                "warning PROXY-002 server.trusted_proxies",
                 "server.trusted_proxies = ['10.0.0.2']",
             ),
             (
@@ -1159,12 +1227,6 @@ mod tests {
         ];
         assert_eq!(find(""), [""; 0], "the safe settings are safe");
         for (unsafe_settings, finding, safe_settings) in cases {
-            // Proxies are looked at before a version has them in force.
-            let find = |settings| {
-                let mut findings = find(settings);
-                findings.retain(|other| other != "warning SET-001 server.trusted_proxies");
-                findings
-            };
             assert_eq!(find(unsafe_settings), [finding], "{unsafe_settings}");
             assert_eq!(find(safe_settings), [""; 0], "{safe_settings}");
         }
@@ -1191,10 +1253,39 @@ mod tests {
         assert_eq!(found, ["error SET-002 database.url", "warning DB-002 database.url"]);
     }
 
+    // LIM-10, TLS-03
     #[test]
-    fn a_certificate_that_is_not_served_does_not_count_as_one() {
-        let found = find("server.bind = '10.0.0.1:80'\nserver.tls_cert_file = 'cert.pem'");
-        assert_eq!(found, ["error SET-002 server.tls_cert_file", "error BIND-001 server.bind"]);
+    fn a_certificate_is_served_with_its_key_or_not_at_all() {
+        const OUTSIDE: &str = "server.bind = '10.0.0.1:443'\nserver.trusted_proxies = []\n";
+        let found = find(&format!("{OUTSIDE}server.tls_cert_file = 'cert.pem'"));
+        assert_eq!(found, ["error TLS-001 server.tls_cert_file", "error BIND-001 server.bind"]);
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            fs::write(&path, text).unwrap();
+            #[cfg(unix)]
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            path.display().to_string()
+        };
+        let made = || rcgen::generate_simple_self_signed(["api.example.com".to_owned()]).unwrap();
+        let (one, other) = (made(), made());
+        let certificate = file("cert.pem", &one.cert.pem());
+        let key = file("key.pem", &one.signing_key.serialize_pem());
+        let wrong_key = file("wrong.pem", &other.signing_key.serialize_pem());
+        let with = |certificate: &str, key: &str| {
+            find(&format!("{OUTSIDE}server.tls_cert_file = '{certificate}'\nserver.tls_key_file = '{key}'"))
+        };
+        assert_eq!(with(&certificate, &key), [""; 0]);
+        let cannot = ["error TLS-002 server.tls_cert_file"];
+        assert_eq!(with(&certificate, &wrong_key), cannot);
+        assert_eq!(with(&certificate, &certificate), cannot);
+        assert_eq!(with(&key, &key), cannot);
+        assert_eq!(with("/nowhere/cert.pem", &key), cannot);
+        #[cfg(unix)]
+        {
+            fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+            assert_eq!(with(&certificate, &key), ["error TLS-003 server.tls_key_file"]);
+        }
     }
 
     #[cfg(unix)]
@@ -1212,7 +1303,7 @@ mod tests {
         let settings = file(
             "bailiwick.toml",
             "[server]\nallowed_hosts = ['a.example']\npublic_url = 'https://a.example'\n\
-             [database]\nurl = 'sqlite://data.db'\n[secrets]\nmaster_key_file = 'master.key'\n\
+             trusted_proxies = ['127.0.0.1']\n[database]\nurl = 'sqlite://data.db'\n[secrets]\nmaster_key_file = 'master.key'\n\
              master_key_fallbacks = ['9f1c04e2b7a95d3360ef4a1b92c7d85e0f6b3a49c1d27e8855aa3c96fe10b472']\n",
         );
         let codes = |modes: [u32; 3]| {

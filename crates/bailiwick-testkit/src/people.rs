@@ -2,7 +2,7 @@
 use std::{
     convert::Infallible,
     future::IntoFuture,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr},
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -12,7 +12,7 @@ use bailiwick::{authn::token::TokenText, model::ScopeKind, resource::Resource};
 use bailiwick_core::{
     id::Id,
     identity::{Slug, UserId},
-    request::PeerAddr,
+    request::ClientAddr,
 };
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt;
@@ -265,7 +265,7 @@ impl Call {
         for (name, value) in fields {
             request.headers_mut().append(name, value);
         }
-        request.extensions_mut().insert(PeerAddr(SocketAddr::new(person.address, 49_152)));
+        request.extensions_mut().insert(ClientAddr(person.address));
         let (parts, body) = person.service.ask(request).await.into_parts();
         let body =
             body.collect().await.unwrap_or_else(|error| panic!("{asked}: the body broke off: {error}"));

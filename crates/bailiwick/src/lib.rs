@@ -67,7 +67,7 @@
 //! | write a handler of your own | [`routes`], [`gate`], [`db`] |
 //! | put an application together | [`app`] |
 //! | keep its data | [`database`] |
-//! | take one control alone, as a tower layer | [`throttle`], [`limits`], [`hosts`], [`headers`], [`cors`], [`request_id`], [`trace`], [`metrics`], [`problem`] |
+//! | take one control alone, as a tower layer | [`throttle`], [`limits`], [`hosts`], [`proxies`], [`headers`], [`cors`], [`request_id`], [`trace`], [`metrics`], [`problem`] |
 
 // The derives write paths that begin with `::bailiwick`, also in this crate.
 extern crate self as bailiwick;
@@ -94,6 +94,7 @@ pub mod metrics;
 pub mod origin;
 pub mod prelude;
 pub mod problem;
+pub mod proxies;
 pub mod request_id;
 pub mod resource;
 mod route_set;

@@ -64,6 +64,7 @@ pub(super) const ROOMS: &[Room] = &[
     control("metrics"),
     control("headers"),
     control("hosts"),
+    control("proxies"),
     control("limits"),
     Room { name: "cors", kind: Kind::Control, imports: Imports::Only(&["problem", "origin"]) },
     Room { name: "authn", kind: Kind::Control, imports: Imports::Only(&["problem", "cookies", "route_set"]) },

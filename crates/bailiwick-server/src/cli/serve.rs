@@ -88,13 +88,18 @@ pub(super) async fn serve(
     log_accepted(report);
     let Some(counters) = stop.unless_told(shared::counters(settings, &opened)).await? else { return Ok(()) };
     let app = application::build(settings, opened.store, counters, log.clone()).map_err(refused)?;
+    let tls = application::tls(settings).map_err(|error| {
+        Failure::refused(with_causes(&error), "correct server.tls_cert_file and server.tls_key_file")
+    })?;
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let operations = app.operations().ready_if("migrations", database::migrations_check(loaded)?);
     if let (Ok(address), Ok(operations)) = (listeners.main.local_addr(), listeners.operations.local_addr()) {
-        tell(&format!("listening on http://{address} until Ctrl-C or SIGTERM"));
+        tell(&format!("listening on {scheme}://{address} until Ctrl-C or SIGTERM"));
         tell(&format!("metrics and health on http://{operations}"));
     }
     let (stopping, stopped) = oneshot::channel::<()>();
-    let serving = application::serve(app, operations, settings, listeners, async { drop(stopped.await) });
+    let serving =
+        application::serve(app, operations, settings, tls, listeners, async { drop(stopped.await) });
     let told_twice = async {
         stop.told().await;
         drop(stopping);

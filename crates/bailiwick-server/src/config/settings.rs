@@ -15,9 +15,9 @@ use super::{
     key::MasterKey,
     table::section,
     types::{
-        AllowedOrigin, DatabaseUrl, DocsAccess, Environment, FindingCode, HostPattern, LogFormat, LogLevel,
-        MailTransport, Origin, OriginRegex, OverLimit, PublicUrl, RegistrationMode, SharedUrl,
-        SigningAlgorithm, Text, TrustedProxy, WebUrl,
+        AllowedOrigin, DatabaseUrl, DocsAccess, Environment, FindingCode, ForwardedBy, HostPattern,
+        LogFormat, LogLevel, MailTransport, Origin, OriginRegex, OverLimit, PublicUrl, RegistrationMode,
+        SharedUrl, SigningAlgorithm, Text, TrustedProxy, WebUrl,
     },
     value::Whole,
 };
@@ -63,24 +63,30 @@ section! {
         operations_bind: SocketAddr = "127.0.0.1:9000";
         /// The address by which clients reach the server. Links in answers begin with it.
         public_url: Option<PublicUrl> = unset like "https://api.example.com";
-        /// The proxies in front of the server. X-Forwarded-For, -Proto and -Host are believed from these
-        /// alone.
-        trusted_proxies: Vec<TrustedProxy> = "" [not_yet];
+        /// The proxies in front of the server: networks or addresses. Where a request comes from, and how, is believed from
+        /// these alone.
+        trusted_proxies: Vec<TrustedProxy> = "";
+        /// In which fields the proxies say it: `x-forwarded` is X-Forwarded-For, -Proto and -Host, `forwarded` that of RFC
+        /// 7239. The others are not read.
+        forwarded_by: ForwardedBy = "x-forwarded";
         /// The hosts that requests may name, without port; `.example.com` also takes sub-domains. Others get
         /// 400.
         allowed_hosts: Vec<HostPattern> = "", "localhost, 127.0.0.1, [::1]" in development;
         /// `development` relaxes some defaults, as each of them says.
         environment: Environment = "production";
-        /// The certificate chain, in PEM, to serve https without a proxy.
-        tls_cert_file: Option<PathBuf> = unset like "cert.pem" [refused];
+        /// The certificate chain, in PEM, to serve https without a proxy. When the file changes, the new one is served within
+        /// 5 s.
+        tls_cert_file: Option<PathBuf> = unset like "cert.pem";
         /// The private key of the certificate, in PEM.
-        tls_key_file: Option<PathBuf> = unset like "key.pem" [refused];
+        tls_key_file: Option<PathBuf> = unset like "key.pem";
         /// How long a client may take to send the head of a request.
         header_timeout: Period = "10s";
         /// How long a request may take in all.
         request_timeout: Period = "30s";
         /// How many connections may be open at once.
         max_connections: Whole<1, 1_000_000> = "10000";
+        /// How many of them one address may have, IPv6 by its /64. This machine and trusted proxies may have all.
+        max_connections_per_address: Whole<1, 1_000_000> = "256";
     }
 }
 

@@ -75,6 +75,16 @@ choice! {
 }
 
 choice! {
+    /// In which fields proxies say where a request comes from.
+    pub enum ForwardedBy {
+        /// `X-Forwarded-For`, `X-Forwarded-Proto` and `X-Forwarded-Host`.
+        XForwarded = "x-forwarded",
+        /// `Forwarded` (RFC 7239).
+        Forwarded = "forwarded",
+    }
+}
+
+choice! {
     /// Who may register.
     pub enum RegistrationMode {
         /// Nobody; users are made by the command line.

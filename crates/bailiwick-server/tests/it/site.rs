@@ -195,7 +195,11 @@ impl Server {
         let (tell, told) = mpsc::channel();
         let out = Reader::start(child.0.stdout.take().unwrap(), |_| {});
         let err = Reader::start(child.0.stderr.take().unwrap(), move |line| {
-            let address = line.split("http://").nth(1).and_then(|rest| rest.split([' ', '/']).next());
+            let address = line
+                .split("http://")
+                .nth(1)
+                .or_else(|| line.split("https://").nth(1))
+                .and_then(|rest| rest.split([' ', '/']).next());
             if let Some(address) = address.and_then(|address| address.parse().ok()) {
                 let _ = tell.send(address);
             }

@@ -43,6 +43,7 @@ use crate::{
     metrics::Metrics,
     origin::Origin,
     problem::{self, Problem},
+    proxies::{ForwardedBy, ProxiesLayer, TrustedProxies},
     resource::{self, PathRoutes, Resource},
     routes::{Route, Routes, with_method_not_allowed},
     tenancy::{Founding, TenantFrom},
@@ -145,6 +146,8 @@ impl fmt::Debug for Resources {
 /// The limits that an application keeps. Every one has a safe default.
 pub struct Policies {
     hosts: AllowedHosts,
+    proxies: TrustedProxies,
+    forwarded_by: ForwardedBy,
     limits: LimitsLayer,
     anon: Rate,
     user: Rate,
@@ -165,6 +168,8 @@ impl Policies {
         Self {
             hosts: AllowedHosts::parse(["localhost", "127.0.0.1", "[::1]"])
                 .expect("the names of the loopback are hosts"),
+            proxies: TrustedProxies::default(),
+            forwarded_by: ForwardedBy::default(),
             limits: LimitsLayer::new(),
             anon: Rate::per_minute(60),
             user: Rate::per_minute(600),
@@ -186,6 +191,18 @@ impl Policies {
     #[must_use]
     pub fn hosts(mut self, hosts: AllowedHosts) -> Self {
         self.hosts = hosts;
+        self
+    }
+
+    /// The proxies in front of the server, and in which fields they say where a request comes from. None by default: then
+    /// nobody is believed.
+    ///
+    /// If [`resource::Settings::public_url`] is https, what did not come over https is refused, see
+    /// [`ProxiesLayer::only_https`].
+    #[must_use]
+    pub fn proxies(mut self, trusted: TrustedProxies, by: ForwardedBy) -> Self {
+        self.proxies = trusted;
+        self.forwarded_by = by;
         self
     }
 
@@ -484,9 +501,11 @@ impl Builder<Ready> {
         if let Some(issuers) = &issuers {
             authn = authn.issuers(issuers.clone());
         }
+        let is_https = policies.resources.public_url.as_ref().is_some_and(resource::PublicUrl::is_https);
+        let proxies = ProxiesLayer::new(policies.proxies).by(policies.forwarded_by);
         let layers = Layers {
             entropy: Arc::clone(&entropy),
-            is_https: policies.resources.public_url.as_ref().is_some_and(resource::PublicUrl::is_https),
+            proxies: if is_https { proxies.only_https(health::PATH) } else { proxies },
             log,
             metrics: metrics.clone(),
             // Whoever watches over the server is no page of another origin (CORS-43).
@@ -674,7 +693,7 @@ impl App {
     }
 
     /// The application as a service, for tests and for servers of your own. Requests carry the address they come
-    /// from as [`PeerAddr`](bailiwick_core::request::PeerAddr) in their extensions.
+    /// from as [`ClientAddr`](bailiwick_core::request::ClientAddr) in their extensions.
     pub fn into_service(
         self,
     ) -> impl Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>

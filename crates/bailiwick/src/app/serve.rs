@@ -11,7 +11,8 @@
 //!   is 400 here, and the connection ends.
 //! - **Bounds on time** (LIM-11): for the headers and between requests, for a client that does not read its answer,
 //!   and for the end of the server.
-//! - **A bound on connections**. One above it gets a 503 and is closed, rather than left to wait: the caller learns
+//! - **TLS** by a certificate in files, which is served anew when they change ([`Tls`]).
+//! - **A bound on connections**, of all and of one address. One above it gets a 503 and is closed, rather than left to wait: the caller learns
 //!   at once, and a health check sees it. Past 64 such farewells at a time connections are just closed.
 //! - **Half-closed connections**. A client that has sent its request and closed its side still gets the answer. One
 //!   that resets the connection is gone: its request is dropped.
@@ -20,7 +21,9 @@ mod body;
 mod connection;
 mod exchange;
 mod framing;
+mod places;
 mod service;
+mod tls;
 mod wire;
 
 use std::{
@@ -35,7 +38,7 @@ use std::{
     time::Duration,
 };
 
-use bailiwick_core::request::{PeerAddr, Scheme, Unread};
+use bailiwick_core::request::{ClientAddr, Unread};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
@@ -45,8 +48,15 @@ use tokio::{
 };
 use tower_service::Service;
 
-pub use self::body::RequestBody;
-use crate::problem::{Problem, Refusal};
+use self::places::Places;
+pub use self::{
+    body::RequestBody,
+    tls::{Tls, TlsError},
+};
+use crate::{
+    problem::{Problem, Refusal},
+    proxies::TrustedProxies,
+};
 
 type BoxError = Box<dyn Error + Send + Sync>;
 
@@ -56,8 +66,10 @@ pub struct ServeOptions {
     header_timeout: Duration,
     write_timeout: Duration,
     max_connections: usize,
+    max_connections_per_address: usize,
+    proxies: TrustedProxies,
     drain: Duration,
-    scheme: Scheme,
+    tls: Option<Tls>,
 }
 
 impl ServeOptions {
@@ -67,8 +79,10 @@ impl ServeOptions {
             header_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
             max_connections: 10_000,
+            max_connections_per_address: 256,
+            proxies: TrustedProxies::default(),
             drain: Duration::from_secs(30),
-            scheme: Scheme::Http,
+            tls: None,
         }
     }
 
@@ -97,6 +111,16 @@ impl ServeOptions {
         self
     }
 
+    /// How many connections one address may have at once, at least one. The default is 256.
+    ///
+    /// IPv6 counts by its /64. This machine itself is exempt, and so are `proxies`, which speak for many clients.
+    #[must_use]
+    pub fn max_connections_per_address(mut self, limit: usize, proxies: TrustedProxies) -> Self {
+        self.max_connections_per_address = limit.max(1);
+        self.proxies = proxies;
+        self
+    }
+
     /// How long requests in flight may take to finish once the server is stopped. The default is 30 s.
     #[must_use]
     pub fn drain(mut self, limit: Duration) -> Self {
@@ -104,10 +128,10 @@ impl ServeOptions {
         self
     }
 
-    /// How clients reach the listener. The default is [`Scheme::Http`].
+    /// Serves https, and nothing in the clear. Without it, the listener speaks plain http.
     #[must_use]
-    pub fn scheme(mut self, scheme: Scheme) -> Self {
-        self.scheme = scheme;
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 }
@@ -145,6 +169,18 @@ impl Stop {
         self.phase.store(phase, Ordering::Release);
         self.changed.notify_waiters();
     }
+
+    /// What `future` answers, unless the server begins to stop first.
+    async fn unless_stopped<F: Future>(&self, future: F) -> Option<F::Output> {
+        let changed = self.changed.notified();
+        if self.phase() != Self::SERVING {
+            return None;
+        }
+        tokio::select! {
+            answer = future => Some(answer),
+            () = changed => None,
+        }
+    }
 }
 
 /// Closes what is left when `serve` returns or is dropped.
@@ -160,7 +196,7 @@ impl Drop for CloseOnDrop {
 /// flight, and returns once they are done, or after the time that [`ServeOptions::drain`] allows. In flight is what
 /// has sent its whole head; other connections are closed at once.
 ///
-/// Requests carry the address of the peer as [`PeerAddr`] and, over https, the [`Scheme`] in their extensions. The
+/// Requests carry the address of the peer as [`ClientAddr`] and, over https, the [`Scheme`] in their extensions. The
 /// service must pass requests through [`ProblemLayer`](crate::problem::ProblemLayer) early on, or refusals reach the
 /// router as requests for `/`.
 ///
@@ -184,25 +220,46 @@ where
 {
     let stop = Arc::new(Stop { phase: AtomicU8::new(Stop::SERVING), changed: Notify::new() });
     let _close = CloseOnDrop(stop.clone());
-    let places = Arc::new(Semaphore::new(options.max_connections));
+    let places =
+        Places::new(options.max_connections, options.max_connections_per_address, options.proxies.clone());
     let farewells = Arc::new(Semaphore::new(FAREWELLS));
     let bounds = connection::Bounds::new(&options);
+    let acceptor = options.tls.as_ref().map(Tls::acceptor);
+    let keep_certificate = async {
+        match &options.tls {
+            Some(tls) => tls.keep().await,
+            None => std::future::pending().await,
+        }
+    };
 
-    let mut shutdown = pin!(shutdown);
+    let (mut shutdown, mut keep_certificate) = (pin!(shutdown), pin!(keep_certificate));
     loop {
         let (stream, peer) = tokio::select! {
             biased;
             () = &mut shutdown => break,
+            () = &mut keep_certificate => continue,
             accepted = accept(&listener) => accepted,
         };
         // Answers are written whole: waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
-        if let Ok(place) = places.clone().try_acquire_owned() {
-            let (service, stop) = (service.clone(), stop.clone());
+        if let Some(place) = places.take(peer.0) {
+            let (service, stop, acceptor) = (service.clone(), stop.clone(), acceptor.clone());
             tokio::spawn(async move {
-                connection::drive(stream, peer, service, bounds, &stop).await;
+                match acceptor {
+                    None => connection::drive(stream, peer, service, bounds, &stop).await,
+                    // What never speaks TLS, or not to its end, is closed without a word: there is nobody to talk to.
+                    Some(acceptor) => {
+                        let accepted = tokio::time::timeout(bounds.header_timeout, acceptor.accept(stream));
+                        if let Some(Ok(Ok(stream))) = stop.unless_stopped(accepted).await {
+                            connection::drive(stream, peer, service, bounds, &stop).await;
+                        }
+                    }
+                }
                 drop(place);
             });
+        } else if acceptor.is_some() {
+            // To say so would take a handshake, which is dear.
+            drop(stream);
         } else if let Ok(farewell) = farewells.clone().try_acquire_owned() {
             let service = service.clone();
             tokio::spawn(async move {
@@ -218,19 +275,20 @@ where
 
     drop(listener);
     stop.advance(Stop::DRAINING);
-    let all = u32::try_from(options.max_connections).unwrap_or(MOST_CONNECTIONS);
-    if tokio::time::timeout(options.drain, places.acquire_many(all)).await.is_err() {
-        let left = options.max_connections - places.available_permits();
-        tracing::warn!(connections = left, "closing connections whose requests did not finish in time");
+    if tokio::time::timeout(options.drain, places.all_back()).await.is_err() {
+        tracing::warn!(
+            connections = places.taken(),
+            "closing connections whose requests did not finish in time"
+        );
     }
     Ok(())
 }
 
 /// Waits for the next connection, however often that fails.
-async fn accept(listener: &TcpListener) -> (TcpStream, PeerAddr) {
+async fn accept(listener: &TcpListener) -> (TcpStream, ClientAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return (stream, PeerAddr(peer)),
+            Ok((stream, peer)) => return (stream, ClientAddr(peer.ip())),
             // The client gave up while it waited in the queue.
             Err(error)
                 if matches!(

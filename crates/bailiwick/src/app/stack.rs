@@ -2,10 +2,7 @@
 use std::{convert::Infallible, sync::Arc};
 
 use axum::{BoxError, Router, extract::MatchedPath};
-use bailiwick_core::{
-    clock::Entropy,
-    request::{Facts, Scheme},
-};
+use bailiwick_core::{clock::Entropy, request::Facts};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
@@ -21,6 +18,7 @@ use crate::{
     limits::LimitsLayer,
     metrics::{Metrics, MetricsLayer},
     problem::ProblemLayer,
+    proxies::ProxiesLayer,
     request_id::RequestIdLayer,
     throttle::ThrottleLayer,
     trace::{Log, TraceLayer},
@@ -28,7 +26,10 @@ use crate::{
 
 /// The layers that a request passes, from the outside in, and what breaks if one moves. A test prints it.
 pub const STACK: &[(&str, &str)] = &[
-    ("scheme", "outermost: cookies, headers and links go by how clients reach the site, also behind a proxy"),
+    (
+        "proxies",
+        "outermost: what names, logs, counts, links and sets cookies goes by where a request comes from and how",
+    ),
     (
         "request_id",
         "outside all that answers: every answer carries the id, and every line of the log names it",
@@ -65,8 +66,7 @@ pub const STACK: &[(&str, &str)] = &[
 #[derive(Clone)]
 pub(super) struct Layers {
     pub(super) entropy: Arc<dyn Entropy>,
-    /// Whether clients reach the site over https, whoever ends TLS.
-    pub(super) is_https: bool,
+    pub(super) proxies: ProxiesLayer,
     pub(super) log: Log,
     pub(super) metrics: Metrics,
     pub(super) cors: Cors<Decided>,
@@ -108,9 +108,8 @@ impl Layers {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let is_https = self.is_https;
         ServiceBuilder::new()
-            .layer(MapRequestLayer::new(move |request| note_scheme(request, is_https)))
+            .layer(self.proxies)
             .layer(RequestIdLayer::new(self.entropy))
             .layer(TraceLayer::new(self.log))
             .layer(MetricsLayer::new(self.metrics))
@@ -122,14 +121,6 @@ impl Layers {
             .layer(PreflightLayer::new(&self.cors))
             .service(router)
     }
-}
-
-/// Says how the client reached the site, where the connection alone does not tell.
-fn note_scheme<B>(mut request: Request<B>, is_https: bool) -> Request<B> {
-    if is_https {
-        request.extensions_mut().insert(Scheme::Https);
-    }
-    request
 }
 
 /// Tells the access log which route matched, in its canonical form.
@@ -152,7 +143,7 @@ mod tests {
 
     /// How the code above names each layer that it adds.
     const ADDED: &[(&str, &str)] = &[
-        ("scheme", ".layer(MapRequestLayer::new(move"),
+        ("proxies", ".layer(self.proxies)"),
         ("request_id", ".layer(RequestIdLayer::"),
         ("trace", ".layer(TraceLayer::"),
         ("metrics", ".layer(MetricsLayer::"),
@@ -186,6 +177,6 @@ mod tests {
         assert_eq!(order, table[..order.len()]);
         // The route is noted by a layer too, and one call puts those around the routes in place.
         assert_eq!(code.matches("layer(").count(), order.len() + 1, "a layer is missing in the table");
-        insta::assert_snapshot!(table.join(" > "), @"scheme > request_id > trace > metrics > headers > cors > problem > hosts > limits > preflight > route > authn > throttle > refuse > csrf > gate > input > db");
+        insta::assert_snapshot!(table.join(" > "), @"proxies > request_id > trace > metrics > headers > cors > problem > hosts > limits > preflight > route > authn > throttle > refuse > csrf > gate > input > db");
     }
 }

@@ -8,7 +8,7 @@ use bailiwick_core::{
     error::StoreError,
     id::Id,
     identity::{Credential, Principal, SessionId, UserId},
-    request::{Facts, PeerAddr},
+    request::{ClientAddr, Facts},
     secret::Secret,
     store::{CredentialDigest, Login, NewSession, SessionRecord, Store, WhichSessions},
 };
@@ -169,11 +169,11 @@ impl Browser {
     fn of(parts: &Parts) -> Self {
         let sent = Cookie::Session.read(Reach::of_parts(parts), &parts.headers);
         let replaces = sent.and_then(|text| token::digest_if_plausible(TokenKind::Session, text));
-        let address = parts.extensions.get::<PeerAddr>();
+        let address = parts.extensions.get::<ClientAddr>();
         Self {
             replaces,
             user_agent: user_agent(&parts.headers),
-            address: address.map_or_else(String::new, |peer| peer.0.ip().to_canonical().to_string()),
+            address: address.map_or_else(String::new, |client| client.0.to_canonical().to_string()),
         }
     }
 }

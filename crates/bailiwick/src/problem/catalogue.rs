@@ -71,6 +71,10 @@ catalogue! {
     CsrfFailed "csrf-failed" FORBIDDEN "The request does not prove that it comes from this site",
         "A request that is authenticated by a cookie must carry a CSRF token and come from a trusted origin.",
         "Fetch a token from auth/csrf/ and send it as X-CSRFToken, or authenticate by an API token.";
+    HttpsRequired "https-required" FORBIDDEN "The request came in the clear",
+        "This site is reached over https alone. It never redirects, or clients would go on sending credentials in the clear.",
+        "Use https. What was sent may have been read on the way: replace the credential. Behind a proxy, it must say how its \
+         client came, and be among server.trusted_proxies.";
     Forbidden "forbidden" FORBIDDEN "Not allowed",
         "The caller is known, and may not do this.",
         "Ask an administrator of the organisation for a role that may.";

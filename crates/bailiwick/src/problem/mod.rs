@@ -124,6 +124,11 @@ impl Problem {
         Self::new(Code::Forbidden)
     }
 
+    /// 403: the request came in the clear to a site that is reached over https alone (TLS-01).
+    pub fn https_required() -> Self {
+        Self::new(Code::HttpsRequired)
+    }
+
     /// 404: missing, or hidden. It takes no detail on purpose: both must look alike (I8).
     pub fn not_found() -> Self {
         Self::new(Code::NotFound)

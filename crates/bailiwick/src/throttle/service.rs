@@ -11,7 +11,7 @@ use std::{
 use axum::extract::MatchedPath;
 use bailiwick_core::{
     identity::Principal,
-    request::{Facts, PeerAddr, Tally, ThrottleOutcome},
+    request::{ClientAddr, Facts, Tally, ThrottleOutcome},
     store::{Caller, Charge, CounterKey, Verdict},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
@@ -98,9 +98,9 @@ impl Throttle {
         let principal = extensions.get::<Principal>();
         let address = || {
             // A request that came by no connection came from a test or from this process itself.
-            let peer =
-                extensions.get::<PeerAddr>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.0.ip());
-            Caller::from_address(peer)
+            let client =
+                extensions.get::<ClientAddr>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |client| client.0);
+            Caller::from_address(client)
         };
         let mut charges = Vec::with_capacity(2);
         charges.push(match principal {

@@ -1,5 +1,5 @@
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -12,7 +12,7 @@ use bailiwick_core::{
     clock::Timestamp,
     id::Id,
     identity::{Credential, Principal, PrincipalParts, Scopes},
-    request::{Facts, PeerAddr},
+    request::{ClientAddr, Facts},
     units::Rate,
 };
 use bailiwick_store::MemoryCounters;
@@ -68,7 +68,7 @@ fn get(path: &str) -> Request<Body> {
 
 fn from(address: &str, mut request: Request<Body>) -> Request<Body> {
     let address: IpAddr = address.parse().unwrap();
-    request.extensions_mut().insert(PeerAddr(SocketAddr::new(address, 4000)));
+    request.extensions_mut().insert(ClientAddr(address));
     request
 }
 

@@ -36,3 +36,5 @@ pub use self::{
     log::{Format, Log},
     service::{TraceFuture, TraceService},
 };
+/// How much a line matters; of `tracing`.
+pub use tracing::Level;

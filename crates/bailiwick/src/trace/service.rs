@@ -10,7 +10,7 @@ use std::{
 
 use bailiwick_core::{
     access::Permission,
-    request::{Facts, PeerAddr, RequestId, Unread},
+    request::{ClientAddr, Facts, RequestId, Unread},
 };
 use http::{Method, Request, Response, Uri};
 use pin_project_lite::pin_project;
@@ -79,7 +79,7 @@ impl Entry {
         request.extensions_mut().insert(facts.clone());
         let extensions = request.extensions();
         let request_id = extensions.get::<RequestId>().cloned();
-        let remote = extensions.get::<PeerAddr>().map(|peer| peer.0.ip());
+        let remote = extensions.get::<ClientAddr>().map(|client| client.0);
         facts.set_origin(request_id.clone(), remote);
         let unread = extensions.get::<Unread>();
         let waited = unread.map_or(Duration::ZERO, |unread| unread.waited);

@@ -1,7 +1,7 @@
 use std::{
     convert::Infallible,
     io::{self, Write},
-    net::{Ipv4Addr, SocketAddr},
+    net::Ipv4Addr,
     sync::{Arc, Mutex, mpsc},
     time::Duration,
 };
@@ -10,7 +10,7 @@ use axum::body::Body;
 use bailiwick_core::{
     clock::{Clock, Timestamp},
     id::Id,
-    request::{Facts, PeerAddr, RequestId, Unread},
+    request::{ClientAddr, Facts, RequestId, Unread},
 };
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -69,7 +69,7 @@ fn request(uri: &str) -> Request<Body> {
     let mut request =
         Request::builder().uri(uri).header("authorization", "Token secret").body(Body::empty()).unwrap();
     request.extensions_mut().insert(RequestId::from_client(b"request-0001").unwrap());
-    request.extensions_mut().insert(PeerAddr(SocketAddr::from((Ipv4Addr::LOCALHOST, 4000))));
+    request.extensions_mut().insert(ClientAddr(Ipv4Addr::LOCALHOST.into()));
     request
 }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bailiwick_core::request::{PeerAddr, Scheme, Unread};
+use bailiwick_core::request::{ClientAddr, Scheme, Unread};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
@@ -34,7 +34,7 @@ use crate::{
 /// The bounds of one connection.
 #[derive(Clone, Copy)]
 pub(super) struct Bounds {
-    header_timeout: Duration,
+    pub(super) header_timeout: Duration,
     write_timeout: Duration,
     scheme: Scheme,
 }
@@ -44,7 +44,7 @@ impl Bounds {
         Self {
             header_timeout: options.header_timeout,
             write_timeout: options.write_timeout,
-            scheme: options.scheme,
+            scheme: if options.tls.is_some() { Scheme::Https } else { Scheme::Http },
         }
     }
 }
@@ -70,7 +70,7 @@ enum End {
 }
 
 /// Serves the requests that come on `io`, and sees the connection to its end.
-pub(super) async fn drive<I, S, B>(io: I, peer: PeerAddr, service: S, bounds: Bounds, stop: &Stop)
+pub(super) async fn drive<I, S, B>(io: I, peer: ClientAddr, service: S, bounds: Bounds, stop: &Stop)
 where
     I: AsyncRead + AsyncWrite + Unpin,
     S: Service<Request<RequestBody>, Response = Response<B>> + Clone,
@@ -145,7 +145,8 @@ where
         Some(problem) => refuse(io, peer, service, bounds, Refusal(problem), unread).await,
         // Such as the rest of a body that nobody wanted, or requests behind one that ended the connection.
         None if speaking || !parts.read_buf.is_empty() => linger(&mut io).await,
-        None => {}
+        // Over TLS the end is said, so that nobody takes an answer that was cut off for a whole one.
+        None => drop(timeout(LINGER, io.shutdown()).await),
     }
 }
 
@@ -172,7 +173,7 @@ fn judge(error: &hyper::Error, unread: &[u8]) -> Option<Problem> {
 /// Answers a connection whose request could not be read, through the service, and closes it.
 pub(super) async fn refuse<I, S, B>(
     mut io: I,
-    peer: PeerAddr,
+    peer: ClientAddr,
     service: S,
     bounds: Bounds,
     refusal: Refusal,

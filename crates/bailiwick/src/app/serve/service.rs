@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bailiwick_core::request::{PeerAddr, Scheme};
+use bailiwick_core::request::{ClientAddr, Scheme};
 use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use pin_project_lite::pin_project;
@@ -23,12 +23,12 @@ use crate::problem::{Problem, Refusal};
 pub(super) struct OfConnection<S> {
     pub(super) inner: S,
     pub(super) exchange: Arc<Exchange>,
-    pub(super) peer: PeerAddr,
+    pub(super) peer: ClientAddr,
     pub(super) scheme: Scheme,
 }
 
 /// Puts what is known of a connection into a request.
-pub(super) fn introduce<B>(request: &mut Request<B>, peer: PeerAddr, scheme: Scheme) {
+pub(super) fn introduce<B>(request: &mut Request<B>, peer: ClientAddr, scheme: Scheme) {
     let extensions = request.extensions_mut();
     extensions.insert(peer);
     // Plain http is what its absence means.
