@@ -374,14 +374,28 @@ impl FromStr for Username {
     }
 }
 
-/// Whether `text` can be an e-mail address: something on both sides of one `@`, without white space and characters that
-/// deceive. Whether mail arrives there, only a mail can tell.
+/// Whether `text` can be an e-mail address: something on both sides of one `@`, without white space, characters that
+/// deceive, and those that an address has only in quotation marks (RFC 5321 §4.1.2), in which nobody types one. Whether mail
+/// arrives there, only a mail can tell.
+///
+/// ```
+/// use bailiwick_core::identity::is_email_address;
+///
+/// assert!(is_email_address("ann.o'neill+api@example.com") && is_email_address("ann@intranet"));
+/// assert!(!is_email_address("<ann@example.com>") && !is_email_address("ann@example..com"));
+/// ```
 pub fn is_email_address(text: &str) -> bool {
+    let is_dotted = |text: &str| text.split('.').all(|part| !part.is_empty());
+    let is_label = |text: &str| {
+        let is_part = |character: char| character.is_alphanumeric() || character == '-';
+        text.chars().all(is_part) && !text.starts_with('-') && !text.ends_with('-')
+    };
     text.len() <= 254
         && !text.contains(char::is_whitespace)
+        && !text.contains(['"', '(', ')', ',', ':', ';', '<', '>', '[', ']', '\\'])
         && Lines::One.first_forbidden(text).is_none()
         && text.split_once('@').is_some_and(|(name, host)| {
-            !name.is_empty() && name.len() <= 64 && !host.is_empty() && !host.contains('@')
+            is_dotted(name) && name.len() <= 64 && is_dotted(host) && host.split('.').all(is_label)
         })
 }
 
@@ -402,6 +416,47 @@ mod tests {
             assert_eq!(role.as_str().parse(), Ok(role));
         }
         assert_eq!("Owner".parse::<Role>(), Err(InvalidRole));
+    }
+
+    #[test]
+    fn an_address_is_one_that_mail_can_be_sent_to() {
+        let longest = format!("{}@example.com", "a".repeat(64));
+        for right in [
+            "ann@example.com",
+            "a@b",
+            "x+y=z!#$%&'*/?^_`{|}~-@xn--bcher-kva.example",
+            "jörg@bücher.example",
+            &longest,
+        ] {
+            assert!(is_email_address(right), "{right}");
+        }
+        for wrong in [
+            "",
+            "@",
+            "a@",
+            "@b",
+            "a@b@c",
+            "a b@c",
+            "<a@example.com>",
+            "a@example.com>",
+            "\"a\"@example.com",
+            "a,b@c",
+            "a@b..c",
+            "a@.b",
+            "a@b.",
+            ".a@b",
+            "a.@b",
+            "a..b@c",
+            "a@-b",
+            "a@b-",
+            "a@b_c",
+            "a@[192.0.2.1]",
+            "a\u{202e}@b",
+            "a\n@b",
+        ] {
+            assert!(!is_email_address(wrong), "{wrong}");
+        }
+        assert!(!is_email_address(&format!("a{longest}")));
     }
 
     #[test]

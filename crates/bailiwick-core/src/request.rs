@@ -18,6 +18,7 @@ use crate::{
     clock::Timestamp,
     identity::{Principal, UserId},
     named::named,
+    text::without_secrets,
 };
 
 /// The address that a request comes from: that at the other end of the connection or, where that is a proxy that is
@@ -66,13 +67,15 @@ impl RequestId {
     /// How much randomness makes an id.
     pub const RANDOM_BYTES: usize = 16;
 
-    /// The id that a client chose, if it may be used as one.
+    /// The id that a client chose, if it may be used as one. What looks like a credential may not: an id is written down
+    /// where no secret may stand, and for ever (LOG-03).
     pub fn from_client(text: &[u8]) -> Option<Self> {
         let allowed = |byte: &u8| matches!(byte, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-');
         if !(8..=128).contains(&text.len()) || !text.iter().all(allowed) {
             return None;
         }
-        std::str::from_utf8(text).ok().map(|text| Self(Text::Chosen(text.into())))
+        let text = std::str::from_utf8(text).ok()?;
+        matches!(without_secrets(text), Cow::Borrowed(_)).then(|| Self(Text::Chosen(text.into())))
     }
 
     /// The id that `random` spells in hexadecimal.
@@ -345,6 +348,10 @@ mod tests {
             assert!(RequestId::from_client(wrong.as_bytes()).is_none(), "{wrong:?}");
         }
         assert!(RequestId::from_client(b"abcd\xff1234").is_none());
+        for kind in ["pat", "org", "rt", "ses", "rst"] {
+            let secret = format!("bw_{kind}_0123456789abcdefghijABCDEFGHIJ");
+            assert!(RequestId::from_client(secret.as_bytes()).is_none(), "{secret}");
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! What text may hold that people will read.
+use std::borrow::Cow;
 
 /// Of how many lines a text may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,72 @@ pub fn visible(text: &str) -> &str {
     let is_unseen =
         |character: char| character.is_whitespace() || is_deceptive(character) || selects_a_form(character);
     text.trim_matches(is_unseen)
+}
+
+/// `text`, with only its beginning left of whatever looks like a credential: a token (`bw_pat_…`), or an access token, which
+/// is a JSON Web Token. For whatever a client sends that is written down (LOG-03).
+///
+/// ```
+/// use bailiwick_core::text::without_secrets;
+///
+/// assert_eq!(without_secrets("/bw_pat_0123456789abcdefghij/"), "/bw_pat_[redacted]/");
+/// assert_eq!(without_secrets("/bw_pat_short/"), "/bw_pat_short/");
+/// ```
+pub fn without_secrets(text: &str) -> Cow<'_, str> {
+    let mut clean = String::new();
+    let mut kept = 0;
+    // Almost no text has one, and is not copied.
+    while let Some((start, end)) = secret_after(text, kept) {
+        clean.push_str(&text[kept..start]);
+        clean.push_str("[redacted]");
+        kept = end;
+    }
+    if kept == 0 {
+        return Cow::Borrowed(text);
+    }
+    clean.push_str(&text[kept..]);
+    Cow::Owned(clean)
+}
+
+/// How tokens of every kind begin: `bw_pat_` and the like.
+const TOKEN: &str = "bw_";
+/// How a JSON Web Token begins: it is the base64 of `{"`.
+const JWT: &str = "eyJ";
+/// How many characters a secret has at least. Tokens have more; what anybody would call so has fewer.
+const SECRET_CHARS: usize = 20;
+
+/// Where the first secret from `from` on begins and ends.
+fn secret_after(text: &str, from: usize) -> Option<(usize, usize)> {
+    let rest = &text[from..];
+    let first = |prefix: &str, secret: fn(&str) -> Option<(usize, usize)>| {
+        let found = rest.match_indices(prefix).find_map(|(at, _)| {
+            let after = at + prefix.len();
+            secret(&rest[after..]).map(|(start, end)| (after + start, after + end))
+        });
+        found.map(|(start, end)| (from + start, from + end))
+    };
+    let (token, jwt) = (first(TOKEN, secret_of_token), first(JWT, secret_of_jwt));
+    token.into_iter().chain(jwt).min()
+}
+
+/// What is secret in what follows `bw_`: what comes after the kind.
+fn secret_of_token(text: &str) -> Option<(usize, usize)> {
+    let kind = text.bytes().take_while(u8::is_ascii_lowercase).count();
+    let secret = text[kind..].strip_prefix('_')?;
+    let chars = secret.bytes().take_while(u8::is_ascii_alphanumeric).count();
+    (chars >= SECRET_CHARS).then_some((kind + 1, kind + 1 + chars))
+}
+
+/// What is secret in what follows `eyJ`: three parts of base64 with dots between.
+fn secret_of_jwt(text: &str) -> Option<(usize, usize)> {
+    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let part = |from: usize| text.as_bytes()[from..].iter().take_while(|byte| is_part(byte)).count();
+    let header = part(0);
+    let claims = text[header..].strip_prefix('.').map(|_| part(header + 1))?;
+    let end = header + 1 + claims;
+    let signature = text[end..].strip_prefix('.').map(|_| part(end + 1))?;
+    let is_one = claims >= SECRET_CHARS && signature >= SECRET_CHARS;
+    is_one.then_some((0, end + 1 + signature))
 }
 
 #[cfg(test)]
@@ -148,5 +215,32 @@ mod tests {
             assert_eq!(visible(text), "", "{text:?}");
         }
         assert_eq!(visible(" a b\u{200f} "), "a b");
+    }
+
+    // LOG-03
+    #[test]
+    fn of_a_credential_only_its_beginning_is_left() {
+        let random = "0123456789abcdefghijABCDEFGHIJ";
+        let jwt = format!("eyJhbGciOiJFZERTQSJ9.{random}-_.{random}_-");
+        for (text, clean) in [
+            (format!("bw_pat_{random}"), "bw_pat_[redacted]"),
+            (format!("/a/bw_rt_{random}/bw_ses_{random}?"), "/a/bw_rt_[redacted]/bw_ses_[redacted]?"),
+            (format!("/{jwt}/"), "/eyJ[redacted]/"),
+            (format!("bw_{jwt}.x {jwt}"), "bw_eyJ[redacted].x eyJ[redacted]"),
+            (format!("{jwt},bw_pat_{random}"), "eyJ[redacted],bw_pat_[redacted]"),
+            (format!("eyJ.{random}.{random}"), "eyJ[redacted]"),
+        ] {
+            assert_eq!(without_secrets(&text), clean, "{text}");
+        }
+        for harmless in [
+            String::new(),
+            "bw_pat_0123456789".to_owned(),
+            format!("bw_{random}"),
+            format!("eyJ{random}.{random}"),
+            "eyJhbGciOiJFZERTQSJ9.short.short".to_owned(),
+            "é bw_é_eyJé.é.é".to_owned(),
+        ] {
+            assert!(matches!(without_secrets(&harmless), Cow::Borrowed(_)), "{harmless}");
+        }
     }
 }

@@ -116,6 +116,9 @@ const RULES: &[Rule] = &[
     Rule { code: "JWT-003", find: keys_without_https },
     Rule { code: "JWT-004", find: large_leeways },
     Rule { code: "JWT-005", find: exposed_key_sets },
+    Rule { code: "JWT-006", find: long_access_tokens },
+    Rule { code: "JWT-007", find: refresh_tokens_that_end_first },
+    Rule { code: "TOKEN-001", find: endless_tokens },
     Rule { code: "HOST-001", find: no_hosts },
     Rule { code: "HOST-002", find: any_host },
     Rule { code: "HOST-003", find: hosts_of_a_whole_suffix },
@@ -131,6 +134,8 @@ const RULES: &[Rule] = &[
     Rule { code: "BIND-003", find: one_address_for_both },
     Rule { code: "RATE-001", find: throttle_off },
     Rule { code: "RATE-002", find: fast_guessing },
+    Rule { code: "RATE-003", find: fast_guessing_of_one },
+    Rule { code: "RATE-004", find: fast_registration },
     Rule { code: "PAGE-001", find: huge_pages },
     Rule { code: "PAGE-002", find: default_page_above_cap },
     Rule { code: "BODY-001", find: huge_bodies },
@@ -542,6 +547,44 @@ fn hasty_rotation(subject: &Subject<'_>, found: &mut Found) {
     }
 }
 
+fn long_access_tokens(subject: &Subject<'_>, found: &mut Found) {
+    let lifetime = subject.settings.jwt.access_lifetime;
+    if lifetime.as_duration() > Duration::from_secs(15 * 60) {
+        found.warning(
+            "jwt.access_lifetime",
+            format!(
+                "an access token that was copied is good for {lifetime} wherever others verify it by the JWKS"
+            ),
+            "lower it to 15m or less; clients refresh",
+        );
+    }
+}
+
+fn refresh_tokens_that_end_first(subject: &Subject<'_>, found: &mut Found) {
+    let jwt = &subject.settings.jwt;
+    if jwt.refresh_lifetime.as_duration() < jwt.access_lifetime.as_duration() {
+        found.error(
+            "jwt.refresh_lifetime",
+            format!(
+                "a refresh token ends after {}, before the access token that it renews",
+                jwt.refresh_lifetime
+            ),
+            "make it longer than jwt.access_lifetime",
+        );
+    }
+}
+
+fn endless_tokens(subject: &Subject<'_>, found: &mut Found) {
+    let lifetime = subject.settings.tokens.default_lifetime;
+    if lifetime.as_duration() > Duration::from_secs(366 * 86_400) {
+        found.warning(
+            "tokens.default_lifetime",
+            format!("who asks for no end gets a token for {lifetime}, which nobody will remember"),
+            "lower it, for example to the default of `30d`; who needs more says so with expires_in_days",
+        );
+    }
+}
+
 fn no_hosts(subject: &Subject<'_>, found: &mut Found) {
     if subject.settings.server.allowed_hosts.is_empty() {
         found.error(
@@ -756,6 +799,30 @@ fn fast_guessing(subject: &Subject<'_>, found: &mut Found) {
             "throttle.rates.login",
             format!("{login} lets one address try more than a password a second"),
             "lower it, for example to the default of `5/min`",
+        );
+    }
+}
+
+/// PWD-14: at most 100 tries of one account fail in a row.
+fn fast_guessing_of_one(subject: &Subject<'_>, found: &mut Found) {
+    let rate = subject.settings.throttle.rates.login_account;
+    if rate.limit().get() > 100 || is_faster(rate, Rate::per_hour(100)) {
+        found.error_in_production(
+            "throttle.rates.login_account",
+            format!("{rate} lets many addresses together guess the password of one account without end"),
+            "lower it, for example to the default of `10/15min`; 100 at once, and 100 an hour, are the most",
+        );
+    }
+}
+
+fn fast_registration(subject: &Subject<'_>, found: &mut Found) {
+    let rate = subject.settings.throttle.rates.register;
+    let is_open = subject.settings.registration.mode == config::RegistrationMode::Open;
+    if is_open && is_faster(rate, Rate::per_minute(10)) {
+        found.warning(
+            "throttle.rates.register",
+            format!("{rate} lets one address fill the site with accounts"),
+            "lower it, for example to the default of `5/hour`",
         );
     }
 }
@@ -1149,6 +1216,36 @@ mod tests {
                 "throttle.rates.login = '61/min'",
                 "warning RATE-002 throttle.rates.login",
                 "throttle.rates.login = '1/s'",
+            ),
+            (
+                "throttle.rates.login_account = '101/h'",
+                "error RATE-003 throttle.rates.login_account",
+                "throttle.rates.login_account = '100/h'",
+            ),
+            (
+                "throttle.rates.login_account = '1000/30d'",
+                "error RATE-003 throttle.rates.login_account",
+                "throttle.rates.login_account = '25/15min'",
+            ),
+            (
+                "throttle.rates.register = '11/min'\nregistration.mode = 'open'",
+                "warning RATE-004 throttle.rates.register",
+                "throttle.rates.register = '11/min'",
+            ),
+            (
+                "jwt.access_lifetime = '16m'",
+                "warning JWT-006 jwt.access_lifetime",
+                "jwt.access_lifetime = '15m'",
+            ),
+            (
+                "jwt.refresh_lifetime = '4m'",
+                "error JWT-007 jwt.refresh_lifetime",
+                "jwt.refresh_lifetime = '5m'",
+            ),
+            (
+                "tokens.default_lifetime = '400d'",
+                "warning TOKEN-001 tokens.default_lifetime",
+                "tokens.default_lifetime = '365d'",
             ),
             (
                 "pagination.max_size = 1001",

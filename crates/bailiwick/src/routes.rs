@@ -48,6 +48,7 @@ pub(crate) struct Route<S> {
     pub(crate) prepare: fn(&mut gate::Context),
     pub(crate) scope: Option<(&'static str, throttle::By)>,
     pub(crate) credential_in_body: bool,
+    pub(crate) ends_credentials: bool,
     pub(crate) logs_in_browsers: bool,
 }
 
@@ -139,6 +140,17 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self
     }
 
+    /// Says that the route added last does nothing but end credentials: if the counters of the quotas are out of reach, it
+    /// passes uncounted, as reads do. Who has lost a credential must not wait for them.
+    ///
+    /// # Panics
+    /// If no route was added: routes are built at start.
+    #[must_use]
+    pub fn ends_credentials(mut self) -> Self {
+        self.last().ends_credentials = true;
+        self
+    }
+
     /// Says that the route added last takes its credential in the body and answers with the cookie of a session: it is
     /// guarded against forged requests though there is no session yet (CSRF-03).
     ///
@@ -187,6 +199,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
             prepare,
             scope: None,
             credential_in_body: false,
+            ends_credentials: false,
             logs_in_browsers: false,
         });
         self

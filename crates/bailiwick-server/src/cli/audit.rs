@@ -144,11 +144,17 @@ async fn verify(
 /// Checks one chain to its end, which may move meanwhile. Answers how long it is.
 async fn verify_chain(store: &dyn Store, mut verifier: Verifier) -> Result<Result<u64, Broken>, StoreError> {
     let chain = verifier.last().chain;
+    let mut page = PAGE;
     loop {
         let after = verifier.last().sequence;
-        let entries = match store.audit_entries(chain, after, PAGE).await {
+        let entries = match store.audit_entries(chain, after, page).await {
             Ok(entries) => entries,
-            // What does not even have the form of an entry was not recorded so.
+            // One of many does not even have the form of an entry: which, shows one by one.
+            Err(StoreError::Corrupt(_) | StoreError::Refused(_)) if page > 1 => {
+                page = 1;
+                continue;
+            }
+            // It was not recorded so.
             Err(StoreError::Corrupt(_) | StoreError::Refused(_)) => {
                 return Ok(Err(Broken { chain, sequence: after + 1, fault: Fault::Changed }));
             }

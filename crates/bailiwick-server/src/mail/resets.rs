@@ -1,5 +1,5 @@
 //! Mails to users who have lost their password.
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bailiwick::{
     authn::{Accounts, PasswordReset},
@@ -19,6 +19,8 @@ pub(crate) struct ResetMails {
     under_way: Arc<Semaphore>,
 }
 
+/// Of how many accounts one mail tells at most.
+const MOST_ACCOUNTS: usize = 10;
 /// How many wishes may be under way.
 const MOST: usize = 64;
 
@@ -40,7 +42,7 @@ impl ResetMails {
         let (this, facts) = (self.clone(), facts.clone());
         tokio::spawn(async move {
             match accounts.begin_reset(&email, &facts).await {
-                Ok(resets) => resets.iter().for_each(|reset| this.send(reset)),
+                Ok(resets) => this.send(&accounts, &resets, &facts).await,
                 Err(problem) => tracing::error!(?problem, "a token for a lost password could not be made"),
             }
             drop(permit);
@@ -48,8 +50,23 @@ impl ResetMails {
         Ok(())
     }
 
-    fn send(&self, PasswordReset { to, text }: &PasswordReset) {
-        self.mailer.send(&to.email, "Set a new password", &self.letter(&to.username, text.expose()));
+    /// Sends one mail to each address, though it may be that of several accounts: whoever gives a stranger's address to many
+    /// accounts floods nobody. The wish itself has paid for the first; further ones, to the same address written otherwise,
+    /// are counted like it.
+    async fn send(&self, accounts: &Accounts, resets: &[PasswordReset], facts: &Facts) {
+        let mut letters: BTreeMap<&str, Vec<&PasswordReset>> = BTreeMap::new();
+        for reset in resets {
+            letters.entry(&reset.to.email).or_default().push(reset);
+        }
+        for (number, (address, resets)) in letters.into_iter().enumerate() {
+            if number > 0 && !matches!(accounts.may_send_to(address, facts).await, Ok(true)) {
+                return;
+            }
+            let newest = &resets[resets.len().saturating_sub(MOST_ACCOUNTS)..];
+            let letters: Vec<_> =
+                newest.iter().map(|reset| self.letter(&reset.to.username, reset.text.expose())).collect();
+            self.mailer.send(address, "Set a new password", &letters.join("\n\n"));
+        }
     }
 
     fn letter(&self, username: &str, token: &str) -> String {

@@ -48,7 +48,12 @@ impl Transport {
         match setting {
             MailTransport::Console => Ok(Self::Console),
             MailTransport::Files(directory) => {
-                let made = fs::create_dir_all(directory);
+                let mut builder = fs::DirBuilder::new();
+                builder.recursive(true);
+                // Whoever reads what is in it sets passwords.
+                #[cfg(unix)]
+                std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+                let made = builder.create(directory);
                 made.map_err(|error| MailError::Directory(directory.clone(), error))?;
                 Ok(Self::Files(directory.clone()))
             }

@@ -419,7 +419,7 @@ fn what_was_done_to_the_trail_in_the_database_is_found() {
     let site_chain = "chain = x'00000000000000000000000000000000'";
     let cases = [
         ("an edit", format!("UPDATE audit_entries SET actor_name = 'bob' WHERE sequence = 3 AND {site_chain}"), "entry 3"),
-        ("no entry at all", format!("UPDATE audit_entries SET event = x'00' WHERE sequence = 3 AND {site_chain}"), "entry "),
+        ("no entry at all", format!("UPDATE audit_entries SET event = x'00' WHERE sequence = 3 AND {site_chain}"), "entry 3"),
         ("a removal", format!("DELETE FROM audit_entries WHERE sequence = 3 AND {site_chain}"), "entry 3"),
         (
             "a removal that closes up",

@@ -13,7 +13,7 @@ use std::{
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::json;
 
-use crate::site::{Server, Site};
+use crate::site::{PASSWORD, Server, Site};
 
 /// A mail, as it came.
 #[derive(Clone, Debug)]
@@ -324,6 +324,36 @@ async fn a_mail_that_cannot_be_sent_is_told_in_the_log_without_what_it_holds() {
     for secret in ["bw_rst_", "s3cret", "ann@example.com"] {
         assert!(!everything.contains(secret), "{secret}: {everything}");
     }
+}
+
+// PWD-19: whoever gives a stranger's address to many accounts floods nobody.
+#[tokio::test]
+async fn one_wish_is_one_mail_however_many_accounts_have_the_address() {
+    let mails = MailServer::start();
+    let mut site = Site::new();
+    site.set("BAILIWICK_MAIL__TRANSPORT", &mails.url());
+    site.set("BAILIWICK_MAIL__FROM", "noreply@example.com");
+    site.set("BAILIWICK_THROTTLE__RATES__ANON", "1000/s");
+    for (name, email) in (0..12)
+        .map(|number| (format!("bomb{number}"), "Ann@example.com".to_owned()))
+        .chain([("beth".to_owned(), "ann@example.com".to_owned())])
+    {
+        site.done(&["user", "create", &name, "--email", &email, "--password-stdin"], Some(PASSWORD));
+    }
+    let server = site.serve();
+    ask(&server);
+    // One for each way in which the address is written.
+    let sent = mails.mails(2).await;
+    let of_ann = sent.iter().find(|mail| mail.to == "ann@example.com").unwrap();
+    assert!(of_ann.data.contains("ann.") && of_ann.data.contains("beth."), "{}", of_ann.data);
+    assert_eq!(of_ann.data.matches("reset-password#bw_rst_").count(), 2);
+    let bombed = sent.iter().find(|mail| mail.to == "Ann@example.com").unwrap();
+    assert_eq!(bombed.data.matches("reset-password#bw_rst_").count(), 10);
+    // Five an hour: these two, and three more.
+    for _ in 0..6 {
+        ask(&server);
+    }
+    mails.no_more_than(5).await;
 }
 
 // Contract §2: two servers share the database, and between them the owner of a leaked token is told once.

@@ -4,7 +4,10 @@ use std::{collections::HashMap, time::Duration};
 use bailiwick_testkit::{Fault, Operation, Reply, TestApp};
 use serde_json::json;
 
-use crate::support::{self, NOBODY, TASKS, log_in};
+use crate::{
+    browser::Browser,
+    support::{self, NOBODY, TASKS, log_in},
+};
 
 /// What is left of a quota, as `RateLimit` says.
 fn left(reply: &Reply, policy: &str) -> u64 {
@@ -214,7 +217,7 @@ async fn without_a_throttle_nobody_is_counted() {
 
 // THR-35, I9: reads pass, log-ins and changes do not.
 #[tokio::test]
-async fn with_the_counters_out_of_reach_reads_pass_and_everything_else_is_503() {
+async fn with_the_counters_out_of_reach_reads_pass_and_changes_are_503() {
     let app = support::throttled(&[]).await;
     let task = support::Tasks::task(&app.owner(), json!({"title": "x"})).await;
     for fault in [Fault::Unavailable, Fault::Corrupt, Fault::NotWritable, Fault::Refused] {
@@ -230,18 +233,52 @@ async fn with_the_counters_out_of_reach_reads_pass_and_everything_else_is_503() 
         app.other_tenant().get(&task).await.expect_problem(404, "not-found");
         for call in [
             log_in(&app.anonymous(), "owner", TestApp::PASSWORD),
-            owner.delete("/auth/token/"),
             owner.post(TASKS, json!({"title": "y"})),
             owner.patch(&task, json!({"title": "y"})),
             owner.put(&task, json!({"title": "y"})),
             owner.delete(&task),
             owner.post("/orgs/", json!({"slug": "y", "name": "y"})),
         ] {
-            call.await.expect_problem(503, "unavailable");
+            let refused = call.await.expect_problem(503, "unavailable");
+            assert_eq!(refused.header("retry-after"), Some("3"));
         }
     }
     app.counters().mend();
     assert_eq!(support::Tasks::titles(&app.owner(), "").await, ["x"]);
     app.owner().get("/orgs/y/").await.expect(404);
     log_in(&app.anonymous(), "owner", TestApp::PASSWORD).await.expect(200);
+}
+
+// THR-35: who has lost a credential does not wait for the counters to end it.
+#[tokio::test]
+async fn with_the_counters_out_of_reach_credentials_are_ended_all_the_same() {
+    let app = support::throttled(&[("throttle.rates.login", "1000/s")]).await;
+    let credentials = || json!({"username": "member", "password": TestApp::PASSWORD});
+    let obtain =
+        async |path: &str| app.anonymous().post(path, credentials()).await.expect(200).json().clone();
+    let (leaked, own) = (obtain("/auth/token/").await, obtain("/auth/token/").await);
+    let family = obtain("/auth/jwt/").await;
+    let named = app.member().post("/auth/tokens/", json!({"name": "a"})).await.expect(201).json().clone();
+    let mut browser = Browser::logged_in(&app, "member").await;
+    let mut other = Browser::logged_in(&app, "member").await;
+    app.counters().fail_all(Operation::Spend, Fault::Unavailable);
+    let report = json!({"token": leaked["token"]});
+    app.anonymous().post("/auth/tokens/report-leak/", report).await.expect(202);
+    app.anonymous().post("/auth/jwt/revoke/", json!({"refresh": family["refresh"]})).await.expect(200);
+    app.member().delete(&format!("/auth/tokens/{}/", named["id"].as_str().unwrap())).await.expect(204);
+    let own = format!("Token {}", own["token"].as_str().unwrap());
+    app.anonymous().delete("/auth/token/").authorization(&own).await.expect(204);
+    other.delete("/auth/sessions/").await.expect(204);
+    browser.get("/me/").await.expect(401);
+    other.delete("/auth/session/").await.expect(204);
+    for dead in [
+        own.clone(),
+        format!("Token {}", leaked["token"].as_str().unwrap()),
+        format!("Token {}", named["token"].as_str().unwrap()),
+        format!("Bearer {}", family["access"].as_str().unwrap()),
+    ] {
+        app.anonymous().get("/me/").authorization(&dead).await.expect_problem(401, "invalid-token");
+    }
+    // What else is there is as before.
+    app.member().post("/auth/tokens/", json!({"name": "b"})).await.expect_problem(503, "unavailable");
 }

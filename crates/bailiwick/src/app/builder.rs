@@ -462,6 +462,7 @@ impl Builder<Ready> {
         }
         let scopes = scopes(&routes, &policies.scopes, &mut mistakes);
         let in_body = marked(&routes, |route| route.credential_in_body);
+        let ends_credentials = marked(&routes, |route| route.ends_credentials);
         let browser_log_ins = marked(&routes, |route| route.logs_in_browsers);
         let (api, mut listed) = join(resources.paths.iter().flat_map(|paths| paths()), routes, &mut mistakes);
 
@@ -487,13 +488,16 @@ impl Builder<Ready> {
         let db = Db::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy));
         let uncounted = policies.uncounted.unwrap_or_else(|| Uncounted::new(Arc::clone(&clock)));
         let throttle = counters.map(|counters| {
-            let throttle = Throttle::new(policies.anon, policies.user).scopes(scopes);
+            let throttle = Throttle::new(policies.anon, policies.user)
+                .scopes(scopes)
+                .passing_uncounted(ends_credentials);
             ThrottleLayer::new(throttle, counters).count_outages(uncounted)
         });
         let csrf_key = policies.csrf_key.unwrap_or_else(|| Csrf::random_key(&*entropy));
         let own = policies.resources.public_url.as_ref().and_then(|url| Origin::of_url(url.as_str()));
         let csrf = Csrf::new(csrf_key, Arc::clone(&entropy))
-            .trusted_origins(policies.csrf_trusted_origins.into_iter().chain(own));
+            .trusted_origins(policies.csrf_trusted_origins)
+            .own_origin(own);
         let mut authn = AuthnLayer::new(Arc::clone(&store), Arc::clone(&clock))
             .credential_in_body(in_body)
             .idle(idle)

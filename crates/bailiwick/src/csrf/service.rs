@@ -86,7 +86,9 @@ impl CsrfLayer {
         if origin.is_some_and(|origin| self.csrf.trusts(origin)) {
             return Ok(());
         }
-        let is_own = |origin: &str| reach.own_origin(headers).is_some_and(|own| own.as_str() == origin);
+        let is_own = |origin: &str| {
+            self.csrf.is_own(origin) || reach.own_origin(headers).is_some_and(|own| own.as_str() == origin)
+        };
         if origin.is_some_and(|origin| !is_own(origin)) {
             return Err("Origin is neither this host nor one that is trusted");
         }

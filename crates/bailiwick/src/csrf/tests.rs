@@ -11,7 +11,10 @@ use tower::{Layer, ServiceExt, service_fn};
 use uuid::Uuid;
 
 use super::{Csrf, CsrfLayer};
-use crate::cookies::{Cookie, Reach};
+use crate::{
+    cookies::{Cookie, Reach},
+    origin::Origin,
+};
 
 fn csrf(key: u8) -> Csrf {
     Csrf::new(Secret::new([key; 32]), Arc::new(OsEntropy))
@@ -56,13 +59,23 @@ fn no_token_is_like_another() {
 }
 
 async fn status(method: Method, credential: Option<Credential>, token: Option<&str>) -> StatusCode {
-    let layer = CsrfLayer::new(csrf(1));
+    let fields: Vec<_> = token.map(|token| ("x-csrftoken", token)).into_iter().collect();
+    status_with(csrf(1), method, credential, &fields).await
+}
+
+async fn status_with(
+    csrf: Csrf,
+    method: Method,
+    credential: Option<Credential>,
+    fields: &[(&'static str, &str)],
+) -> StatusCode {
+    let layer = CsrfLayer::new(csrf);
     let service =
         layer.layer(service_fn(async |_: Request<Body>| Ok::<_, Infallible>(Response::new(Body::empty()))));
     let mut request = Request::builder().method(method).uri("/").body(Body::empty()).unwrap();
     *request.headers_mut() = headers("bailiwick_session=abc");
-    if let Some(token) = token {
-        request.headers_mut().insert("x-csrftoken", HeaderValue::try_from(token).unwrap());
+    for (name, value) in fields {
+        request.headers_mut().insert(*name, HeaderValue::try_from(*value).unwrap());
     }
     if let Some(credential) = credential {
         request.extensions_mut().insert(Principal::new(PrincipalParts {
@@ -95,5 +108,28 @@ async fn only_what_came_by_cookie_and_changes_something_is_checked() {
     }
     for method in [Method::GET, Method::HEAD, Method::OPTIONS] {
         assert_eq!(status(method, session, None).await, StatusCode::OK);
+    }
+}
+
+// CSRF-14: where browsers find the site is its own origin, behind a proxy too, and no trusted other one.
+#[tokio::test]
+async fn what_comes_from_the_own_origin_says_that_it_does() {
+    let own = || Origin::of_url("https://api.example.com");
+    let good = csrf(1).token(Cookie::Session, "abc");
+    let session = Some(Credential::Session(SessionId::from_uuid(Uuid::nil())));
+    for (site, own_is, trusted_is) in [
+        (None, StatusCode::OK, StatusCode::OK),
+        (Some("same-origin"), StatusCode::OK, StatusCode::OK),
+        (Some("cross-site"), StatusCode::FORBIDDEN, StatusCode::OK),
+        (Some("same-site"), StatusCode::FORBIDDEN, StatusCode::OK),
+    ] {
+        let mut fields = vec![("x-csrftoken", good.as_str()), ("origin", "https://api.example.com")];
+        fields.extend(site.map(|site| ("sec-fetch-site", site)));
+        let found = status_with(csrf(1).own_origin(own()), Method::POST, session, &fields).await;
+        assert_eq!(found, own_is, "{site:?}");
+        let found = status_with(csrf(1).trusted_origins(own()), Method::POST, session, &fields).await;
+        assert_eq!(found, trusted_is, "{site:?}");
+        let found = status_with(csrf(1), Method::POST, session, &fields).await;
+        assert_eq!(found, StatusCode::FORBIDDEN, "another origin");
     }
 }

@@ -26,12 +26,13 @@ struct Inner {
     key: Secret<[u8; 32]>,
     entropy: Arc<dyn Entropy>,
     trusted: HashSet<Origin>,
+    own: Option<Origin>,
 }
 
 impl Csrf {
     /// Tokens under `key`, which all servers of one site share, and which is used for nothing else (KEY-07).
     pub fn new(key: Secret<[u8; 32]>, entropy: Arc<dyn Entropy>) -> Self {
-        Self { inner: Arc::new(Inner { key, entropy, trusted: HashSet::new() }) }
+        Self { inner: Arc::new(Inner { key, entropy, trusted: HashSet::new(), own: None }) }
     }
 
     pub(crate) fn random_key(entropy: &dyn Entropy) -> Secret<[u8; 32]> {
@@ -48,6 +49,14 @@ impl Csrf {
     #[must_use]
     pub fn trusted_origins(mut self, origins: impl IntoIterator<Item = Origin>) -> Self {
         Arc::make_mut(&mut self.inner).trusted = origins.into_iter().collect();
+        self
+    }
+
+    /// The origin of this site as browsers find it, besides what a request says of its host: a proxy may tell another one. None
+    /// by default.
+    #[must_use]
+    pub fn own_origin(mut self, own: Option<Origin>) -> Self {
+        Arc::make_mut(&mut self.inner).own = own;
         self
     }
 
@@ -88,6 +97,10 @@ impl Csrf {
 
     pub(super) fn trusts(&self, origin: &str) -> bool {
         self.inner.trusted.iter().any(|trusted| trusted.as_str() == origin)
+    }
+
+    pub(super) fn is_own(&self, origin: &str) -> bool {
+        self.inner.own.as_ref().is_some_and(|own| own.as_str() == origin)
     }
 
     /// Of parts that cannot run into each other: the first two have fixed lengths.

@@ -13,7 +13,8 @@
 //! in `Retry-After`. Every answer tells what is left in `RateLimit` and `RateLimit-Policy` (THR-20, THR-21).
 //!
 //! # Security
-//! If the counters are out of reach, safe methods pass and everything else is answered 503 (THR-35). What passed is counted
+//! If the counters are out of reach, safe methods pass, and so does what only ends a credential; everything else is answered
+//! 503 (THR-35). What passed is counted
 //! by [`ThrottleLayer::uncounted`], and told in the log at most every ten seconds. The address
 //! is that of the connection: no header a client can send changes it.
 mod layer;
@@ -54,6 +55,7 @@ pub struct Throttle {
     anon: Rate,
     user: Rate,
     scoped: Arc<[ScopedRoute]>,
+    passing: Arc<[(Method, Box<str>)]>,
 }
 
 #[derive(Clone, Debug)]
@@ -66,7 +68,19 @@ struct ScopedRoute {
 impl Throttle {
     /// `anon` for each address, `user` for each user.
     pub fn new(anon: Rate, user: Rate) -> Self {
-        Self { anon, user, scoped: Arc::new([]) }
+        Self { anon, user, scoped: Arc::new([]), passing: Arc::new([]) }
+    }
+
+    /// Lets requests to these routes pass uncounted if the counters are out of reach, as reads do. Each is a method and a route
+    /// template.
+    ///
+    /// # Security
+    /// It is meant for what only ends something: who has lost a credential must not wait for the counters.
+    #[must_use]
+    pub fn passing_uncounted(mut self, routes: impl IntoIterator<Item = (Method, String)>) -> Self {
+        let trimmed = |(method, path): (Method, String)| (method, path.trim_end_matches('/').into());
+        self.passing = routes.into_iter().map(trimmed).collect();
+        self
     }
 
     /// Gives these routes scopes of their own. Each is a method, a route template, and the scope; the trailing slash

@@ -59,7 +59,7 @@ where
         Box::pin(async move {
             let verdicts = match layer.counters.spend(&charges).await {
                 Ok(verdicts) => verdicts,
-                Err(error) if request.method().is_safe() => {
+                Err(error) if layer.throttle.passes_uncounted(&request) => {
                     tally(&request, &charges, |_| ThrottleOutcome::Uncounted);
                     if layer.uncounted.note() {
                         let (error, uncounted): (&dyn std::error::Error, _) =
@@ -74,7 +74,8 @@ where
                 }
                 Err(error) => {
                     tally(&request, &charges, |_| ThrottleOutcome::Unavailable);
-                    return Ok(Problem::unavailable().because(error).answer());
+                    let problem = Problem::unavailable().with_retry_after(RETRY).because(error);
+                    return Ok(problem.answer());
                 }
             };
             tally(&request, &charges, |place| match verdicts.get(place) {
@@ -92,7 +93,19 @@ where
     }
 }
 
+/// When to try again while the counters are out of reach: they are looked for all the time.
+const RETRY: Duration = Duration::from_secs(3);
+
 impl Throttle {
+    /// Whether a request may do without being counted.
+    fn passes_uncounted<B>(&self, request: &Request<B>) -> bool {
+        let is_one = |template: &MatchedPath| {
+            let path = template.as_str().trim_end_matches('/');
+            self.passing.iter().any(|(method, passing)| method == request.method() && **passing == *path)
+        };
+        request.method().is_safe() || request.extensions().get::<MatchedPath>().is_some_and(is_one)
+    }
+
     fn charges<B>(&self, request: &Request<B>) -> Vec<Charge> {
         let extensions = request.extensions();
         let principal = extensions.get::<Principal>();

@@ -1,7 +1,10 @@
 //! One line of the log, escaped so that what a client sent cannot be taken for anything else (LOG-04).
 use std::{borrow::Cow, cell::RefCell, fmt::Debug, io::Write, time::Duration};
 
-use bailiwick_core::{clock::Timestamp, text::is_deceptive};
+use bailiwick_core::{
+    clock::Timestamp,
+    text::{is_deceptive, without_secrets},
+};
 use percent_encoding::percent_decode_str;
 use tracing::{
     Level,
@@ -176,50 +179,22 @@ fn level_name(level: Level) -> &'static str {
     }
 }
 
-/// How tokens of every kind begin: `bw_pat_` and the like.
-const TOKEN_PREFIX: &str = "bw_";
-/// How many letters and digits must follow the prefix. Tokens have more; what anybody would call so has fewer.
-const TOKEN_CHARS: usize = 20;
-
 /// How often what is encoded may be encoded again. Who hides a token deeper than that does not do so by mistake.
 const ENCODINGS: usize = 3;
 
-/// The text, with only its prefix left of whatever looks like a token. One that is percent-encoded is as easily read: the
+/// The text, with only its beginning left of whatever looks like a credential. One that is percent-encoded is as easily read: the
 /// text is then written decoded.
 fn without_tokens(text: &str) -> Cow<'_, str> {
-    let clean = without_plain_tokens(text);
+    let clean = without_secrets(text);
     if !clean.contains('%') {
         return clean;
     }
     let decode = |text: String, _| percent_decode_str(&text).decode_utf8_lossy().into_owned();
     let decoded = (0..ENCODINGS).fold(clean.clone().into_owned(), decode);
-    match without_plain_tokens(&decoded) {
+    match without_secrets(&decoded) {
         Cow::Owned(redacted) => Cow::Owned(redacted),
         Cow::Borrowed(_) => clean,
     }
-}
-
-fn without_plain_tokens(text: &str) -> Cow<'_, str> {
-    let mut clean = String::new();
-    let mut rest = text;
-    // Almost no text has one, and is not copied.
-    for (at, _) in text.match_indices(TOKEN_PREFIX) {
-        let after = &text[at + TOKEN_PREFIX.len()..];
-        let kind = after.bytes().take_while(u8::is_ascii_lowercase).count();
-        let Some(secret) = after[kind..].strip_prefix('_') else { continue };
-        let chars = secret.bytes().take_while(u8::is_ascii_alphanumeric).count();
-        if chars >= TOKEN_CHARS {
-            let (before, secret) = rest.split_at(rest.len() - secret.len());
-            clean.push_str(before);
-            clean.push_str("[redacted]");
-            rest = &secret[chars..];
-        }
-    }
-    if rest.len() == text.len() {
-        return Cow::Borrowed(text);
-    }
-    clean.push_str(rest);
-    Cow::Owned(clean)
 }
 
 /// Writes at most `max_bytes` of `text` as the inside of a JSON string in visible characters only.
