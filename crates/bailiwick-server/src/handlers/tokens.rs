@@ -8,7 +8,7 @@ use axum::{
 use bailiwick::{
     Input,
     app::Given,
-    authn::{ApiTokens, NamedToken},
+    authn::{ApiTokens, Families, NamedToken},
     clock::Timestamp,
     gate::{Anyone, Authenticated},
     identity::{ApiTokenId, Scopes},
@@ -125,10 +125,12 @@ pub(super) async fn rotate(
     created(&successor(&url, &id, made.record.id), made)
 }
 
-/// `POST /auth/tokens/report-leak/`: the answer is the same whatever was sent.
+/// `POST /auth/tokens/report-leak/`: the answer is the same whatever was sent. Scanners find refresh tokens too; one of them
+/// ends its family.
 pub(super) async fn report_leak(
     _: Anyone,
     State(tokens): State<ApiTokens>,
+    State(families): State<Families>,
     Given(mails): Given<LeakMails>,
     RequestFacts(facts): RequestFacts,
     JsonBody(leak): JsonBody<Leak>,
@@ -136,6 +138,7 @@ pub(super) async fn report_leak(
     if let Some(leaked) = tokens.report_leak(&leak.token, &facts).await? {
         mails.tell(tokens, leaked);
     }
+    families.report_leak(&leak.token, &facts).await?;
     Ok(StatusCode::ACCEPTED)
 }
 

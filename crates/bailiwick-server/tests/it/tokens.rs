@@ -296,6 +296,13 @@ async fn whoever_finds_a_token_may_have_it_ended_and_learns_nothing() {
     assert_eq!(answers.len(), 1, "the answer is the same whatever was sent");
     assert!(!works(&app, &token).await);
     app.member().get("/me/").await.expect(200);
+    // A refresh token is found as easily.
+    let credentials = json!({"username": "member", "password": TestApp::PASSWORD});
+    let family = app.anonymous().post("/auth/jwt/", credentials).await.expect(200).json().clone();
+    let access = format!("Bearer {}", family["access"].as_str().unwrap());
+    app.anonymous().get("/me/").authorization(&access).await.expect(200);
+    report(&format!(" {}\n", family["refresh"].as_str().unwrap())).await.expect(202);
+    app.anonymous().get("/me/").authorization(&access).await.expect_problem(401, "invalid-token");
     // Contract §2: a bad credential is one on public routes too.
     report(&token).header("authorization", "Token x").await.expect_problem(401, "invalid-token");
     app.anonymous()

@@ -228,6 +228,19 @@ impl Families {
         Ok(())
     }
 
+    /// Ends the family of a refresh token that was found in the open, as [`revoke`](Self::revoke) does; where there are no
+    /// families, there is nothing to end.
+    ///
+    /// # Errors
+    /// 503 if the store is out of reach.
+    pub async fn report_leak(&self, text: &str, facts: &Facts) -> Result<(), Problem> {
+        match &self.0 {
+            // Who finds a token copies white space with it.
+            Some(_) => self.revoke(text.trim(), facts).await,
+            None => Ok(()),
+        }
+    }
+
     /// What an access token says, if it is good now: signed by a living key, in time, of a family that has not ended,
     /// for a user who may come in.
     ///
