@@ -170,7 +170,12 @@ impl<S: PrincipalStore + Sync> PrincipalStore for RememberingStore<S> {
         })
     }
 
-    fn note_use(&self, credential: Credential, now: Timestamp, idle: Duration) -> Answer<'_, bool> {
+    fn note_use(
+        &self,
+        credential: Credential,
+        now: Timestamp,
+        idle: Duration,
+    ) -> Answer<'_, Option<Timestamp>> {
         // What is remembered has the use before, and would be noted again.
         self.then(self.inner.note_use(credential, now, idle), move |changes| changes.of(credential.as_uuid()))
     }
