@@ -140,6 +140,7 @@ const RULES: &[Rule] = &[
     Rule { code: "ARGON-002", find: dear_hash },
     Rule { code: "MAIL-001", find: mail_without_sender },
     Rule { code: "MAIL-002", find: mail_that_may_be_read },
+    Rule { code: "MAIL-003", find: mail_in_the_log },
     Rule { code: "LOG-001", find: talkative_log },
 ];
 
@@ -606,6 +607,17 @@ fn mail_that_may_be_read(subject: &Subject<'_>, found: &mut Found) {
     }
 }
 
+fn mail_in_the_log(subject: &Subject<'_>, found: &mut Found) {
+    if found.is_production && matches!(subject.settings.mail.transport, MailTransport::Console) {
+        found.warning(
+            "mail.transport",
+            "mail goes to standard error: nobody gets it, and whoever reads the log of the service sets passwords by the \
+             tokens in it",
+            "set it to the URL of a mail server, or to `file:` and a directory that only its owner reads",
+        );
+    }
+}
+
 fn no_public_url(subject: &Subject<'_>, found: &mut Found) {
     if found.is_production && subject.settings.server.public_url.is_none() {
         found.error(
@@ -886,6 +898,7 @@ mod tests {
         server.allowed_hosts = ['api.example.com']
         server.public_url = 'https://api.example.com'
         secrets.master_key = '8f1c04e2b7a95d3360ef4a1b92c7d85e0f6b3a49c1d27e8855aa3c96fe10b472'
+        mail.transport = 'file:mail'
     ";
 
     /// The findings with these settings on top of the safe ones, as `severity code setting`.
@@ -1155,6 +1168,11 @@ mod tests {
                 "error MAIL-002 mail.transport",
                 "mail.from = 'a@b.example'\nmail.transport = 'smtp://localhost?tls=opportunistic'",
             ),
+            (
+                "mail.transport = 'console'",
+                "warning MAIL-003 mail.transport",
+                "mail.transport = 'console'\nserver.environment = 'development'",
+            ),
             ("log.level = 'debug'", "warning LOG-001 log.level", "log.level = 'info'"),
         ];
         assert_eq!(find(""), [""; 0], "the safe settings are safe");
@@ -1212,6 +1230,7 @@ mod tests {
         let settings = file(
             "bailiwick.toml",
             "[server]\nallowed_hosts = ['a.example']\npublic_url = 'https://a.example'\n\
+             [mail]\ntransport = 'file:mail'\n\
              [database]\nurl = 'sqlite://data.db'\n[secrets]\nmaster_key_file = 'master.key'\n\
              master_key_fallbacks = ['9f1c04e2b7a95d3360ef4a1b92c7d85e0f6b3a49c1d27e8855aa3c96fe10b472']\n",
         );

@@ -437,6 +437,8 @@ fn a_database_that_another_holds_is_out_of_reach_and_then_in_reach_again() {
 /// Starts a command that is to wait for the lock on the database, and waits until it says so.
 fn waiting(site: &Site, argument: &str) -> (Child, BufReader<ChildStderr>) {
     let mut command = site.command(None);
+    // Nothing is found in the settings, so that this is the first thing it says.
+    command.env("BAILIWICK_MAIL__TRANSPORT", "file:mails");
     let mut child = command.arg(argument).stdout(Stdio::null()).spawn().unwrap();
     let mut told = BufReader::new(child.stderr.take().unwrap());
     let mut line = String::new();
