@@ -12,9 +12,8 @@ use std::{
 
 use smallvec::SmallVec;
 
-pub use crate::audit::{SecurityEvent, SecurityEventKind};
 use crate::{
-    audit::{Act, Actor, Noted},
+    audit::{Act, Actor, Noted, SecurityEvent},
     clock::Timestamp,
     identity::{Principal, UserId},
     named::named,
@@ -194,6 +193,28 @@ named! {
     }
 }
 
+named! {
+    /// What denies requests besides the rules of tables.
+    DeniedBy {
+        /// The caller is no member of the organisation that the path names.
+        Membership = "membership",
+        /// The scopes of the credential leave it out.
+        Scope = "scope",
+        /// It is for people's own accounts, and the credential is of an organisation.
+        Account = "account",
+        /// Another site may have forged it.
+        Csrf = "csrf",
+        /// Pages of its origin may not call.
+        Cors = "cors",
+    }
+}
+
+impl From<DeniedBy> for Cow<'static, str> {
+    fn from(denied: DeniedBy) -> Self {
+        denied.as_str().into()
+    }
+}
+
 impl Facts {
     /// An empty record.
     pub fn new() -> Self {
@@ -234,7 +255,7 @@ impl Facts {
         let _ = self.0.throttled.set(scope.into());
     }
 
-    /// Says which rule denied it.
+    /// Says what denied it: one of [`DeniedBy`], or the rule of a table, such as `tasks.create`.
     pub fn set_denied_by(&self, rule: impl Into<Cow<'static, str>>) {
         let _ = self.0.denied_by.set(rule.into());
     }
@@ -314,7 +335,7 @@ impl Facts {
         self.0.throttled.get().map(AsRef::as_ref)
     }
 
-    /// The rule that denied it.
+    /// What denied it.
     pub fn denied_by(&self) -> Option<&str> {
         self.0.denied_by.get().map(AsRef::as_ref)
     }

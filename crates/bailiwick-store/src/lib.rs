@@ -7,15 +7,16 @@
 //! ```no_run
 //! use std::sync::Arc;
 //!
+//! use bailiwick_core::{audit::AuditKeys, secret::Secret};
 //! use bailiwick_store::{OpenOptions, migrate, open, refinery::Runner};
 //!
-//! # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+//! # async fn start(key: Secret<[u8; 32]>) -> Result<(), Box<dyn std::error::Error>> {
 //! let url = "sqlite://bailiwick.db";
 //! let options = OpenOptions::default();
 //! // An application embeds its own: refinery::embed_migrations!("migrations").
 //! let migrations = Runner::new(&[]);
 //! migrate(url, &options, &migrations, &[]).await?;
-//! let store = open(url, &options).await?;
+//! let store = open(url, &options, AuditKeys::new(&key, [])).await?;
 //! # let _ = store;
 //! # Ok(())
 //! # }
@@ -59,7 +60,7 @@ pub use self::{
 };
 
 /// How a database is opened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct OpenOptions {
     /// If it is SQLite.
     pub sqlite: SqliteOptions,
@@ -67,20 +68,6 @@ pub struct OpenOptions {
     pub postgres: PostgresOptions,
     /// Told once by [`migrate`] when another process holds the database, and for how long it waits for that at most.
     pub on_lock: Option<fn(Duration)>,
-    /// What the audit trail is linked with. The default is a key that everybody knows: the trail then shows what was
-    /// damaged, but not what was forged.
-    pub audit_keys: AuditKeys,
-}
-
-impl Default for OpenOptions {
-    fn default() -> Self {
-        Self {
-            sqlite: SqliteOptions::default(),
-            postgres: PostgresOptions::default(),
-            on_lock: None,
-            audit_keys: AuditKeys::insecure_without_key(),
-        }
-    }
 }
 
 /// How long another process may hold a database that is to be migrated: a large table takes its time.
@@ -106,12 +93,16 @@ pub enum OpenError {
 }
 
 /// Opens the database that `url` names: `sqlite://` and the path of a file (`sqlite://data.db` is relative,
-/// `sqlite:///var/lib/data.db` absolute), or `postgres://…`.
+/// `sqlite:///var/lib/data.db` absolute), or `postgres://…`. Its audit trail is linked with `audit_keys`.
 ///
 /// # Errors
 /// Names the cause and what to do about it.
-pub async fn open(url: &str, options: &OpenOptions) -> Result<Arc<dyn Store>, OpenError> {
-    Ok(open_with_counters(url, options).await?.store)
+pub async fn open(
+    url: &str,
+    options: &OpenOptions,
+    audit_keys: AuditKeys,
+) -> Result<Arc<dyn Store>, OpenError> {
+    Ok(open_with_counters(url, options, audit_keys).await?.store)
 }
 
 /// A database, and counters in it that all processes share which have it open.
@@ -134,23 +125,26 @@ impl fmt::Debug for Opened {
 ///
 /// # Errors
 /// As [`open`].
-pub async fn open_with_counters(url: &str, options: &OpenOptions) -> Result<Opened, OpenError> {
+pub async fn open_with_counters(
+    url: &str,
+    options: &OpenOptions,
+    audit_keys: AuditKeys,
+) -> Result<Opened, OpenError> {
     // The time of the machine, whatever clock the application has: other processes go by it too.
     let clock = Arc::new(SystemClock::new());
-    let keys = options.audit_keys.clone();
-    if keys.are_known_to_everybody() {
+    if audit_keys.are_known_to_everybody() {
         tracing::warn!(
             "the audit trail has no secret key: it shows what was damaged, but not what was forged"
         );
     }
     match Location::of(url)? {
         Location::Sqlite(path) => {
-            let store = SqliteStore::open(path, &options.sqlite)?.audit_keys(keys);
+            let store = SqliteStore::open(path, &options.sqlite, audit_keys)?;
             let counters = Arc::new(store.counters(clock.clone()));
             Ok(Opened { store: Arc::new(RememberingStore::new(store, clock)), counters })
         }
         Location::Postgres => {
-            let store = PostgresStore::connect(url, &options.postgres).await?.audit_keys(keys);
+            let store = PostgresStore::connect(url, &options.postgres, audit_keys).await?;
             let counters = Arc::new(store.counters());
             Ok(Opened { store: Arc::new(RememberingStore::new(store, clock)), counters })
         }

@@ -170,7 +170,12 @@ impl<S: PrincipalStore + Sync> PrincipalStore for RememberingStore<S> {
         })
     }
 
-    fn note_use(&self, credential: Credential, now: Timestamp, idle: Duration) -> Answer<'_, bool> {
+    fn note_use(
+        &self,
+        credential: Credential,
+        now: Timestamp,
+        idle: Duration,
+    ) -> Answer<'_, Option<Timestamp>> {
         // What is remembered has the use before, and would be noted again.
         self.then(self.inner.note_use(credential, now, idle), move |changes| changes.of(credential.as_uuid()))
     }
@@ -529,7 +534,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize};
 
     use bailiwick_core::identity::Scopes;
-    use bailiwick_testkit::{FakeClock, Fault, FaultyStore, Operation, act};
+    use bailiwick_testkit::{FakeClock, Fault, FaultyStore, Operation, act, audit_keys};
     use tempfile::TempDir;
 
     use super::*;
@@ -554,7 +559,8 @@ mod tests {
             let directory = TempDir::new().unwrap();
             let (path, options) = (directory.path().join("test.db"), OpenOptions::default());
             crate::sqlite::migrate(&path, &options, &migrations(), &[Card::TABLE, Member::TABLE]).unwrap();
-            let behind = FaultyStore::new(Arc::new(SqliteStore::open(path, &options.sqlite).unwrap()));
+            let opened = SqliteStore::open(path, &options.sqlite, audit_keys()).unwrap();
+            let behind = FaultyStore::new(Arc::new(opened));
             let clock = FakeClock::new();
             let store = Arc::new(RememberingStore::new(behind.clone(), Arc::new(clock.clone())));
             let ann = UserId::from_uuid(random());

@@ -234,12 +234,12 @@ impl<'a> TestAppBuilder<'a> {
         let Self { resources, routes, migrations, database, seed, policies, make } = self;
         let database = database.map_or_else(|| Database::Sqlite(fresh_sqlite()), Database::Postgres);
         let url = database.url();
-        let mut options = OpenOptions { audit_keys: audit_keys(), ..OpenOptions::default() };
+        let mut options = OpenOptions::default();
         options.postgres.max_connections = NonZeroU32::new(4).expect("4 is not 0");
         let tables = resources.tables().to_vec();
         let migrated = bailiwick_store::migrate(&url, &options, &migrations, &tables).await;
         migrated.unwrap_or_else(|error| panic!("the migrations do not run: {error}"));
-        let opened = bailiwick_store::open(&url, &options).await;
+        let opened = bailiwick_store::open(&url, &options, audit_keys()).await;
         let store =
             FaultyStore::new(opened.unwrap_or_else(|error| panic!("the database does not open: {error}")));
 

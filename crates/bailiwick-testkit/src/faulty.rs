@@ -486,7 +486,12 @@ impl PrincipalStore for FaultyStore {
         self.run(Operation::PrincipalOf, async move { self.inner.principal_in(proof, now, slug).await })
     }
 
-    fn note_use(&self, credential: Credential, now: Timestamp, idle: Duration) -> Answer<'_, bool> {
+    fn note_use(
+        &self,
+        credential: Credential,
+        now: Timestamp,
+        idle: Duration,
+    ) -> Answer<'_, Option<Timestamp>> {
         self.run(Operation::NoteUse, async move { self.inner.note_use(credential, now, idle).await })
     }
 }

@@ -149,21 +149,6 @@ pub(super) const LOUD: &[Loud] = &[
         reason: "defines the key of chains that show damage and no forgery, for databases without a secret",
     },
     Loud {
-        file: "crates/bailiwick-store/src/sqlite/mod.rs",
-        word: "insecure_without_key",
-        reason: "a back-end that is opened by hand, until it is given a key",
-    },
-    Loud {
-        file: "crates/bailiwick-store/src/postgres/mod.rs",
-        word: "insecure_without_key",
-        reason: "a back-end that is opened by hand, until it is given a key",
-    },
-    Loud {
-        file: "crates/bailiwick-store/src/lib.rs",
-        word: "insecure_without_key",
-        reason: "what a database is opened with where nobody gives a key; opening it says so in the log",
-    },
-    Loud {
         file: "crates/bailiwick/src/cors/policy.rs",
         word: "insecure_any_origin",
         reason: "defines the way to let pages of any origin read, without cookies",

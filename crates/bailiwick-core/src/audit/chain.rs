@@ -254,22 +254,15 @@ impl AuditKeys {
 
 impl AuditKey {
     fn new(root: &Secret<[u8; 32]>) -> Self {
-        let id: String = derive(root, "id").expose()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { id, links: derive(root, "links"), heads: derive(root, "heads") }
+        let id: String = root.derive("id").expose()[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+        Self { id, links: root.derive("links"), heads: root.derive("heads") }
     }
 
     fn hash(&self, before: &[u8], entry: &Entry) -> Vec<u8> {
-        mac(&self.links).chain_update(before).chain_update(entry.canonical()).finalize().into_bytes().to_vec()
+        let key = self.links.expose();
+        let mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+        mac.chain_update(before).chain_update(entry.canonical()).finalize().into_bytes().to_vec()
     }
-}
-
-/// A key for one purpose, which tells nothing of the others (KEY-07).
-fn derive(root: &Secret<[u8; 32]>, purpose: &str) -> Secret<[u8; 32]> {
-    Secret::new(mac(root).chain_update(purpose.as_bytes()).finalize().into_bytes().into())
-}
-
-fn mac(key: &Secret<[u8; 32]>) -> Hmac<Sha256> {
-    Hmac::new_from_slice(key.expose()).expect("HMAC takes keys of any length")
 }
 
 /// Checks one chain, entry by entry from the first on.

@@ -26,13 +26,13 @@ pub trait Directory {
     /// All users, by name.
     fn users(&self) -> Answer<'_, Vec<UserRecord>>;
 
-    /// Lets the user called `name` in, or keeps them out. Keeping them out ends all their tokens and sessions for
+    /// Lets the user called `name` in, or keeps them out. Keeping them out ends all their tokens, sessions and families for
     /// good: who is let in again logs in again, and whoever had stolen one does not (SES-21).
     fn set_active<'a>(&'a self, name: &'a Username, active: bool, act: Act)
     -> Answer<'a, (), DirectoryError>;
 
-    /// Replaces the password of the user called `name` and ends all that the old one opened: the user's sessions
-    /// and log-in tokens.
+    /// Replaces the password of the user called `name` and ends all that the old one opened: the user's sessions, log-in
+    /// tokens and families of refresh tokens.
     fn set_password<'a>(
         &'a self,
         name: &'a Username,

@@ -17,7 +17,7 @@ use std::{future::Future, pin::Pin};
 
 pub use self::{
     audit::AuditStore,
-    counters::{Caller, Charge, CounterKey, CounterStore, Gcra, Uncounted, Verdict},
+    counters::{Caller, Charge, CounterKey, CounterStore, Gcra, Verdict},
     directory::{
         Directory, DirectoryError, Login, NewOrg, NewUser, OrgRecord, Right, UserRecord, changed_member,
         switched_user,

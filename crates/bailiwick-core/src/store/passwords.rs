@@ -7,8 +7,8 @@ use crate::{
     secret::Secret,
 };
 
-/// Replaces passwords. What the old one opened ends in the same transaction: the user's sessions, the tokens that
-/// log-ins made, and all that could have replaced it.
+/// Replaces passwords. What the old one opened ends in the same transaction: the user's sessions, the tokens and the
+/// families of refresh tokens that log-ins made, and all that could have replaced it.
 pub trait PasswordStore {
     /// Replaces a password by its owner's wish. Answers whether they are active and still had the old one: if not,
     /// nothing is changed.

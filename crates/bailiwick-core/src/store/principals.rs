@@ -40,7 +40,12 @@ pub trait PrincipalStore {
     ) -> Answer<'a, Option<(Principal, Option<Membership>)>>;
 
     /// Notes that a credential was used at `now`. A session then works for `idle` from now, but not beyond the end it
-    /// was given when it began. Answers whether the credential still works: one that was ended meanwhile stays so
-    /// (SES-27).
-    fn note_use(&self, credential: Credential, now: Timestamp, idle: Duration) -> Answer<'_, bool>;
+    /// was given when it began. Answers until when the credential works now: none if it was ended meanwhile, which it
+    /// stays (SES-27).
+    fn note_use(
+        &self,
+        credential: Credential,
+        now: Timestamp,
+        idle: Duration,
+    ) -> Answer<'_, Option<Timestamp>>;
 }

@@ -1,4 +1,4 @@
-//! WhichSessions of browsers.
+//! Sessions of browsers.
 use std::time::Duration;
 
 use super::{Answer, CredentialDigest, Proof};

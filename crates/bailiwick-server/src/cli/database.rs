@@ -36,10 +36,10 @@ pub(super) async fn open(loaded: &Loaded) -> Result<Arc<dyn Store>, Failure> {
 /// The same with the counters in it.
 pub(super) async fn open_with_counters(loaded: &Loaded) -> Result<Opened, Failure> {
     let pending = pending(loaded).await?;
-    let (url, mut options) = location(loaded)?;
-    options.audit_keys = application::audit_keys(&loaded.settings)?;
+    let (url, options) = location(loaded)?;
+    let keys = application::audit_keys(&loaded.settings)?;
     // First, because it tells best of a database that is not there.
-    let opened = bailiwick::database::open_with_counters(&url, &options).await.map_err(cannot_open)?;
+    let opened = bailiwick::database::open_with_counters(&url, &options, keys).await.map_err(cannot_open)?;
     if pending.is_empty() {
         return Ok(opened);
     }

@@ -71,6 +71,11 @@ url = \"sqlite://bailiwick.db\"
 [secrets]
 # Whoever has this file can read what the database keeps encrypted; without it nobody can. Back it up apart.
 master_key_file = \"master.key\"
+
+[mail]
+# Mails wait in this directory, one file each. Before anybody is to get them, write here the URL of a mail server, such as
+# \"smtps://user:password@mail.example.com\", and the sender: from = \"Bailiwick <noreply@example.com>\".
+transport = \"file:mails\"
 ";
 
 pub(super) fn run(args: &Args) -> Outcome {

@@ -2,8 +2,8 @@
 use bailiwick::{
     clock::{Clock, OsEntropy, SystemClock},
     id::Id,
-    identity::{OrgId, Role, Slug, UserId, Username},
-    store::{DirectoryError, NewOrg, Store},
+    identity::{OrgId, Role, Slug, Username},
+    store::{DirectoryError, NewOrg},
 };
 use clap::Subcommand;
 use serde_json::json;
@@ -61,14 +61,6 @@ pub(super) enum Command {
     },
 }
 
-/// The id of a user, looked up where no password hash comes along.
-async fn id_of(name: &Username, store: &dyn Store) -> Result<UserId, Failure> {
-    let users = store.users().await?;
-    // Names do not differ by case alone.
-    let found = users.into_iter().find(|user| user.username.eq_ignore_ascii_case(name.as_str()));
-    Ok(found.ok_or(DirectoryError::NoSuchUser)?.id)
-}
-
 /// Why there is no new organisation.
 fn not_created(error: DirectoryError, slug: &Slug) -> Failure {
     match error {
@@ -86,7 +78,7 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
         Command::Create { slug, name, owner, format } => {
             let id: OrgId = block_on(async {
                 let store = database::open(&loaded).await?;
-                let owner = id_of(&owner, &*store).await?;
+                let owner = store.user_id(&owner).await?.ok_or(DirectoryError::NoSuchUser)?;
                 let clock = SystemClock::new();
                 let id = Id::new(&clock, &OsEntropy);
                 let org = NewOrg { id, slug: slug.clone(), name, owner, created_at: clock.now() };

@@ -1,17 +1,18 @@
 //! Who the caller is.
 use axum::{Json, extract::State};
 use bailiwick::{
-    Model, View,
-    access::{List, Rules, authenticated},
+    access::List,
     clock::Timestamp,
     db::Db,
-    gate::{Access, Guarded},
-    identity::{OrgId, Principal, Role, UserId},
+    gate::Access,
+    identity::{Principal, UserId},
     problem::Problem,
     query::ListQuery,
     store::NewUser,
 };
 use serde::Serialize;
+
+use crate::resources::{MyPlace, MyPlaceView};
 
 /// A user, as only they see themselves.
 #[derive(Serialize)]
@@ -30,36 +31,6 @@ pub(super) struct Me {
     #[serde(flatten)]
     user: User,
     orgs: Vec<MyPlaceView>,
-}
-
-/// Where the caller is a member: what any credential of theirs may tell them, whatever it is for.
-#[derive(Model)]
-#[model(table = "my_orgs", scope = Caller)]
-pub(super) struct MyPlace {
-    #[model(tenant)]
-    user_id: UserId,
-    #[model(id)]
-    id: OrgId,
-    #[model(managed, order(default = asc))]
-    slug: String,
-    #[model(managed)]
-    name: String,
-    #[model(managed)]
-    role: Role,
-}
-
-#[derive(View)]
-#[view(of = MyPlace)]
-struct MyPlaceView {
-    slug: String,
-    name: String,
-    role: Role,
-}
-
-impl Guarded for MyPlace {
-    fn rules() -> Rules<Self> {
-        Rules::deny_all().under_any_scope().allow::<List>(authenticated())
-    }
 }
 
 /// `GET /me/`

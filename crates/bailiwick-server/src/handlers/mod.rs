@@ -22,10 +22,9 @@ pub(crate) enum Registration {
 /// All of them.
 pub(crate) fn routes(registration: Registration) -> Routes {
     let register = match registration {
-        Registration::Open => Routes::new()
-            .post("/auth/register/", passwords::register)
-            .throttled("register", By::Address)
-            .credential_in_body(),
+        Registration::Open => {
+            Routes::new().post("/auth/register/", passwords::register).throttled("register", By::Address)
+        }
         Registration::Closed => Routes::new(),
     };
     register

@@ -22,7 +22,7 @@ use crate::mail::ResetMails;
 
 /// An account to make.
 #[derive(Input)]
-pub(super) struct Registration {
+pub(super) struct NewAccount {
     username: String,
     email: String,
     password: String,
@@ -53,7 +53,7 @@ pub(super) async fn register(
     _: Anyone,
     State(accounts): State<Accounts>,
     RequestFacts(facts): RequestFacts,
-    JsonBody(Registration { username, email, password }): JsonBody<Registration>,
+    JsonBody(NewAccount { username, email, password }): JsonBody<NewAccount>,
 ) -> Result<(StatusCode, Json<User>), Problem> {
     let user = accounts.register(&username, email, Secret::new(password), &facts).await?;
     Ok((StatusCode::CREATED, Json(User::from(user))))

@@ -70,7 +70,7 @@ impl ResetMails {
     }
 
     fn letter(&self, username: &str, token: &str) -> String {
-        let hour = Accounts::RESET_LIFETIME.as_secs() / 60;
+        let minutes = Accounts::RESET_LIFETIME.as_secs() / 60;
         let way = match &self.public_url {
             // Behind the #, it goes to no server and into no log.
             Some(url) => format!("To set one, open this link:\n\n{url}/reset-password#{token}"),
@@ -78,7 +78,7 @@ impl ResetMails {
         };
         format!(
             "Somebody, probably you, asked for a new password for the account\n{username}.\n\n{way}\n\n\
-             It works once, within {hour} minutes. If it was not you, ignore this mail:\nyour password stays as it is.\n"
+             It works once, within {minutes} minutes. If it was not you, ignore this mail:\nyour password stays as it is.\n"
         )
     }
 }

@@ -8,7 +8,7 @@ pub(crate) mod task;
 use bailiwick::app::Resources;
 
 pub(crate) use self::{
-    my_org::MyOrg,
+    my_org::{MyOrg, MyPlace, MyPlaceView},
     org_token::OrgToken,
     organisation::{Organisation, OrganisationView},
     task::Task,

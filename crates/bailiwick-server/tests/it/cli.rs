@@ -98,6 +98,8 @@ allowed_hosts = ['localhost', '127.0.0.1']
 public_url = 'http://127.0.0.1:8000'
 [secrets]
 master_key_file = 'master.key'
+[mail]
+transport = 'file:mails'
 ";
 const KEY: &str = "8f1c04e2b7a95d3360ef4a1b92c7d85e0f6b3a49c1d27e8855aa3c96fe10b472\n";
 const PASSWORD: &str = "a-plain-but-long-phrase";
@@ -283,7 +285,9 @@ fn check_deploy_is_stricter_than_the_settings() {
 #[test]
 fn serve_refuses_unsafe_settings_and_names_each_with_its_fix() {
     let place = Place::new();
-    place.write("bailiwick.toml", "[server]\nbind = '0.0.0.0:0'\n[throttle]\nenabled = false\n");
+    let settings =
+        "[server]\nbind = '0.0.0.0:0'\n[throttle]\nenabled = false\n[mail]\ntransport = 'file:mails'\n";
+    place.write("bailiwick.toml", settings);
     let answer = place.run(&["serve"]).expect(2).says("does not start with");
     for code in ["KEY-001", "HOST-001", "URL-001", "BIND-001", "RATE-001"] {
         assert!(answer.err.contains(&format!("error {code} ")), "{code}: {}", answer.err);

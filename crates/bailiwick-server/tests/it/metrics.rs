@@ -2,6 +2,7 @@
 use std::{collections::BTreeSet, fs, io, net::TcpStream, thread, time::Duration};
 
 use axum::body::Body;
+use bailiwick::request::DeniedBy;
 use bailiwick_testkit::{Fault, FaultyCounters, Operation, Scrape, TestApp};
 use http::{Method, Request};
 use http_body_util::BodyExt;
@@ -375,17 +376,53 @@ async fn ten_thousand_ways_to_ask_make_no_new_series() {
     assert!(after.value(TOOK, &[]) >= 10_000.0);
 }
 
+fn page(name: &str) -> String {
+    fs::read_to_string(format!("{}/../../docs/guide/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// What stands between backticks.
+fn names(text: &str) -> BTreeSet<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// What a page says between these two.
+fn between<'p>(page: &'p str, start: &str, end: &str) -> &'p str {
+    let (_, rest) = page.split_once(start).unwrap_or_else(|| panic!("{start:?} is on the page"));
+    rest.split_once(end).unwrap_or_else(|| panic!("{end:?} follows {start:?}")).0
+}
+
+#[tokio::test]
+async fn the_guide_names_every_quota_and_no_other() {
+    let app = support::throttled(&[("registration.mode", "open")]).await;
+    let scrape = app.scrape();
+    let scopes = scrape.label_values("scope");
+    let metrics = page("metrics.md");
+    assert_eq!(names(between(&metrics, "- `scope` is", ";")), scopes, "metrics.md");
+    let throttling = page("throttling.md");
+    let rows = throttling.lines().take_while(|line| !line.starts_with("Every counted")).skip(4);
+    let policies: BTreeSet<&str> =
+        rows.filter(|row| !row.is_empty()).map(|row| row.split('`').nth(1).unwrap()).collect();
+    assert_eq!(policies, scopes, "throttling.md");
+}
+
+#[test]
+fn the_guide_names_all_that_denies_a_request_and_nothing_else() {
+    let logs = page("logs.md");
+    let denials = names(between(&logs, "`denied_by` what denied it:", ";"));
+    let known: BTreeSet<&str> = DeniedBy::ALL.iter().map(|denied| denied.as_str()).collect();
+    assert_eq!(denials, known);
+}
+
 /// What the guide says of each metric: its labels.
 fn documented() -> Vec<(String, BTreeSet<String>)> {
-    let page =
-        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/guide/metrics.md")).unwrap();
+    let page = page("metrics.md");
     let rows = page.lines().filter(|line| {
         line.starts_with("| `bailiwick_") || line.starts_with("| `http_") || line.starts_with("| `process_")
     });
-    let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
     rows.map(|row| {
         let cells: Vec<_> = row.split('|').collect();
-        (names(cells[1]).remove(0), names(cells[3]).into_iter().collect())
+        let name = names(cells[1]).into_iter().next().unwrap().to_owned();
+        (name, names(cells[3]).into_iter().map(str::to_owned).collect())
     })
     .collect()
 }

@@ -34,6 +34,18 @@ async fn whoever_registers_can_log_in_and_is_nobody_special() {
     assert!(!format!("{:?}", app.log()).contains(PASSWORD));
 }
 
+// Contract §2: a new account is no credential, so a bad one beside it is not ignored.
+#[tokio::test]
+async fn a_bad_authorization_is_401_and_makes_no_account() {
+    let app = open().await;
+    for bad in ["Token x", "Basic YW5uOng=", "Bearer a.b.c", ""] {
+        register(&app, &ann()).authorization(bad).await.expect_problem(401, "invalid-token");
+    }
+    log_in(&app.anonymous(), "ann", PASSWORD).await.expect_problem(401, "invalid-credentials");
+    // Whoever is somebody already may make an account for somebody else.
+    app.member().post("/auth/register/", ann()).await.expect(201);
+}
+
 #[tokio::test]
 async fn where_registration_is_not_open_there_is_no_such_route() {
     for mode in ["closed", "invited"] {

@@ -156,6 +156,47 @@ async fn a_session_ends_when_it_is_idle_and_when_it_is_old() {
     used.get("/me/").await.expect_problem(401, "invalid-token");
 }
 
+// SES-17: contract §2, 30 minutes from the use that is answered.
+#[tokio::test]
+async fn a_session_says_when_it_ends_now_that_it_was_used() {
+    let app = support::start().await;
+    let browser = Browser::logged_in(&app, "member").await;
+    for minutes in [25, 1, 29] {
+        app.clock().advance(minutes * MINUTE);
+        let end = bailiwick::clock::Clock::now(app.clock()).saturating_add(30 * MINUTE);
+        let shown = browser.get("/auth/session/").await.expect(200).json();
+        assert_eq!(shown["expires_at"], json!(end), "after {minutes} minutes");
+        // What is asked at once is answered alike, noted or not.
+        let again = browser.get("/auth/session/").await.expect(200).json();
+        assert_eq!(again["expires_at"], shown["expires_at"]);
+    }
+}
+
+// SES-19, I9
+#[tokio::test]
+async fn a_read_does_not_wait_for_a_use_that_cannot_be_noted() {
+    let app = support::start().await;
+    let browser = Browser::logged_in(&app, "member").await;
+    let credentials = json!({"username": "member", "password": TestApp::PASSWORD});
+    let pair = app.anonymous().post("/auth/jwt/", credentials).await.expect(200).json();
+    let access = format!("Bearer {}", pair["access"].as_str().unwrap());
+    app.clock().advance(2 * MINUTE);
+    app.store().fail_all(Operation::NoteUse, Fault::Hang);
+    for (credential, call) in [
+        ("session", browser.request(Method::GET, "/me/")),
+        ("token", app.member().request(Method::GET, "/me/")),
+        ("access token", app.anonymous().get("/me/").authorization(access)),
+    ] {
+        let before = app.store().calls(Operation::NoteUse);
+        let reply = tokio::time::timeout(Duration::from_secs(1), call.into_future()).await;
+        reply.unwrap_or_else(|_| panic!("{credential}: no answer within a second")).expect(200);
+        assert_eq!(app.store().calls(Operation::NoteUse), before + 1, "{credential}");
+    }
+    // A session that could not be noted as used ends the earlier, and not at once.
+    app.store().mend();
+    browser.get("/me/").await.expect(200);
+}
+
 // SES-25
 #[tokio::test]
 async fn a_user_sees_and_ends_their_sessions_and_nobody_elses() {

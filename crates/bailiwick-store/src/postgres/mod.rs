@@ -78,11 +78,15 @@ pub struct PostgresStore {
 
 impl PostgresStore {
     /// Connects to the database that `url` names, as `postgres://user:password@host:port/database`, which
-    /// [`migrate`](crate::migrate) has prepared.
+    /// [`migrate`](crate::migrate) has prepared. Its audit trail is linked with `audit_keys`.
     ///
     /// # Errors
     /// Names what is wrong and what to do about it.
-    pub async fn connect(url: &str, options: &PostgresOptions) -> Result<Self, ConnectError> {
+    pub async fn connect(
+        url: &str,
+        options: &PostgresOptions,
+        audit_keys: AuditKeys,
+    ) -> Result<Self, ConnectError> {
         let target = Target::parse(url, options)?;
         // The pool would say only that something failed, at the first request.
         let client = target.connect_alone().await?;
@@ -92,15 +96,8 @@ impl PostgresStore {
             pool,
             statements: Arc::new(Statements::new(Dialect::Postgres)),
             target: Arc::new(target),
-            audit_keys: AuditKeys::insecure_without_key(),
+            audit_keys,
         })
-    }
-
-    /// Links the audit trail with these keys, instead of one that everybody knows.
-    #[must_use]
-    pub fn audit_keys(mut self, keys: AuditKeys) -> Self {
-        self.audit_keys = keys;
-        self
     }
 
     /// Takes no further work: every call is answered as out of reach. What is under way ends by itself.

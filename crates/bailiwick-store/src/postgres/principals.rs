@@ -96,12 +96,12 @@ const USERS: LookUps = look_ups!(
 );
 
 const USE_TOKEN: &str = "UPDATE api_tokens SET last_used_at = greatest(last_used_at, $2) \
-     WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING id";
+     WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING expires_at";
 const USE_SESSION: &str = "UPDATE sessions SET last_seen_at = greatest(last_seen_at, $2), \
        expires_at = least(ends_at, greatest(expires_at, $3)) \
-     WHERE id = $1 AND expires_at > $2 RETURNING id";
+     WHERE id = $1 AND expires_at > $2 RETURNING expires_at";
 const USE_FAMILY: &str = "UPDATE jwt_families SET last_used_at = $2 \
-     WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING id";
+     WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING expires_at";
 
 impl PrincipalStore for PostgresStore {
     fn principal_of(&self, proof: Proof, now: Timestamp) -> Answer<'_, Option<Principal>> {
@@ -136,7 +136,12 @@ impl PrincipalStore for PostgresStore {
         })
     }
 
-    fn note_use(&self, credential: Credential, now: Timestamp, idle: Duration) -> Answer<'_, bool> {
+    fn note_use(
+        &self,
+        credential: Credential,
+        now: Timestamp,
+        idle: Duration,
+    ) -> Answer<'_, Option<Timestamp>> {
         Box::pin(async move {
             let id: Bind<'_> = credential.as_uuid().into();
             let rows = match credential {
@@ -146,9 +151,9 @@ impl PrincipalStore for PostgresStore {
                     self.change(USE_SESSION, &[id, now.into(), expires_at.into()]).await?
                 }
                 Credential::Family(_) => self.change(USE_FAMILY, &[id, now.into()]).await?,
-                _ => return Ok(false),
+                _ => return Ok(None),
             };
-            Ok(!rows.is_empty())
+            Ok(rows.first().map(|row| row.time(0)).transpose()?)
         })
     }
 }

@@ -1,4 +1,4 @@
-//! WhichSessions.
+//! Sessions of browsers.
 use bailiwick_core::{
     audit::Act,
     clock::Timestamp,

@@ -87,11 +87,16 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
-    /// Opens the database in the file at `path`, which [`migrate`](crate::migrate) has made.
+    /// Opens the database in the file at `path`, which [`migrate`](crate::migrate) has made. Its audit trail is linked with
+    /// `audit_keys`.
     ///
     /// # Errors
     /// Names the cause and what to do about it.
-    pub fn open(path: impl AsRef<Path>, options: &SqliteOptions) -> Result<Self, SqliteError> {
+    pub fn open(
+        path: impl AsRef<Path>,
+        options: &SqliteOptions,
+        audit_keys: AuditKeys,
+    ) -> Result<Self, SqliteError> {
         let path = absolute(path.as_ref())?;
         if !is_there(&path)? {
             return Err(SqliteError::Missing { path });
@@ -110,15 +115,8 @@ impl SqliteStore {
             scans,
             writer: Arc::new(writer),
             path,
-            audit_keys: AuditKeys::insecure_without_key(),
+            audit_keys,
         })
-    }
-
-    /// Links the audit trail with these keys, instead of one that everybody knows.
-    #[must_use]
-    pub fn audit_keys(mut self, keys: AuditKeys) -> Self {
-        self.audit_keys = keys;
-        self
     }
 
     /// Where the file is.

@@ -39,9 +39,14 @@ impl PrincipalStore for SqliteStore {
         })
     }
 
-    fn note_use(&self, credential: Credential, now: Timestamp, idle: Duration) -> Answer<'_, bool> {
+    fn note_use(
+        &self,
+        credential: Credential,
+        now: Timestamp,
+        idle: Duration,
+    ) -> Answer<'_, Option<Timestamp>> {
         Box::pin(self.writer.run(move |connection| {
-            note_use(connection, credential, now, idle).map(|noted| noted > 0).map_err(store_error)
+            note_use(connection, credential, now, idle).optional().map_err(store_error)
         }))
     }
 }
@@ -191,28 +196,29 @@ fn note_use(
     credential: Credential,
     now: Timestamp,
     idle: Duration,
-) -> rusqlite::Result<usize> {
+) -> rusqlite::Result<Timestamp> {
+    let expires_at = |row: &Row<'_>| Ok(row.get::<_, Moment>(0)?.0);
     match credential {
         Credential::ApiToken(id) => connection
             .prepare_cached(
                 "UPDATE api_tokens SET last_used_at = max(coalesce(last_used_at, ?2), ?2)
-                 WHERE id = ?1 AND revoked_at IS NULL AND expires_at > ?2",
+                 WHERE id = ?1 AND revoked_at IS NULL AND expires_at > ?2 RETURNING expires_at",
             )?
-            .execute(params![Key::from(id), Moment(now)]),
+            .query_row(params![Key::from(id), Moment(now)], expires_at),
         Credential::Session(id) => connection
             .prepare_cached(
                 "UPDATE sessions SET last_seen_at = max(last_seen_at, ?2),
                    expires_at = min(ends_at, max(expires_at, ?3))
-                 WHERE id = ?1 AND expires_at > ?2",
+                 WHERE id = ?1 AND expires_at > ?2 RETURNING expires_at",
             )?
-            .execute(params![Key::from(id), Moment(now), Moment(now.saturating_add(idle))]),
+            .query_row(params![Key::from(id), Moment(now), Moment(now.saturating_add(idle))], expires_at),
         Credential::Family(id) => connection
             .prepare_cached(
                 "UPDATE jwt_families SET last_used_at = ?2
-                 WHERE id = ?1 AND revoked_at IS NULL AND expires_at > ?2",
+                 WHERE id = ?1 AND revoked_at IS NULL AND expires_at > ?2 RETURNING expires_at",
             )?
-            .execute(params![Key::from(id), Moment(now)]),
-        _ => Ok(0),
+            .query_row(params![Key::from(id), Moment(now)], expires_at),
+        _ => Err(rusqlite::Error::QueryReturnedNoRows),
     }
 }
 

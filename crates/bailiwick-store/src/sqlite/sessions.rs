@@ -1,4 +1,4 @@
-//! WhichSessions on SQLite.
+//! Sessions on SQLite.
 use bailiwick_core::{
     audit::{Act, SecurityEvent},
     clock::Timestamp,

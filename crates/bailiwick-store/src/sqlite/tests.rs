@@ -31,7 +31,7 @@ use crate::{
     MigrateError, OpenError, OpenOptions,
     fixture::{Actor, Card, Member, NOTES, assigned, migrations, now, random, titled},
 };
-use bailiwick_testkit::act;
+use bailiwick_testkit::{act, audit_keys};
 
 const TABLES: &[&bailiwick_core::model::TableDef] = &[Card::TABLE, Member::TABLE];
 
@@ -72,7 +72,7 @@ impl Fresh {
     fn open_with(&self, change: impl FnOnce(&mut SqliteOptions)) -> SqliteStore {
         let mut options = SqliteOptions { busy_timeout: Duration::from_millis(200), ..Default::default() };
         change(&mut options);
-        SqliteStore::open(self.path(), &options).unwrap()
+        SqliteStore::open(self.path(), &options, audit_keys()).unwrap()
     }
 
     /// A connection as another process would have one.
@@ -667,13 +667,13 @@ async fn what_was_answered_is_there_when_nothing_is_closed() {
     for name in ["test.db", "test.db-wal"] {
         fs::copy(fresh.directory.path().join(name), copy.path().join(name)).unwrap();
     }
-    let after = SqliteStore::open(copy.path().join("test.db"), &SqliteOptions::default()).unwrap();
+    let after = open(copy.path().join("test.db")).unwrap();
     assert_eq!(read(&after, &fresh.owner.list("")).await.unwrap().0, 1);
 }
 
 fn open(path: impl AsRef<Path>) -> Result<SqliteStore, SqliteError> {
     let options = SqliteOptions { busy_timeout: Duration::from_millis(50), ..Default::default() };
-    SqliteStore::open(path, &options)
+    SqliteStore::open(path, &options, audit_keys())
 }
 
 #[tokio::test]

@@ -1,13 +1,13 @@
 //! What somebody does to the audit trail in the database itself.
 use bailiwick_core::{
-    audit::{AuditKeys, Broken, Chain, Fault, Head, SecurityEvent, SecurityEventKind, Verifier},
+    audit::{Broken, Chain, Fault, Head, SecurityEvent, SecurityEventKind, Verifier},
     clock::Clock,
     id::Id,
     secret::Secret,
     store::{AuditStore, Directory, DirectoryError, NewUser},
 };
 use bailiwick_store::PostgresOptions;
-use bailiwick_testkit::act;
+use bailiwick_testkit::{act, audit_keys};
 
 use crate::support::World;
 
@@ -15,7 +15,7 @@ const NIL: &str = "chain = '00000000-0000-0000-0000-000000000000'";
 
 /// Checks the chain of the site, which must go through `kept`.
 async fn verify(world: &World, kept: &[Head]) -> Result<u64, Broken> {
-    let mut verifier = Verifier::new(AuditKeys::insecure_without_key(), Chain::Site, kept);
+    let mut verifier = Verifier::new(audit_keys(), Chain::Site, kept);
     let entries = world.store.audit_entries(Chain::Site, 0, 1000).await.unwrap();
     entries.iter().try_for_each(|entry| verifier.check(entry))?;
     verifier.finish(&world.store.audit_head(Chain::Site).await.unwrap())?;

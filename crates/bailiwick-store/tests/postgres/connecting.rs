@@ -2,7 +2,10 @@
 use std::time::Duration;
 
 use bailiwick_store::{ConnectError, PostgresOptions, PostgresStore};
-use bailiwick_testkit::databases::{FreshPostgres, fresh_postgres};
+use bailiwick_testkit::{
+    audit_keys,
+    databases::{FreshPostgres, fresh_postgres},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -11,7 +14,7 @@ use tokio::{
 use crate::support::{World, options, outside};
 
 async fn refused(url: &str, options: &PostgresOptions) -> ConnectError {
-    let error = PostgresStore::connect(url, options).await.map(drop).unwrap_err();
+    let error = PostgresStore::connect(url, options, audit_keys()).await.map(drop).unwrap_err();
     let mut told = error.to_string();
     let mut source = std::error::Error::source(&error);
     while let Some(error) = source {
@@ -199,7 +202,7 @@ async fn a_read_only_database_is_named() {
 async fn a_store_does_not_show_its_password_and_keeps_to_its_settings() {
     let Some(world) = World::new(options()).await else { return };
     let url = world.database.url().replacen("postgres@", "postgres:hunter2@", 1);
-    let store = PostgresStore::connect(&url, &options()).await.unwrap();
+    let store = PostgresStore::connect(&url, &options(), audit_keys()).await.unwrap();
     let shown = format!("{store:?}");
     assert!(shown.contains(world.database.name()) && !shown.contains("hunter2"), "{shown}");
     // Whatever the server's defaults are.

@@ -6,7 +6,7 @@ use std::{
 
 use bailiwick_core::model::{Model, TableDef};
 use bailiwick_store::{ConnectError, MigrateError, OpenError, OpenOptions, migrate, open, pending};
-use bailiwick_testkit::databases::fresh_postgres;
+use bailiwick_testkit::{audit_keys, databases::fresh_postgres};
 
 use crate::support::{SCHEMA, Thing, migrations, outside};
 
@@ -24,7 +24,7 @@ async fn a_database_is_migrated_once_and_says_what_is_pending_before() {
     assert_eq!(report, before, "what was pending was done");
     assert!(pending(&url, &options, &app, TABLES).await.unwrap().is_empty());
     assert!(migrate(&url, &options, &app, TABLES).await.unwrap().is_empty());
-    open(&url, &options).await.unwrap();
+    open(&url, &options, audit_keys()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -166,6 +166,6 @@ async fn a_database_that_does_not_fit_is_named() {
     }
     let client = outside(&url).await;
     client.batch_execute("INSERT INTO bailiwick_schema VALUES (9999, 'later', '', '0')").await.unwrap();
-    let error = open(&url, &options).await.map(drop).unwrap_err();
+    let error = open(&url, &options, audit_keys()).await.map(drop).unwrap_err();
     assert!(matches!(error, OpenError::Postgres(ConnectError::Newer { .. })), "{error:?}");
 }

@@ -20,9 +20,8 @@ use bailiwick_store::{
     OpenOptions, PostgresOptions, PostgresStore, migrate,
     refinery::{Migration, Runner},
 };
-use bailiwick_testkit::act;
 use bailiwick_testkit::{
-    FakeClock, SeededEntropy,
+    FakeClock, SeededEntropy, act, audit_keys,
     databases::{FreshPostgres, fresh_postgres},
 };
 use tokio_postgres::{Client, NoTls};
@@ -183,7 +182,7 @@ impl World {
 
     /// On the database as `url` reaches it.
     pub(crate) async fn at(database: FreshPostgres, url: &str, options: PostgresOptions) -> Self {
-        let store = PostgresStore::connect(url, &options).await.unwrap();
+        let store = PostgresStore::connect(url, &options, audit_keys()).await.unwrap();
         let (clock, entropy) = (FakeClock::new(), SeededEntropy::new(7));
         let user = NewUser {
             id: Id::new(&clock, &entropy),

@@ -19,7 +19,7 @@ use bailiwick_store::{
 };
 use tokio::task::JoinSet;
 
-use crate::{FakeClock, databases};
+use crate::{FakeClock, audit_keys, databases};
 
 /// Counters to be tested, twice, as two processes have them, on one store that holds nothing, and the clock that they go by.
 pub struct CounterSubject {
@@ -63,8 +63,10 @@ pub async fn memory_counters() -> Option<CounterSubject> {
 pub async fn sqlite_counters() -> Option<CounterSubject> {
     let (database, clock) = (databases::fresh_sqlite(), FakeClock::new());
     migrate(&database.url()).await;
-    let open =
-        || SqliteStore::open(database.path(), &SqliteOptions::default()).expect("a fresh database opens");
+    let open = || {
+        let opened = SqliteStore::open(database.path(), &SqliteOptions::default(), audit_keys());
+        opened.expect("a fresh database opens")
+    };
     let stores = [open(), open()];
     let [one, other] = stores.each_ref().map(|store| Arc::new(store.counters(Arc::new(clock.clone()))));
     Some(CounterSubject::new(one, other, clock, (stores, database)))
@@ -81,7 +83,7 @@ pub async fn postgres_counters() -> Option<CounterSubject> {
     migrate(&url).await;
     let mut counters = Vec::new();
     for _ in 0..2 {
-        let store = PostgresStore::connect(&url, &PostgresOptions::default()).await;
+        let store = PostgresStore::connect(&url, &PostgresOptions::default(), audit_keys()).await;
         let store = store.unwrap_or_else(|error| panic!("a fresh database opens: {error}"));
         counters.push(Arc::new(store.counters_by(Arc::new(clock.clone()))));
     }

@@ -290,11 +290,13 @@ pub async fn access_tokens_speak_for_their_family_until_it_ends(subject: Subject
 
     world.clock.advance(Duration::from_secs(60));
     let now = world.clock.now();
-    assert!(store.note_use(Credential::Family(hers.id), now, Duration::ZERO).await.unwrap());
+    let used = store.note_use(Credential::Family(hers.id), now, Duration::ZERO).await.unwrap();
+    assert_eq!(used, Some(hers.ends_at()));
     let principal = store.principal_of(hers.proof(), now).await.unwrap().expect("it is live");
     assert_eq!((principal.last_used_at, principal.expires_at), (Some(now), hers.ends_at()));
     assert!(store.revoke_family(token(1), Act::system(now)).await.unwrap().is_some());
-    assert!(!store.note_use(Credential::Family(hers.id), now, Duration::ZERO).await.unwrap());
+    let used = store.note_use(Credential::Family(hers.id), now, Duration::ZERO).await.unwrap();
+    assert_eq!(used, None);
     assert!(store.principal_of(hers.proof(), now).await.unwrap().is_none());
     assert!(store.principal_in(hers.proof(), now, "acme").await.unwrap().is_none());
     assert_eq!(live(now).await, [("key".to_owned(), 1)]);

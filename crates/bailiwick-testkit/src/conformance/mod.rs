@@ -138,13 +138,13 @@ impl Subject {
     /// # Panics
     /// If it cannot be migrated or opened.
     pub async fn at(url: String, keep: impl Any + Send + Sync) -> Self {
-        let options = OpenOptions { audit_keys: audit_keys(), ..OpenOptions::default() };
+        let options = OpenOptions::default();
         let migrated = bailiwick_store::migrate(&url, &options, &migrations(), TABLES).await;
         migrated.unwrap_or_else(|error| panic!("cannot migrate: {error}"));
         let open = move || {
             let (url, options) = (url.clone(), options.clone());
             async move {
-                let opened = bailiwick_store::open(&url, &options).await;
+                let opened = bailiwick_store::open(&url, &options, audit_keys()).await;
                 opened.unwrap_or_else(|error| panic!("cannot open: {error}"))
             }
         };

@@ -61,16 +61,17 @@ pub async fn a_session_works_until_it_is_idle_or_old(subject: Subject) {
     assert!(store.principal_of(session.proof(), a_microsecond_before(idle)).await.unwrap().is_some());
     assert!(store.principal_of(session.proof(), idle).await.unwrap().is_none());
     let credential = Credential::Session(session.id);
-    assert!(!store.note_use(credential, idle, IDLE).await.unwrap(), "what was idle for so long is not woken");
+    let woken = store.note_use(credential, idle, IDLE).await.unwrap();
+    assert_eq!(woken, None, "what was idle for so long is not woken");
 
     // Used again and again, it ends all the same.
     let ends_at = began.saturating_add(ABSOLUTE);
     let mut now = began;
     while now < ends_at {
-        assert!(store.note_use(credential, now, IDLE).await.unwrap());
+        let end = now.saturating_add(IDLE).min(ends_at);
+        assert_eq!(store.note_use(credential, now, IDLE).await.unwrap(), Some(end));
         let principal = store.principal_of(session.proof(), now).await.unwrap().expect("it is used");
-        assert_eq!(principal.last_used_at, Some(now));
-        assert_eq!(principal.expires_at, now.saturating_add(IDLE).min(ends_at));
+        assert_eq!((principal.last_used_at, principal.expires_at), (Some(now), end));
         now = now.saturating_add(IDLE / 2);
     }
     assert!(store.principal_of(session.proof(), a_microsecond_before(ends_at)).await.unwrap().is_some());
@@ -149,7 +150,7 @@ pub async fn an_ended_session_never_comes_back(subject: Subject) {
         while uses.join_next().await.is_some() {}
         assert!(!is_live(&world, &session).await);
         let used = world.store.note_use(Credential::Session(session.id), world.clock.now(), IDLE).await;
-        assert!(!used.unwrap());
+        assert_eq!(used.unwrap(), None);
     }
 }
 
@@ -235,16 +236,14 @@ pub async fn the_last_use_of_a_token_is_noted(subject: Subject) {
     assert_eq!(last_used_at().await, None);
     world.clock.advance(MICROSECOND);
     let now = world.clock.now();
-    assert!(store.note_use(Credential::ApiToken(token.id), now, IDLE).await.unwrap());
+    let used = store.note_use(Credential::ApiToken(token.id), now, IDLE).await.unwrap();
+    assert_eq!(used, Some(token.expires_at), "it lives no longer");
     assert_eq!(last_used_at().await, Some(now));
     let principal = store.principal_of(token.proof(), now).await.unwrap().expect("it is live");
-    assert_eq!(
-        (principal.last_used_at, principal.expires_at),
-        (Some(now), token.expires_at),
-        "it lives no longer"
-    );
+    assert_eq!((principal.last_used_at, principal.expires_at), (Some(now), token.expires_at));
     store.revoke_token(TokenRef::Id(token.id), Act::system(now)).await.unwrap();
     world.clock.advance(MICROSECOND);
-    assert!(!store.note_use(Credential::ApiToken(token.id), world.clock.now(), IDLE).await.unwrap());
+    let used = store.note_use(Credential::ApiToken(token.id), world.clock.now(), IDLE).await.unwrap();
+    assert_eq!(used, None);
     assert_eq!(last_used_at().await, Some(now));
 }

@@ -17,7 +17,7 @@ use bailiwick_core::{
     meter::Metered,
     model::TableDef,
     secret::Secret,
-    store::{CounterStore, Store, Uncounted},
+    store::{CounterStore, Store},
     units::Rate,
 };
 use bailiwick_store::MemoryCounters;
@@ -156,7 +156,6 @@ pub struct Policies {
     mails: Rate,
     throttled: bool,
     counters: Option<Arc<dyn CounterStore>>,
-    uncounted: Option<Uncounted>,
     cors: Cors<DecidedCors>,
     csrf_key: Option<Secret<[u8; 32]>>,
     csrf_trusted_origins: Vec<Origin>,
@@ -179,7 +178,6 @@ impl Policies {
             mails: Rate::per_hour(5),
             throttled: true,
             counters: None,
-            uncounted: None,
             cors: Cors::same_origin().decide(),
             csrf_key: None,
             csrf_trusted_origins: Vec::new(),
@@ -256,13 +254,6 @@ impl Policies {
     #[must_use]
     pub fn insecure_no_throttle(mut self) -> Self {
         self.throttled = false;
-        self
-    }
-
-    /// Counts in `uncounted` the requests that pass although the counters are out of reach, for a metric.
-    #[must_use]
-    pub fn count_outages(mut self, uncounted: Uncounted) -> Self {
-        self.uncounted = Some(uncounted);
         self
     }
 
@@ -480,18 +471,17 @@ impl Builder<Ready> {
             metrics.watch(part);
         }
         if counters.is_some() {
-            let named = ["anon", "user", LOGIN_ACCOUNT, MAILS].into_iter();
+            let named = ["anon", "user", LOGIN_ACCOUNT, MAILS, LEAK_MAILS].into_iter();
             named
                 .chain(scopes.iter().map(|(.., scope)| scope.name))
                 .for_each(|name| metrics.throttle_scope(name));
         }
         let db = Db::new(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy));
-        let uncounted = policies.uncounted.unwrap_or_else(|| Uncounted::new(Arc::clone(&clock)));
         let throttle = counters.map(|counters| {
             let throttle = Throttle::new(policies.anon, policies.user)
                 .scopes(scopes)
                 .passing_uncounted(ends_credentials);
-            ThrottleLayer::new(throttle, counters).count_outages(uncounted)
+            ThrottleLayer::new(throttle, counters)
         });
         let csrf_key = policies.csrf_key.unwrap_or_else(|| Csrf::random_key(&*entropy));
         let own = policies.resources.public_url.as_ref().and_then(|url| Origin::of_url(url.as_str()));

@@ -106,8 +106,8 @@ impl Accounts {
         }
     }
 
-    /// Replaces the caller's password, and ends all that the old one opened: their other sessions, the tokens of log-ins,
-    /// and all that could have replaced it. The session that the caller uses goes on under the text that is answered
+    /// Replaces the caller's password, and ends all that the old one opened: their other sessions, the tokens and families
+    /// of log-ins, and all that could have replaced it. The session that the caller uses goes on under the text that is answered
     /// (SES-22); the one it had is dead.
     ///
     /// # Errors

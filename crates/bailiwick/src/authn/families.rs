@@ -144,7 +144,7 @@ impl Families {
     /// Logs in.
     ///
     /// # Errors
-    /// 401 `invalid-credentials`; 503 if the store or the hasher cannot decide, or there is no key to sign with.
+    /// 404 without keys; 401 `invalid-credentials`; 429 if the account was tried too often; 503 if the store or the hasher cannot decide, or there is no key to sign with.
     pub async fn log_in(
         &self,
         username: &str,

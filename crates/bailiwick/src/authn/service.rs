@@ -19,7 +19,7 @@ use tower_service::Service;
 use super::{
     AuthnLayer,
     jwt::ExternalClaims,
-    session::{Noted, note_use},
+    session::note_use,
     token::{self, TokenKind},
 };
 use crate::{
@@ -333,9 +333,9 @@ impl AuthnLayer {
             Ok(None) => return Found::Nobody,
             Err(error) => return Found::Unknown(Problem::unavailable().because(error)),
         };
-        if let Noted::Ended = note_use(&*self.store, &principal, now, self.idle).await {
+        let Some(principal) = note_use(&*self.store, principal, now, self.idle).await else {
             return Found::Nobody;
-        }
+        };
         if let Some(facts) = request.extensions().get::<Facts>() {
             facts.set_principal(&principal);
         }

@@ -5,9 +5,8 @@ use axum::extract::FromRequestParts;
 use bailiwick_core::{
     audit::Actor,
     clock::{Clock, Entropy, Timestamp},
-    error::StoreError,
     id::Id,
-    identity::{Credential, Principal, SessionId, UserId},
+    identity::{Credential, Principal, PrincipalParts, SessionId, UserId},
     request::{ClientAddr, Facts},
     secret::Secret,
     store::{CredentialDigest, Login, NewSession, SessionRecord, Store, WhichSessions},
@@ -198,39 +197,42 @@ fn user_agent(headers: &HeaderMap) -> String {
     }
 }
 
-/// Whether the store could say so.
-#[derive(Debug)]
-pub(super) enum Noted {
-    /// The credential works.
-    Works,
-    /// It was ended in this very moment.
-    Ended,
-}
+/// For how long a request waits until it is noted that its credential is used: a note is a durable write, and a read must not
+/// stand still because nothing can be written.
+const NOTE_WAIT: Duration = Duration::from_millis(500);
 
 /// Notes at most once in a while that a credential is used: what is written down is the time to a minute or so
-/// (SES-19, TOK-25).
+/// (SES-19, TOK-25). Answers with the principal as it is then, or nobody if its credential was ended in this very moment.
 pub(super) async fn note_use(
     store: &dyn Store,
-    principal: &Principal,
+    principal: Principal,
     now: Timestamp,
     idle: Duration,
-) -> Noted {
+) -> Option<Principal> {
     // Nothing is kept of it that could be noted.
     if let Credential::External(_) = principal.credential {
-        return Noted::Works;
+        return Some(principal);
     }
     let every = Duration::from_secs(60).min(idle / 10);
     if principal.last_used_at.is_some_and(|last| now < last.saturating_add(every)) {
-        return Noted::Works;
+        return Some(principal);
     }
-    match store.note_use(principal.credential, now, idle).await {
-        Ok(true) => Noted::Works,
-        Ok(false) => Noted::Ended,
-        // Who asks was found a moment ago. A session that is not noted as used ends the earlier.
-        Err(error) => {
-            let error: &dyn std::error::Error = &error as &StoreError;
-            tracing::error!(error, "that a credential was used could not be noted");
-            Noted::Works
+    let noted = tokio::time::timeout(NOTE_WAIT, store.note_use(principal.credential, now, idle)).await;
+    let error: &dyn std::error::Error = match &noted {
+        Ok(Ok(expires_at)) => {
+            return expires_at.map(|expires_at| {
+                let last_used_at = Some(now);
+                Principal::new(PrincipalParts {
+                    last_used_at,
+                    expires_at,
+                    ..PrincipalParts::clone(&principal)
+                })
+            });
         }
-    }
+        Ok(Err(error)) => error,
+        Err(too_late) => too_late,
+    };
+    // Who asks was found a moment ago. A session that is not noted as used ends the earlier.
+    tracing::error!(error, "that a credential was used could not be noted");
+    Some(principal)
 }

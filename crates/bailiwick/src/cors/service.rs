@@ -6,7 +6,10 @@ use std::{
     task::{Context, Poll, ready as ready_or_pending},
 };
 
-use bailiwick_core::request::{Facts, SecurityEvent, SecurityEventKind};
+use bailiwick_core::{
+    audit::{SecurityEvent, SecurityEventKind},
+    request::{DeniedBy, Facts},
+};
 use futures_util::future::Either;
 use http::{Method, Request, Response, StatusCode, header};
 use pin_project_lite::pin_project;
@@ -107,7 +110,7 @@ where
         if self.policy.grant(&request).is_none() {
             if let Some(facts) = request.extensions().get::<Facts>() {
                 facts.tell(SecurityEvent::new(SecurityEventKind::MaliciousCors));
-                facts.set_denied_by("cors");
+                facts.set_denied_by(DeniedBy::Cors);
             }
             return RefusedOr::refused(Problem::forbidden().with_detail("pages of this origin may not call"));
         }

@@ -1,7 +1,7 @@
 use std::{convert::Infallible, time::Duration};
 
 use axum::body::Body;
-use bailiwick_core::request::{Facts, SecurityEventKind};
+use bailiwick_core::{audit::SecurityEventKind, request::Facts};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest, strategy::Strategy};
 use tower::{Layer, ServiceExt, service_fn};

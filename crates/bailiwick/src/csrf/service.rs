@@ -4,7 +4,7 @@ use std::task::{Context, Poll};
 use bailiwick_core::{
     audit::{SecurityEvent, SecurityEventKind},
     identity::{Credential, Principal},
-    request::Facts,
+    request::{DeniedBy, Facts},
 };
 use http::{HeaderMap, HeaderName, Request, Response, header};
 use tower_service::Service;
@@ -52,7 +52,7 @@ where
                 if let Some(facts) = extensions.get::<Facts>() {
                     let user_id = extensions.get::<Principal>().map(Principal::user_id);
                     facts.note(SecurityEvent::new(SecurityEventKind::MaliciousCsrf).of(user_id));
-                    facts.set_denied_by("csrf");
+                    facts.set_denied_by(DeniedBy::Csrf);
                 }
                 RefusedOr::refused(Problem::new(Code::CsrfFailed).with_detail(reason))
             }

@@ -6,11 +6,11 @@ use bailiwick_core::{
     access::{self, Denied, Operation, Permission, Rules},
     identity::{Membership, Principal},
     model::{Model, ScopeKind},
-    request::Facts,
+    request::{DeniedBy, Facts},
 };
 use http::request::Parts;
 
-use super::{Context, DENIED_BY_SCOPE, membership, out_of_scope, person, principal, refusal};
+use super::{Context, membership, out_of_scope, person, principal, refusal};
 use crate::problem::Problem;
 
 /// A model whose rules say who may do what. Every [`Resource`](crate::resource::Resource) is one.
@@ -53,7 +53,7 @@ where
         decision.map(Self).map_err(|denied| {
             if let Some(facts) = parts.extensions.get::<Facts>() {
                 match denied {
-                    Denied::OutOfScope(_) => facts.set_denied_by(DENIED_BY_SCOPE),
+                    Denied::OutOfScope(_) => facts.set_denied_by(DeniedBy::Scope),
                     _ => facts.set_denied_by(Permission::of::<R, Op>().to_string()),
                 }
             }

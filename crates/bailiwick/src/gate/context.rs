@@ -4,7 +4,7 @@ use std::{any::TypeId, collections::HashMap, sync::Arc};
 use bailiwick_core::{
     access::{Denied, Rules},
     identity::{FoundMembership, Membership, Principal, Slug},
-    request::Facts,
+    request::{DeniedBy, Facts},
     store::Store,
 };
 use http::request::Parts;
@@ -63,7 +63,7 @@ impl Context {
             }
             Ok(_) => {
                 if let Some(facts) = facts {
-                    facts.set_denied_by("membership");
+                    facts.set_denied_by(DeniedBy::Membership);
                 }
                 Err(refusal(Denied::Hidden))
             }

@@ -32,7 +32,7 @@ use bailiwick_core::{
     access::{Denied, Operation},
     identity::{Membership, Principal},
     model::ScopeKind,
-    request::{EndedSession, Facts, TENANT_PARAMETER, path_parameter},
+    request::{DeniedBy, EndedSession, Facts, TENANT_PARAMETER, path_parameter},
 };
 use http::{HeaderValue, header, request::Parts};
 
@@ -126,7 +126,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Authenticated {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let principal = person(parts, ACCOUNT)?;
+        let principal = person(parts, DeniedBy::Account)?;
         if principal.scopes.allow(ACCOUNT) { Ok(Self(principal)) } else { Err(out_of_scope(parts, ACCOUNT)) }
     }
 }
@@ -170,12 +170,9 @@ async fn membership(parts: &Parts, context: &Context, principal: &Principal) -> 
     context.membership(principal, slug, parts).await
 }
 
-/// What the log names where the scopes of a credential kept a gate shut.
-const DENIED_BY_SCOPE: &str = "scope";
-
 fn out_of_scope(parts: &Parts, scope: &str) -> Problem {
     if let Some(facts) = parts.extensions.get::<Facts>() {
-        facts.set_denied_by(DENIED_BY_SCOPE);
+        facts.set_denied_by(DeniedBy::Scope);
     }
     insufficient_scope(scope)
 }

@@ -20,7 +20,7 @@ use bailiwick_core::{
 use bailiwick_macros::Model;
 use bailiwick_store::{OpenOptions, refinery::Runner};
 use bailiwick_testkit::{
-    FakeClock, Fault, FaultyStore, Operation, SeededEntropy,
+    FakeClock, Fault, FaultyStore, Operation, SeededEntropy, audit_keys,
     databases::{FreshSqlite, fresh_sqlite},
 };
 use http::{Request, Response};
@@ -63,7 +63,8 @@ impl World {
         let database = fresh_sqlite();
         let options = OpenOptions::default();
         bailiwick_store::migrate(&database.url(), &options, &Runner::new(&[]), &[]).await.unwrap();
-        let store = FaultyStore::new(bailiwick_store::open(&database.url(), &options).await.unwrap());
+        let opened = bailiwick_store::open(&database.url(), &options, audit_keys()).await;
+        let store = FaultyStore::new(opened.unwrap());
         let (clock, entropy) = (FakeClock::new(), SeededEntropy::new(1));
         let mut ids: Vec<UserId> = Vec::new();
         for name in ["ann", "owner"] {

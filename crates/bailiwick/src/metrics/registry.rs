@@ -8,9 +8,10 @@ use std::{
 
 use axum::{Router, response::IntoResponse, routing::get};
 use bailiwick_core::{
+    audit::SecurityEventKind,
     clock::Clock,
     meter::{Meter, Metered, Reading, Value},
-    request::{AuthMethod, AuthOutcome, Facts, SecurityEventKind, Tally, ThrottleOutcome},
+    request::{AuthMethod, AuthOutcome, Facts, Tally, ThrottleOutcome},
 };
 use http::{HeaderValue, header};
 use prometheus_client::{

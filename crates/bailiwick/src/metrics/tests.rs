@@ -9,12 +9,10 @@ use std::{
 
 use axum::body::Body;
 use bailiwick_core::{
+    audit::{SecurityEvent, SecurityEventKind},
     clock::{Clock, Timestamp},
     meter::{Distribution, Meter, Metered, Value},
-    request::{
-        AuthMethod, AuthOutcome, Facts, Scheme, SecurityEvent, SecurityEventKind, Tally, ThrottleOutcome,
-        Unread,
-    },
+    request::{AuthMethod, AuthOutcome, Facts, Scheme, Tally, ThrottleOutcome, Unread},
 };
 use bailiwick_testkit::Scrape;
 use http::{Method, Request, Response, StatusCode, Version};

@@ -1,13 +1,10 @@
 //! The layer that counts requests.
 use std::sync::Arc;
 
-use bailiwick_core::{
-    clock::SystemClock,
-    store::{CounterStore, Uncounted},
-};
+use bailiwick_core::{clock::SystemClock, store::CounterStore};
 use tower_layer::Layer;
 
-use super::{Throttle, ThrottleService};
+use super::{Throttle, ThrottleService, uncounted::Uncounted};
 
 /// Counts requests and refuses those beyond their quota.
 ///
@@ -25,18 +22,6 @@ impl ThrottleLayer {
     pub fn new(throttle: Throttle, counters: Arc<dyn CounterStore>) -> Self {
         // Only how often an outage is told depends on this clock.
         Self { throttle, counters, uncounted: Uncounted::new(Arc::new(SystemClock::new())) }
-    }
-
-    /// Counts the requests that pass uncounted in `uncounted`, which whoever gives it can read.
-    #[must_use]
-    pub fn count_outages(mut self, uncounted: Uncounted) -> Self {
-        self.uncounted = uncounted;
-        self
-    }
-
-    /// The requests that passed uncounted, because the counters were out of reach.
-    pub fn uncounted(&self) -> &Uncounted {
-        &self.uncounted
     }
 }
 

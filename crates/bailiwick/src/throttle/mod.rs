@@ -14,13 +14,13 @@
 //!
 //! # Security
 //! If the counters are out of reach, safe methods pass, and so does what only ends a credential; everything else is answered
-//! 503 (THR-35). What passed is counted
-//! by [`ThrottleLayer::uncounted`], and told in the log at most every ten seconds. The address
-//! is that of the connection: no header a client can send changes it.
+//! 503 (THR-35). What passed is counted in the metrics, and told in the log at most every ten seconds. The address is that of
+//! the connection, or the one that a trusted proxy tells: no header a client can send changes it.
 mod layer;
 mod service;
 #[cfg(test)]
 mod tests;
+mod uncounted;
 
 use std::sync::Arc;
 

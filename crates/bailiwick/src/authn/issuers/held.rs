@@ -5,14 +5,12 @@ use std::{
 };
 
 use bailiwick_core::clock::{Clock, Timestamp};
-use moka::sync::Cache;
-use sha2::{Digest, Sha256};
 
 use super::{
     KeySource, SourceError,
     source::{Document, Source, read_file},
 };
-use crate::authn::jwt::{ExternalClaims, ExternalTokens, Invalid, InvalidKeySet, KeySet, MAX_BYTES};
+use crate::authn::jwt::{ExternalClaims, ExternalTokens, Invalid, InvalidKeySet, KeySet, Verified};
 
 /// How long a set is good that comes without `max-age`.
 const MAX_AGE: Duration = Duration::from_secs(5 * 60);
@@ -28,8 +26,6 @@ const RETRY: Duration = Duration::from_secs(10);
 const UNKNOWN_KEY: Duration = Duration::from_secs(30);
 /// How often it is looked whether a set is to be read.
 const TICK: Duration = Duration::from_millis(250);
-/// How many verified tokens are remembered at most; each takes about half a KiB.
-const REMEMBERED: u64 = 10_000;
 
 /// An issuer, and what is known of its keys.
 pub(super) struct Held {
@@ -61,12 +57,11 @@ struct Latest {
     ends_at: Duration,
 }
 
-/// A set, and the tokens that were verified with it: what verifying costs is spent once. Where the set changes there are other
-/// `Keys`, which remember nothing.
+/// A set, and the tokens that were verified with it.
 struct Keys {
     document: Vec<u8>,
     set: KeySet,
-    remembered: Cache<[u8; 32], Arc<ExternalClaims>>,
+    verified: Verified<ExternalClaims>,
 }
 
 /// Why a token is not accepted.
@@ -278,9 +273,7 @@ impl Held {
 impl Keys {
     fn new(document: Vec<u8>) -> Result<Self, InvalidKeySet> {
         let set = KeySet::parse(&document)?;
-        let remembered =
-            Cache::builder().max_capacity(REMEMBERED).time_to_idle(Duration::from_secs(600)).build();
-        Ok(Self { document, set, remembered })
+        Ok(Self { document, set, verified: Verified::new() })
     }
 
     fn verify(
@@ -289,16 +282,7 @@ impl Keys {
         text: &str,
         now: Timestamp,
     ) -> Result<Arc<ExternalClaims>, Invalid> {
-        if text.len() > MAX_BYTES {
-            return Err(Invalid::TooLong);
-        }
-        let digest: [u8; 32] = Sha256::digest(text).into();
-        if let Some(claims) = self.remembered.get(&digest) {
-            tokens.in_time(&claims, now)?;
-            return Ok(claims);
-        }
-        let claims = Arc::new(tokens.verify(text, now, &self.set)?);
-        self.remembered.insert(digest, Arc::clone(&claims));
-        Ok(claims)
+        let in_time = |claims: &ExternalClaims| tokens.in_time(claims, now);
+        self.verified.read(text, in_time, || tokens.verify(text, now, &self.set))
     }
 }

@@ -78,14 +78,7 @@ impl AccessClaims {
     /// # Errors
     /// That it has expired, or is not good yet.
     pub fn in_time(&self, now: Timestamp) -> Result<(), Invalid> {
-        let (now, leeway) = (now.as_micros(), AccessTokens::LEEWAY.as_micros() as i64);
-        if now >= seconds(self.exp).as_micros() + leeway {
-            return Err(Invalid::Expired);
-        }
-        if [self.nbf, self.iat].iter().any(|from| now < seconds(*from).as_micros() - leeway) {
-            return Err(Invalid::Early);
-        }
-        Ok(())
+        in_time(self.exp, [self.nbf, self.iat], AccessTokens::LEEWAY, now)
     }
 }
 
@@ -208,6 +201,24 @@ pub(super) fn date(value: &Json<'_>) -> Result<i64, Invalid> {
         (seconds.abs() <= LAST as f64).then_some(seconds.floor() as i64)
     });
     whole.filter(|seconds| (0..=LAST).contains(seconds)).ok_or(Invalid::Claims)
+}
+
+/// JWT-13: whether a token is good at `now` that expires at `exp` and is good from the latest of `from` on, as seen by a clock
+/// that differs by no more than `leeway` from that of its issuer.
+pub(super) fn in_time(
+    exp: i64,
+    from: impl IntoIterator<Item = i64>,
+    leeway: Duration,
+    now: Timestamp,
+) -> Result<(), Invalid> {
+    if now >= seconds(exp).saturating_add(leeway) {
+        return Err(Invalid::Expired);
+    }
+    let latest = now.saturating_add(leeway);
+    if from.into_iter().any(|from| latest < seconds(from)) {
+        return Err(Invalid::Early);
+    }
+    Ok(())
 }
 
 pub(super) const fn seconds(seconds: i64) -> Timestamp {

@@ -9,7 +9,7 @@ use bailiwick_core::{
 
 use super::{
     Invalid, KeySet,
-    access::{date, is_for, seconds},
+    access::{date, in_time, is_for, seconds},
     jws::{self, members},
 };
 
@@ -77,14 +77,7 @@ impl ExternalTokens {
     /// # Errors
     /// That it has expired, or is not good yet.
     pub fn in_time(&self, claims: &ExternalClaims, now: Timestamp) -> Result<(), Invalid> {
-        if now >= seconds(claims.exp).saturating_add(self.leeway) {
-            return Err(Invalid::Expired);
-        }
-        let latest = now.saturating_add(self.leeway);
-        if [claims.nbf, claims.iat].into_iter().flatten().any(|from| latest < seconds(from)) {
-            return Err(Invalid::Early);
-        }
-        Ok(())
+        in_time(claims.exp, [claims.nbf, claims.iat].into_iter().flatten(), self.leeway, now)
     }
 
     /// Reads claims whose signature is right (JWT-12).

@@ -16,10 +16,10 @@ mod jws;
 mod key_set;
 #[cfg(test)]
 mod tests;
+mod verified;
 #[cfg(test)]
 mod wycheproof;
 
-pub(super) use self::jws::claimed_issuer;
 pub use self::{
     access::{AccessClaims, AccessTokens, Subject},
     algorithm::{Algorithm, KeyError, SigningKey, VerifyingKey, jwks},
@@ -27,3 +27,4 @@ pub use self::{
     jws::{Invalid, MAX_BYTES},
     key_set::{InvalidKeySet, KeySet},
 };
+pub(super) use self::{jws::claimed_issuer, verified::Verified};

@@ -1,20 +1,15 @@
 //! The keys of a ring, decrypted, and the tokens that were verified with them.
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use bailiwick_core::{
     clock::Timestamp,
     store::{KeyRingRecord, KeyState},
 };
-use moka::sync::Cache;
-use sha2::{Digest, Sha256};
 
 use super::{MasterKeys, RingError};
 use crate::authn::jwt::{
-    AccessClaims, AccessTokens, Algorithm, Invalid, KeyError, MAX_BYTES, SigningKey, VerifyingKey, jwks,
+    AccessClaims, AccessTokens, Algorithm, Invalid, KeyError, SigningKey, Verified, VerifyingKey, jwks,
 };
-
-/// How many verified tokens are remembered at most; each takes about half a KiB.
-const REMEMBERED: u64 = 10_000;
 
 /// The keys, as they were at one version of the ring.
 pub struct Keys {
@@ -22,9 +17,7 @@ pub struct Keys {
     pub(super) signing: Option<SigningKey>,
     verifying: HashMap<String, Verifier>,
     jwks: String,
-    /// Tokens that were verified with these keys, by the digest of their text: what verifying costs is spent once. When
-    /// a key ends, there are other `Keys`, which remember nothing.
-    remembered: Cache<[u8; 32], Arc<AccessClaims>>,
+    verified: Verified<AccessClaims>,
 }
 
 struct Verifier {
@@ -49,9 +42,7 @@ impl Keys {
         let jwks = jwks(opened.iter().map(|(key, _)| key))?;
         // KEY-05: of all of them, only the active one is kept to sign with.
         let signing = opened.into_iter().find(|(_, key)| key.state == KeyState::Active).map(|(key, _)| key);
-        let remembered =
-            Cache::builder().max_capacity(REMEMBERED).time_to_idle(Duration::from_secs(600)).build();
-        Ok(Self { signing, verifying, jwks, remembered, record })
+        Ok(Self { signing, verifying, jwks, verified: Verified::new(), record })
     }
 
     /// The key that signs.
@@ -77,21 +68,11 @@ impl Keys {
         text: &str,
         now: Timestamp,
     ) -> Result<Arc<AccessClaims>, Invalid> {
-        if text.len() > MAX_BYTES {
-            return Err(Invalid::TooLong);
-        }
-        let digest: [u8; 32] = Sha256::digest(text).into();
-        if let Some(claims) = self.remembered.get(&digest) {
-            claims.in_time(now)?;
-            return Ok(claims);
-        }
         let living = |kid: &str| {
             let verifier = self.verifying.get(kid)?;
             verifier.ends_at.is_none_or(|end| now < end).then_some(&verifier.key)
         };
-        let claims = Arc::new(tokens.verify(text, now, living)?);
-        self.remembered.insert(digest, Arc::clone(&claims));
-        Ok(claims)
+        self.verified.read(text, |claims| claims.in_time(now), || tokens.verify(text, now, living))
     }
 }
 

@@ -5,8 +5,6 @@ use chacha20poly1305::{
     aead::{Aead, Payload},
 };
 use data_encoding::HEXLOWER;
-use hmac::{Hmac, Mac};
-use sha2::Sha256;
 
 /// The table whose rows are encrypted: part of what the encryption vouches for.
 const TABLE: &str = "signing_keys";
@@ -91,24 +89,16 @@ impl MasterKeys {
 
 impl MasterKey {
     fn new(root: &Secret<[u8; 32]>) -> Self {
-        let id = derive(root, "id");
         Self {
-            id: HEXLOWER.encode(&id.expose()[..8]),
-            sealing: derive(root, "sealing"),
-            successors: derive(root, "successors of refresh tokens"),
+            id: HEXLOWER.encode(&root.derive("id").expose()[..8]),
+            sealing: root.derive("sealing"),
+            successors: root.derive("successors of refresh tokens"),
         }
     }
 
     fn cipher(&self) -> XChaCha20Poly1305 {
         XChaCha20Poly1305::new(&(*self.sealing.expose()).into())
     }
-}
-
-/// A key for one purpose, which tells nothing of the others (KEY-07).
-fn derive(root: &Secret<[u8; 32]>, purpose: &str) -> Secret<[u8; 32]> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(root.expose()).expect("HMAC takes keys of any length");
-    mac.update(purpose.as_bytes());
-    Secret::new(mac.finalize().into_bytes().into())
 }
 
 /// What the encryption vouches for besides the key: a row cannot pass for another.
