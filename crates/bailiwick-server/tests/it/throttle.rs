@@ -259,8 +259,8 @@ async fn with_the_counters_out_of_reach_credentials_are_ended_all_the_same() {
     let (leaked, own) = (obtain("/auth/token/").await, obtain("/auth/token/").await);
     let family = obtain("/auth/jwt/").await;
     let named = app.member().post("/auth/tokens/", json!({"name": "a"})).await.expect(201).json().clone();
-    let mut browser = Browser::logged_in(&app, "member").await;
-    let mut other = Browser::logged_in(&app, "member").await;
+    let browser = Browser::logged_in(&app, "member").await;
+    let other = Browser::logged_in(&app, "member").await;
     app.counters().fail_all(Operation::Spend, Fault::Unavailable);
     let report = json!({"token": leaked["token"]});
     app.anonymous().post("/auth/tokens/report-leak/", report).await.expect(202);
