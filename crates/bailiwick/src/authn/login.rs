@@ -111,6 +111,10 @@ impl LogIn {
     ///
     /// # Security
     /// An unknown user, a wrong password and a disabled user have the same answer, after the same work (PWD-12).
+    ///
+    /// # Cancel safety
+    /// A try that is dropped before it is decided, since the client has left or the request took too long, stays counted
+    /// as one that failed: whoever leaves gets no tries for nothing.
     pub(super) async fn prove(
         &self,
         username: &str,
@@ -122,18 +126,24 @@ impl LogIn {
             None => None,
         };
         let tally = |outcome| facts.tally(Tally::Authentication { method: AuthMethod::Password, outcome });
-        let found = self.find(username, password).await.inspect_err(|_| tally(AuthOutcome::Unavailable));
-        match found? {
-            Proof::Given(login) => {
+        match self.find(username, password).await {
+            Ok(Proof::Given(login)) => {
                 tally(AuthOutcome::Success);
                 if let Some((guesses, tried)) = tried {
                     guesses.succeeded(tried).await;
                 }
                 Ok(login)
             }
-            Proof::Refused(known) => {
+            Ok(Proof::Refused(known)) => {
                 tally(AuthOutcome::Failure);
                 Err(refused(known, facts))
+            }
+            Err(problem) => {
+                tally(AuthOutcome::Unavailable);
+                if let Some((guesses, tried)) = tried {
+                    guesses.undecided(tried).await;
+                }
+                Err(problem)
             }
         }
     }
