@@ -90,6 +90,15 @@ impl<'k> Ledger<'k> {
         if self.row(key)?.is_new { Ok(()) } else { self.set(key, 0) }
     }
 
+    /// Takes back one charge. What the store does not know is whole.
+    ///
+    /// # Errors
+    /// If its quota was not read.
+    pub(crate) fn give_back(&mut self, OwnedCharge { key, gcra }: &OwnedCharge) -> Result<(), StoreError> {
+        let Row { arrival, is_new, .. } = self.row(key)?;
+        if is_new { Ok(()) } else { self.set(key, gcra.given_back(arrival, self.now)) }
+    }
+
     /// The quotas to be written, in microseconds.
     pub(crate) fn changed(&self) -> impl Iterator<Item = (&'k str, i64)> {
         let changed = self.rows.iter().filter(|(_, row)| row.is_changed);

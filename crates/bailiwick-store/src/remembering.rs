@@ -270,7 +270,9 @@ impl<S: SessionStore + Sync> SessionStore for RememberingStore<S> {
 
 impl<S: FamilyStore + Sync> FamilyStore for RememberingStore<S> {
     fn create_family(&self, family: NewFamily, act: Act) -> Answer<'_, bool> {
-        self.inner.create_family(family, act)
+        // It may end the oldest of the same user.
+        let user = family.user_id.as_uuid();
+        self.then(self.inner.create_family(family, act), move |changes| changes.of(user))
     }
 
     fn refresh_family(&self, refresh: Refresh, act: Act) -> Answer<'_, Refreshed> {

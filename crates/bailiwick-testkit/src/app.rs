@@ -12,7 +12,7 @@ use bailiwick::{
     authn::{
         Authn,
         password::{HashCost, PasswordHasher},
-        token::{TokenKind, TokenText},
+        token::{TokenKind, TokenText, new_api_token},
     },
     routes::Routes,
     tenancy::TenantFrom,
@@ -22,7 +22,7 @@ use bailiwick_core::{
     audit::Act,
     clock::{Clock, Entropy},
     id::Id,
-    identity::{OrgId, Role, Scopes, Slug, UserId, Username},
+    identity::{OrgId, Role, Slug, UserId, Username},
     secret::Secret,
     store::{CounterStore, Directory, NewOrg, NewToken, NewUser, Store, TokenCreation, TokenStore},
 };
@@ -521,20 +521,9 @@ impl TestApp {
     }
 
     async fn token(&self, user_id: UserId, lifetime: Duration) -> TokenText {
-        let text = TokenText::generate(TokenKind::Personal, &self.entropy);
-        let token = NewToken {
-            id: Id::new(&self.clock, &self.entropy),
-            digest: text.digest(),
-            user_id,
-            of_org: None,
-            name: Some("test".to_owned()),
-            display: text.display(),
-            created_at: self.clock.now(),
-            expires_at: self.clock.now().saturating_add(lifetime),
-            max_per_user: u32::MAX,
-            scopes: Scopes::ALL,
-            password_hash: None,
-        };
+        let kind = TokenKind::Personal;
+        let (text, token) = new_api_token(kind, user_id, lifetime, u32::MAX, &self.clock, &self.entropy);
+        let token = NewToken { name: Some("test".to_owned()), ..token };
         let made = self.store.create_token(token, act()).await.expect("the store works");
         assert_eq!(made, TokenCreation::Created, "the user is there and active");
         text

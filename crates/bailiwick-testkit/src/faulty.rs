@@ -128,11 +128,13 @@ pub enum Operation {
     Spend,
     /// [`CounterStore::refill`].
     Refill,
+    /// [`CounterStore::give_back`].
+    GiveBack,
 }
 
 impl Operation {
     /// All of them, so that a test can let each fail in turn.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::Read,
         Self::Write,
         Self::Membership,
@@ -174,6 +176,7 @@ impl Operation {
         Self::AuditEntries,
         Self::Spend,
         Self::Refill,
+        Self::GiveBack,
     ];
 }
 
@@ -341,6 +344,10 @@ impl CounterStore for FaultyCounters {
 
     fn refill<'a>(&'a self, key: &'a CounterKey) -> Answer<'a, ()> {
         Box::pin(self.faults.run(Operation::Refill, async move { self.inner.refill(key).await }))
+    }
+
+    fn give_back<'a>(&'a self, charge: &'a Charge) -> Answer<'a, ()> {
+        Box::pin(self.faults.run(Operation::GiveBack, async move { self.inner.give_back(charge).await }))
     }
 }
 

@@ -24,6 +24,14 @@ pub trait CounterStore: Send + Sync + 'static {
     /// # Errors
     /// If the counters are out of reach: the quota is as it was.
     fn refill<'a>(&'a self, key: &'a CounterKey) -> Answer<'a, ()>;
+
+    /// Takes back one charge that was spent a moment ago and came to nothing: its quota has one unit more, and is whole at
+    /// most.
+    ///
+    /// # Errors
+    /// If the counters are out of reach: it was taken back, or stays spent. It must not be tried again: nobody gets more
+    /// back than they have spent.
+    fn give_back<'a>(&'a self, charge: &'a Charge) -> Answer<'a, ()>;
 }
 
 /// One unit to spend of one quota.
@@ -166,6 +174,12 @@ impl Gcra {
         Verdict { allowed: remaining > 0, remaining, next: Duration::from_nanos(next) }
     }
 
+    /// The arrival time of a quota whose arrival time is `arrival`, once one unit comes back that was spent of it: one
+    /// interval earlier. It is never before `now`, so a quota is whole at most.
+    pub fn given_back(self, arrival: u64, now: u64) -> u64 {
+        self.held(arrival, now).saturating_sub(self.interval).max(now)
+    }
+
     /// When a quota is full again and may be forgotten.
     pub const fn is_full(arrival: u64, now: u64) -> bool {
         arrival <= now
@@ -223,6 +237,20 @@ mod tests {
         }
         let (refused, _) = quota.decide(arrival, start + 59 * SECOND);
         assert_eq!((refused.allowed, refused.next), (false, Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_unit_that_comes_back_is_as_if_it_had_not_been_spent() {
+        let quota = Gcra::new(Rate::per_minute(10));
+        let (_, once) = quota.decide(0, SECOND);
+        let (_, twice) = quota.decide(once, 2 * SECOND);
+        assert_eq!(quota.given_back(twice, 2 * SECOND), once);
+        // What is whole stays so, and what a clock left behind comes back to one unit.
+        assert_eq!(quota.given_back(once, 5 * SECOND), 5 * SECOND);
+        assert_eq!(quota.given_back(0, 5 * SECOND), 5 * SECOND);
+        let ahead = quota.given_back(100_000 * SECOND, SECOND);
+        let (verdict, ahead) = quota.decide(ahead, SECOND);
+        assert!(verdict.allowed && !quota.decide(ahead, SECOND).0.allowed);
     }
 
     #[test]

@@ -12,9 +12,9 @@ use crate::{
 /// Keeps families of refresh tokens, each token by its digest. Spent tokens are kept for as long as their family can
 /// live: one that is used again gives a thief away (JWT-75).
 pub trait FamilyStore {
-    /// Adds a family with its first token, and removes the user's families that have ended by age, in one transaction.
-    /// Answers whether the user is there, active, and still has the password that was proved: if not, nothing is
-    /// changed.
+    /// Adds a family with its first token, removes the user's families that have ended, and ends the oldest beyond
+    /// [`NewFamily::max_per_user`], all in one transaction. Answers whether the user is there, active, and still has the
+    /// password that was proved: if not, nothing is changed.
     fn create_family(&self, family: NewFamily, act: Act) -> Answer<'_, bool>;
 
     /// Exchanges a token for its successor, in one transaction that holds the family (JWT-49): of many who do so at once
@@ -26,7 +26,8 @@ pub trait FamilyStore {
     fn revoke_family(&self, token: CredentialDigest, act: Act) -> Answer<'_, Option<FamilyId>>;
 
     /// How many access tokens live at `now`, by the `kid` of what signed them: as many as were noted with
-    /// [`NewFamily::access`] and [`Refresh::access`], and whose family has not ended.
+    /// [`NewFamily::access`] and [`Refresh::access`], and whose family has not ended. Those that one refresh token gave
+    /// again and again count as one, the last.
     fn live_access_tokens(&self, now: Timestamp) -> Answer<'_, Vec<(String, u64)>>;
 }
 
@@ -58,6 +59,8 @@ pub struct NewFamily {
     pub absolute: Duration,
     /// Its first access token.
     pub access: AccessNote,
+    /// How many live families the user may have, this one included.
+    pub max_per_user: u32,
 }
 
 impl NewFamily {
@@ -66,10 +69,14 @@ impl NewFamily {
         Proof::Family(self.id)
     }
 
-    /// What is recorded once it is made.
-    pub fn events(&self) -> Vec<SecurityEvent> {
+    /// What is recorded once it is made, and has ended the oldest beyond the cap.
+    pub fn events(&self, oldest: &[FamilyId]) -> Vec<SecurityEvent> {
         let of_user = |kind| SecurityEvent::new(kind).of(self.user_id);
-        vec![of_user(SecurityEventKind::LoginSuccess), of_user(SecurityEventKind::TokenCreated).on(self.id)]
+        let begun =
+            [of_user(SecurityEventKind::LoginSuccess), of_user(SecurityEventKind::TokenCreated).on(self.id)];
+        let beyond =
+            |family: &FamilyId| Grant { family: *family, user: self.user_id }.revoked().with("reason", "cap");
+        begun.into_iter().chain(oldest.iter().map(beyond)).collect()
     }
 
     /// When it ends, however much it is used.
@@ -116,12 +123,16 @@ pub enum Refreshed {
 }
 
 impl Refreshed {
-    /// What is recorded of it: nothing where nothing changed.
+    /// What is recorded of it: nothing where nothing was given and nothing has ended.
     pub fn events(&self) -> Vec<SecurityEvent> {
         match self {
             Self::Rotated(grant) => vec![grant.event(SecurityEventKind::TokenRenewed)],
             Self::Reused(grant) => vec![grant.event(SecurityEventKind::TokenReuse)],
-            Self::Repeated(..) | Self::Refused => Vec::new(),
+            // It hands out another access token: also to whoever copied the parent, and was quick.
+            Self::Repeated(grant, _) => {
+                vec![grant.event(SecurityEventKind::TokenRenewed).with("repeated", true)]
+            }
+            Self::Refused => Vec::new(),
         }
     }
 }
@@ -136,7 +147,7 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// What is recorded once its family was ended on purpose.
+    /// What is recorded once its family was ended, on purpose or beyond the cap.
     pub fn revoked(&self) -> SecurityEvent {
         self.event(SecurityEventKind::TokenRevoked)
     }

@@ -188,6 +188,13 @@ pub struct TokenRecord {
     pub revoked_at: Option<Timestamp>,
 }
 
+impl TokenRecord {
+    /// Whether it works at `now`.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at > now
+    }
+}
+
 /// A token of an organisation, as its admins see it later.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OrgTokenRecord {

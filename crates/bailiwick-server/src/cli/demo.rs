@@ -12,10 +12,10 @@ use std::{
 };
 
 use bailiwick::{
-    authn::token::{TokenKind, TokenText},
+    authn::token::{TokenKind, TokenText, new_api_token},
     clock::{Clock, Entropy, OsEntropy, SystemClock},
     id::Id,
-    identity::{OrgId, Role, Scopes, Slug, UserId, Username},
+    identity::{OrgId, Role, Slug, UserId, Username},
     secret::Secret,
     store::{NewOrg, NewToken, NewUser, Store, TokenCreation},
 };
@@ -245,25 +245,10 @@ async fn fill(store: &Arc<dyn Store>, loaded: &Loaded) -> Result<Demo, Failure> 
 
     let caller =
         ids[PEOPLE.iter().position(|person| person.name == CALLER).expect("the caller is one of them")];
-    let token = TokenText::generate(TokenKind::Personal, &OsEntropy);
-    let made = store
-        .create_token(
-            NewToken {
-                id: Id::new(&clock, &OsEntropy),
-                digest: token.digest(),
-                user_id: caller,
-                of_org: None,
-                name: Some("demo".to_owned()),
-                display: token.display(),
-                created_at: now,
-                expires_at: now.saturating_add(Duration::from_secs(24 * 60 * 60)),
-                max_per_user: loaded.settings.tokens.max_per_user.get(),
-                scopes: Scopes::ALL,
-                password_hash: None,
-            },
-            operator::act(),
-        )
-        .await?;
+    let (day, max_per_user) = (Duration::from_secs(24 * 60 * 60), loaded.settings.tokens.max_per_user.get());
+    let (token, new) = new_api_token(TokenKind::Personal, caller, day, max_per_user, &clock, &OsEntropy);
+    let new = NewToken { name: Some("demo".to_owned()), ..new };
+    let made = store.create_token(new, operator::act()).await?;
     assert_eq!(made, TokenCreation::Created, "the caller was just made and has no token");
     Ok(Demo { passwords, token, foreign_task })
 }

@@ -2,16 +2,18 @@
 use std::time::Duration;
 
 use bailiwick::{
-    authn::token::{TokenKind, TokenText},
+    authn::token::{TokenKind, new_api_token},
     clock::{Clock, OsEntropy, SystemClock, Timestamp},
-    id::Id,
     identity::{ApiTokenId, Scopes, Slug, Username},
     store::{DirectoryError, NewToken, OrgTokenRecord, TokenCreation, TokenRecord, TokenRef},
 };
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use crate::scopes::{self, UnknownScope};
+use crate::{
+    handlers::MAX_TOKEN_DAYS,
+    scopes::{self, UnknownScope},
+};
 
 use super::{
     Context, Outcome,
@@ -34,7 +36,7 @@ pub(super) enum Command {
         #[arg(long, value_parser = display_name)]
         name: String,
         /// How long it works [default: the setting tokens.default_lifetime]
-        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=3650))]
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(1..=MAX_TOKEN_DAYS))]
         expires_in_days: Option<u32>,
         /// What it may be used for, with commas between: tasks:read, tasks:write, …, account [default: all that the user
         /// may do]
@@ -74,27 +76,15 @@ pub(super) fn run(context: &Context, command: Command) -> Outcome {
                 None => loaded.settings.tokens.default_lifetime.as_duration(),
             };
             let max_per_user = loaded.settings.tokens.max_per_user.get();
-            let clock = SystemClock::new();
-            let now = clock.now();
-            let text = TokenText::generate(TokenKind::Personal, &OsEntropy);
-            let token = |user_id| NewToken {
-                id: Id::new(&clock, &OsEntropy),
-                digest: text.digest(),
-                user_id,
-                of_org: None,
-                name: Some(name),
-                display: text.display(),
-                created_at: now,
-                expires_at: now.saturating_add(lifetime),
-                max_per_user,
-                scopes: scopes.unwrap_or(Scopes::ALL),
-                password_hash: None,
-            };
-            let (id, expires_at) = block_on(async {
+            let (text, id, expires_at) = block_on(async {
                 let store = database::open(&loaded).await?;
                 let owner = store.user_id(&user).await?.ok_or(DirectoryError::NoSuchUser)?;
-                let token = token(owner);
-                let created = (token.id, token.expires_at);
+                let clock = SystemClock::new();
+                let (text, token) =
+                    new_api_token(TokenKind::Personal, owner, lifetime, max_per_user, &clock, &OsEntropy);
+                let scopes = scopes.unwrap_or(Scopes::ALL);
+                let token = NewToken { name: Some(name), scopes, ..token };
+                let created = (text, token.id, token.expires_at);
                 match store.create_token(token, operator::act()).await? {
                     TokenCreation::Created => Ok(created),
                     TokenCreation::Refused => Err(Failure::no(

@@ -10,6 +10,9 @@ mod tokens;
 
 use bailiwick::{routes::Routes, throttle::By};
 
+/// The longest life that anyone can give a token, in days.
+pub(crate) const MAX_TOKEN_DAYS: i64 = 3650;
+
 /// Who may make an account by a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Registration {

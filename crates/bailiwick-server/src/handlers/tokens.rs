@@ -20,6 +20,7 @@ use bailiwick::{
 use http::StatusCode;
 use serde::Serialize;
 
+use super::MAX_TOKEN_DAYS;
 use crate::{mail::LeakMails, scopes};
 
 /// A token to make.
@@ -65,8 +66,6 @@ struct NamedTokenView<'t> {
     view: TokenView,
 }
 
-/// The longest life of a token, in days.
-const MAX_DAYS: i64 = 3650;
 /// The longest overlap: a week.
 const MAX_OVERLAP_SECONDS: i64 = 7 * 24 * 60 * 60;
 
@@ -171,7 +170,7 @@ pub(super) fn scopes(sent: Option<&[String]>, errors: &mut Vec<FieldError>) -> S
 
 /// How long a token lives, if that was sent.
 pub(super) fn lifetime(expires_in_days: Option<i64>, errors: &mut Vec<FieldError>) -> Option<Duration> {
-    let days = expires_in_days.map(|days| (days, 1..=MAX_DAYS));
+    let days = expires_in_days.map(|days| (days, 1..=MAX_TOKEN_DAYS));
     let days = bounded("#/expires_in_days", days, errors)?;
     Some(Duration::from_secs(days.saturating_mul(24 * 60 * 60)))
 }

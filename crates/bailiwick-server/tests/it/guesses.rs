@@ -106,3 +106,75 @@ async fn with_the_counters_out_of_reach_nobody_logs_in() {
     app.counters().fail_all(Operation::Refill, Fault::Unavailable);
     log_in(&app.anonymous(), "member", TestApp::PASSWORD).await.expect(200);
 }
+
+// PWD-14, contract §1: failures are counted, not outages.
+#[tokio::test]
+async fn a_try_that_could_not_be_decided_is_taken_back() {
+    let app = support::throttled(&[]).await;
+    let guesser = guesser(&app);
+    for _ in 0..5 {
+        guesser.tries("member", "wrong").await.expect(401);
+    }
+    for name in ["member", "nobody-there"] {
+        app.store().fail_all(Operation::Login, Fault::Unavailable);
+        for password in ["wrong", TestApp::PASSWORD].repeat(6) {
+            guesser.tries(name, password).await.expect_problem(503, "unavailable");
+        }
+        app.store().mend();
+    }
+    // It is that one try alone: what has failed before stays counted.
+    for _ in 0..4 {
+        guesser.tries("member", "wrong").await.expect(401);
+    }
+    for _ in 0..10 {
+        guesser.tries("nobody-there", "wrong").await.expect(401);
+    }
+    guesser.tries("nobody-there", "wrong").await.expect(429);
+    guesser.tries("member", TestApp::PASSWORD).await.expect(200);
+}
+
+// To guess the present password is the same try.
+#[tokio::test]
+async fn a_change_of_a_password_that_could_not_be_decided_is_no_failure() {
+    let app = support::throttled(&[("throttle.rates.login", "1000/s")]).await;
+    let change = || {
+        let body = json!({"current_password": "wrong", "new_password": "another phrase that nobody guesses"});
+        app.member().post("/auth/password/", body)
+    };
+    app.store().fail_all(Operation::Login, Fault::Unavailable);
+    for _ in 0..11 {
+        change().await.expect_problem(503, "unavailable");
+    }
+    app.store().mend();
+    for _ in 0..10 {
+        change().await.expect_problem(422, "validation-failed");
+    }
+    change().await.expect_problem(429, "throttled");
+}
+
+// A try that cannot be taken back stays counted, and its answer is the same.
+#[tokio::test]
+async fn a_try_that_cannot_be_taken_back_is_503_all_the_same() {
+    let app = support::throttled(&[]).await;
+    let guesser = guesser(&app);
+    app.counters().fail_all(Operation::GiveBack, Fault::Unavailable);
+    app.store().fail_all(Operation::Login, Fault::Unavailable);
+    for _ in 0..10 {
+        guesser.tries("member", TestApp::PASSWORD).await.expect_problem(503, "unavailable");
+    }
+    app.store().mend();
+    guesser.tries("member", TestApp::PASSWORD).await.expect_problem(429, "throttled");
+}
+
+// Whoever leaves before it is decided gets no tries for nothing.
+#[tokio::test]
+async fn a_try_that_its_client_does_not_wait_for_stays_counted() {
+    let app = support::throttled(&[("server.request_timeout", "1s")]).await;
+    let guesser = guesser(&app);
+    for _ in 0..9 {
+        guesser.tries("member", "wrong").await.expect(401);
+    }
+    app.store().fail_next(Operation::Login, Fault::Hang);
+    guesser.tries("member", "wrong").await.expect_problem(503, "unavailable");
+    guesser.tries("member", TestApp::PASSWORD).await.expect_problem(429, "throttled");
+}

@@ -2,12 +2,14 @@
 use std::time::Duration;
 
 use bailiwick::{
+    audit::Chain,
     authn::{
         FamilyLimits, Jwt,
         jwt::{AccessTokens, Algorithm, Subject},
         keys::MasterKeys,
     },
     clock::{Clock, OsEntropy},
+    store::AuditStore,
 };
 use bailiwick_server::config::{MasterKey, Setting};
 use bailiwick_testkit::{Fault, Operation, Person, Reply, TestApp};
@@ -149,6 +151,53 @@ async fn a_token_that_is_used_again_ends_its_family_and_its_access_tokens() {
     let second = pair(&refresh(&app, &first.refresh).await.expect(200));
     refresh(&app, &first.refresh).await.expect_problem(401, "invalid-token");
     is_dead(&app, &second.access).await;
+}
+
+// A repeated refresh gives an access token: it is told like every other.
+#[tokio::test]
+async fn a_refresh_that_is_repeated_in_the_grace_is_recorded_as_such() {
+    let app = support::start().await;
+    let first = log_in(&app, "member").await;
+    let renewed = |app: &TestApp| {
+        app.scrape().value("bailiwick_security_events_total", &[("event", "authn_token_renewed")])
+    };
+    for _ in 0..3 {
+        pair(&refresh(&app, &first.refresh).await.expect(200));
+    }
+    let log = app.log();
+    let told: Vec<_> = log.iter().filter(|line| line["event"] == "authn_token_renewed").collect();
+    assert_eq!(told.len(), 3, "{told:?}");
+    assert_eq!(renewed(&app), 3.0);
+    let entries = app.store().audit_entries(Chain::Site, 0, 1000).await.unwrap();
+    let entries: Vec<_> = entries
+        .iter()
+        .filter(|entry| entry.event == "authn_token_renewed")
+        .map(|entry| serde_json::from_str::<Value>(&entry.details).unwrap()["repeated"].clone())
+        .collect();
+    assert_eq!(entries, [Value::Null, json!(true), json!(true)]);
+}
+
+// A user has 50 families at most, as with sessions.
+#[tokio::test]
+async fn a_log_in_beyond_the_cap_ends_the_family_that_was_used_longest_ago() {
+    let app = support::start().await;
+    let (oldest, other) = (log_in(&app, "member").await, log_in(&app, "owner").await);
+    app.clock().advance(Duration::from_secs(1));
+    let kept = log_in(&app, "member").await;
+    for _ in 2..50 {
+        log_in(&app, "member").await;
+    }
+    app.clock().advance(Duration::from_secs(1));
+    me(&app, &oldest.access).await.expect(200);
+    log_in(&app, "member").await;
+    // At once, also for whom the server has just let in.
+    is_dead(&app, &oldest.access).await;
+    refresh(&app, &oldest.refresh).await.expect_problem(401, "invalid-token");
+    me(&app, &kept.access).await.expect(200);
+    me(&app, &other.access).await.expect(200);
+    let log = app.log();
+    let ended: Vec<_> = log.iter().filter(|line| line["event"] == "authn_token_revoked").collect();
+    assert!(ended.len() == 1 && ended[0]["user_id"] == json!(app.member().id()), "{ended:?}");
 }
 
 // JWT-42: 14 days without use, and 12 weeks in all.

@@ -272,9 +272,20 @@ async fn a_token_that_makes_tokens_makes_none_beyond_itself() {
     assert_eq!(within["expires_at"], maker["expires_at"], "it lives no longer than what made it");
     assert_eq!(within["created_by"], maker["user_id"]);
     call(&token, &format!("{TOKENS}{wide}/rotate/"), json!({})).await.expect_problem(403, "forbidden");
-    // It may renew itself, and what it renews to is the same service.
+    // What it rotates lives no longer than itself.
+    let long = json!({"name": "long", "role": "viewer", "scopes": ["orgs:read"], "expires_in_days": 90});
+    let (long, _) = made(&app.owner(), long).await;
+    app.clock().advance(Duration::from_secs(24 * 60 * 60));
+    let rotated = call(&token, &format!("{TOKENS}{long}/rotate/"), json!({})).await.expect(201).json();
+    assert_eq!(rotated["expires_at"], maker["expires_at"]);
+    // It may renew itself for its whole lifetime, and what it renews to is the same service.
     let next = call(&token, &format!("{TOKENS}{own}/rotate/"), json!({})).await.expect(201).json();
     assert_eq!((&next["user_id"], &next["role"]), (&maker["user_id"], &json!("admin")));
+    let time = |token: &Value, name: &str| {
+        token[name].as_str().unwrap().parse::<bailiwick::clock::Timestamp>().unwrap()
+    };
+    let lifetime = time(&next, "expires_at").saturating_since(time(&next, "created_at"));
+    assert_eq!(lifetime, Duration::from_secs(2 * 24 * 60 * 60));
     with(&app, &token, Method::GET, TOKENS).await.expect_problem(401, "invalid-token");
     // Scopes are needed as everywhere.
     let (_, reads) = made(&app.admin(), json!({"name": "r", "role": "admin", "scopes": ["orgs:read"]})).await;

@@ -195,6 +195,43 @@ async fn a_token_with_scopes_makes_and_rotates_none_beyond_them() {
     with(&app, &token, Method::POST, &path).json(&json!({})).await.expect_problem(403, "forbidden");
 }
 
+// TOK-27: what it rotates lives no longer than itself; what it is, it may renew.
+#[tokio::test]
+async fn a_token_with_scopes_prolongs_none_beyond_itself_but_itself() {
+    let app = support::start().await;
+    let scopes = json!(["account", "tasks:read"]);
+    let make = async |name: &str, days: u32| {
+        made(&app.member(), json!({"name": name, "scopes": scopes, "expires_in_days": days})).await
+    };
+    let (long, _) = make("long", 90).await;
+    let (brief, _) = make("brief", 1).await;
+    let (own, token) = make("own", 2).await;
+    app.clock().advance(DAY / 2);
+    let rotate = async |id: &str, token: &str| {
+        let call = with(&app, token, Method::POST, &format!("{TOKENS}{id}/rotate/")).json(&json!({}));
+        call.await.expect(201).json()
+    };
+    let listed = app.member().get(TOKENS).await.json();
+    let ends =
+        listed["results"].as_array().unwrap().iter().find(|token| token["id"] == json!(own)).unwrap().clone();
+    let lifetime = |token: &Value| {
+        let time = |name: &str| token[name].as_str().unwrap().parse::<bailiwick::clock::Timestamp>().unwrap();
+        time("expires_at").saturating_since(time("created_at"))
+    };
+    assert_eq!(rotate(&long, &token).await["expires_at"], ends["expires_at"]);
+    assert_eq!(lifetime(&rotate(&brief, &token).await), DAY, "what ends before keeps its lifetime");
+    // A credential without scopes stands for the user, who makes what they like.
+    let (other, _) = make("other", 90).await;
+    let member = app.member();
+    let renewed = member.post(&format!("{TOKENS}{other}/rotate/"), json!({})).await.expect(201).json();
+    assert_eq!(lifetime(&renewed), 90 * DAY);
+    // The exception: itself, again and again.
+    let next = rotate(&own, &token).await;
+    assert_eq!(lifetime(&next), 2 * DAY);
+    let last = rotate(next["id"].as_str().unwrap(), next["token"].as_str().unwrap()).await;
+    assert_eq!(lifetime(&last), 2 * DAY);
+}
+
 // TOK-28
 #[tokio::test]
 async fn a_token_is_rotated_with_an_overlap() {
@@ -298,7 +335,7 @@ async fn whoever_finds_a_token_may_have_it_ended_and_learns_nothing() {
     app.member().get("/me/").await.expect(200);
     // A refresh token is found as easily.
     let credentials = json!({"username": "member", "password": TestApp::PASSWORD});
-    let family = app.anonymous().post("/auth/jwt/", credentials).await.expect(200).json().clone();
+    let family = app.anonymous().post("/auth/jwt/", credentials).await.expect(200).json();
     let access = format!("Bearer {}", family["access"].as_str().unwrap());
     app.anonymous().get("/me/").authorization(&access).await.expect(200);
     report(&format!(" {}\n", family["refresh"].as_str().unwrap())).await.expect(202);

@@ -82,7 +82,7 @@ impl MemoryCounters {
     fn spend_now(&self, charges: &[Charge]) -> Result<Vec<Verdict>, StoreError> {
         let mut locked = Locked::of(self, charges);
         // After the locks: what another has spent is never later than now.
-        let now = u64::try_from(self.clock.monotonic().as_nanos()).unwrap_or(u64::MAX);
+        let now = self.now();
 
         let mut verdicts = Vec::with_capacity(charges.len());
         let mut spent: SmallVec<[(&CounterKey, u64); 4]> = SmallVec::new();
@@ -107,6 +107,16 @@ impl MemoryCounters {
         Ok(verdicts)
     }
 
+    /// In nanoseconds.
+    fn now(&self) -> u64 {
+        u64::try_from(self.clock.monotonic().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
+        // A panic cannot leave a shard half changed: each change is one insertion.
+        self.shards[shard].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn shard_of(&self, key: &CounterKey) -> usize {
         // The length is a power of two.
         usize::try_from(self.hasher.hash_one(key)).unwrap_or(0) & (self.shards.len() - 1)
@@ -120,8 +130,19 @@ impl CounterStore for MemoryCounters {
 
     fn refill<'a>(&'a self, key: &'a CounterKey) -> Answer<'a, ()> {
         Box::pin(async move {
-            let mut shard = self.shards[self.shard_of(key)].lock().unwrap_or_else(PoisonError::into_inner);
-            shard.arrivals.remove(key);
+            self.lock(self.shard_of(key)).arrivals.remove(key);
+            Ok(())
+        })
+    }
+
+    fn give_back<'a>(&'a self, charge: &'a Charge) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let mut shard = self.lock(self.shard_of(&charge.key));
+            let now = self.now();
+            // What is not known is whole.
+            if let Some(arrival) = shard.arrivals.get_mut(&charge.key) {
+                *arrival = Gcra::new(charge.rate).given_back(*arrival, now);
+            }
             Ok(())
         })
     }
@@ -148,10 +169,7 @@ impl<'s> Locked<'s> {
             charges.iter().map(|charge| counters.shard_of(&charge.key)).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        let lock = |number: usize| {
-            // A panic cannot leave a shard half changed: each change is one insertion.
-            (number, counters.shards[number].lock().unwrap_or_else(PoisonError::into_inner))
-        };
+        let lock = |number: usize| (number, counters.lock(number));
         Self { counters, shards: numbers.into_iter().map(lock).collect() }
     }
 

@@ -62,6 +62,7 @@ struct Job {
 enum Work {
     Spend(Vec<OwnedCharge>),
     Refill(String),
+    GiveBack(OwnedCharge),
 }
 
 /// What one transaction does.
@@ -118,6 +119,11 @@ impl CounterStore for PostgresCounters {
     fn refill<'a>(&'a self, key: &'a CounterKey) -> Answer<'a, ()> {
         let refilled = self.ask(Work::Refill(key.to_string()));
         Box::pin(async move { refilled.await.map(drop) })
+    }
+
+    fn give_back<'a>(&'a self, charge: &'a Charge) -> Answer<'a, ()> {
+        let given_back = self.ask(Work::GiveBack(charge.into()));
+        Box::pin(async move { given_back.await.map(drop) })
     }
 }
 
@@ -188,6 +194,7 @@ fn charge<'a>(lease: &'a mut Lease, batch: &'a Batch) -> Trying<'a, Vec<Vec<Verd
             verdicts.push(match work {
                 Work::Spend(charges) => ledger.spend(charges).map_err(defect)?,
                 Work::Refill(key) => ledger.refill(key).map(|()| Vec::new()).map_err(defect)?,
+                Work::GiveBack(charge) => ledger.give_back(charge).map(|()| Vec::new()).map_err(defect)?,
             });
         }
         let (keys, arrivals): (Vec<&str>, Vec<i64>) = ledger.changed().unzip();
@@ -216,6 +223,7 @@ impl Work {
         let (charges, key) = match self {
             Self::Spend(charges) => (charges.as_slice(), None),
             Self::Refill(key) => (&[][..], Some(key.as_str())),
+            Self::GiveBack(charge) => (std::slice::from_ref(charge), None),
         };
         charges.iter().map(|charge| charge.key.as_str()).chain(key)
     }

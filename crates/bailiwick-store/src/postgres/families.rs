@@ -20,11 +20,16 @@ use super::{
 };
 use crate::refresh::{Decision, Shown, decide};
 
-const REMOVE_ENDED: &str = "DELETE FROM jwt_families WHERE user_id = $1 AND expires_at <= $2";
+const REMOVE_ENDED: &str =
+    "DELETE FROM jwt_families WHERE user_id = $1 AND (expires_at <= $2 OR revoked_at IS NOT NULL)";
 const ADD: &str = "INSERT INTO jwt_families (id, user_id, created_at, last_used_at, expires_at, live) \
      VALUES ($1, $2, $3, $3, $4, $5)";
 const ADD_TOKEN: &str = "INSERT INTO refresh_tokens \
      (digest, family_id, created_at, expires_at, kid, access_expires_at) VALUES ($1, $2, $3, $4, $5, $6)";
+/// The new one stays, also if the clock went back (RST-08). One that is revoked in this very moment has its event already.
+const END_OLDEST: &str = "DELETE FROM jwt_families WHERE revoked_at IS NULL AND id IN (\
+     SELECT id FROM jwt_families WHERE user_id = $1 \
+     ORDER BY id = $2 DESC, last_used_at DESC, id DESC OFFSET $3) RETURNING id";
 
 /// Whoever shows a token of the same family waits here for the first (JWT-49). What the family holds is read by the
 /// next statement, which sees what the first has done.
@@ -35,7 +40,10 @@ const SHOWN: &str = "SELECT f.id, f.user_id, t.expires_at, t.used_at, f.expires_
      JOIN users u ON u.id = f.user_id WHERE t.digest = $1";
 const END: &str = "UPDATE jwt_families SET revoked_at = $2 WHERE id = $1";
 const SPEND: &str = "UPDATE refresh_tokens SET used_at = $2 WHERE digest = $1";
-const ROTATE: &str = "UPDATE jwt_families SET live = $2, parent = $3, last_used_at = $4 WHERE id = $1";
+const ROTATE: &str = "UPDATE jwt_families \
+     SET live = $2, parent = $3, last_used_at = greatest(last_used_at, $4) WHERE id = $1";
+const NOTE_ACCESS: &str = "UPDATE refresh_tokens SET kid = $2, access_expires_at = $3 \
+     WHERE digest = $1 AND access_expires_at <= $3";
 
 const REVOKE: &str = "UPDATE jwt_families SET revoked_at = $2 \
      WHERE id = (SELECT family_id FROM refresh_tokens WHERE digest = $1) \
@@ -95,9 +103,17 @@ fn create<'a>(lease: &'a mut Lease, (family, recording): &'a (NewFamily, Recordi
             family.access.kid.as_str().into(),
             family.access.expires_at.into(),
         ];
-        let asks = [Ask::new(REMOVE_ENDED, &ended), Ask::new(ADD, &added), Ask::new(ADD_TOKEN, &token)];
-        let (_, head) = lease.go_on_to_the_head(&asks).await?;
-        lease.commit_recording_at(head, recording, family.events()).await?;
+        let surplus = [user, id, i64::from(family.max_per_user).into()];
+        let asks = [
+            Ask::new(REMOVE_ENDED, &ended),
+            Ask::new(ADD, &added),
+            Ask::new(ADD_TOKEN, &token),
+            Ask::new(END_OLDEST, &surplus),
+        ];
+        let (done, head) = lease.go_on_to_the_head(&asks).await?;
+        let oldest: Result<Vec<_>, DecodeError> =
+            done[3].iter().map(|row| row.uuid(0).map(Id::from_uuid)).collect();
+        lease.commit_recording_at(head, recording, family.events(&oldest?)).await?;
         Ok(true)
     })
 }
@@ -129,7 +145,12 @@ fn exchange<'a>(
         let family: Bind<'_> = shown.grant.family.as_uuid().into();
         let (outcome, head) = match decide(&shown, refresh) {
             Decision::Refuse => return Ok(Refreshed::Refused),
-            Decision::Repeat(successor) => return Ok(Refreshed::Repeated(shown.grant, successor)),
+            Decision::Repeat(successor) => {
+                let access = &refresh.access;
+                let noted = [Bind::Bytes(&shown.live), access.kid.as_str().into(), access.expires_at.into()];
+                let (_, head) = lease.go_on_to_the_head(&[Ask::new(NOTE_ACCESS, &noted)]).await?;
+                (Refreshed::Repeated(shown.grant, successor), head)
+            }
             Decision::End => {
                 let (_, head) = lease.go_on_to_the_head(&[Ask::new(END, &[family, now])]).await?;
                 (Refreshed::Reused(shown.grant), head)

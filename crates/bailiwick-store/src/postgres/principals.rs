@@ -100,7 +100,7 @@ const USE_TOKEN: &str = "UPDATE api_tokens SET last_used_at = greatest(last_used
 const USE_SESSION: &str = "UPDATE sessions SET last_seen_at = greatest(last_seen_at, $2), \
        expires_at = least(ends_at, greatest(expires_at, $3)) \
      WHERE id = $1 AND expires_at > $2 RETURNING expires_at";
-const USE_FAMILY: &str = "UPDATE jwt_families SET last_used_at = $2 \
+const USE_FAMILY: &str = "UPDATE jwt_families SET last_used_at = greatest(last_used_at, $2) \
      WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING expires_at";
 
 impl PrincipalStore for PostgresStore {

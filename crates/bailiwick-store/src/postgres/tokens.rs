@@ -31,7 +31,7 @@ const ADD: &str = "INSERT INTO api_tokens (id, digest, user_id, name, display, s
 /// The new one stays, also if the clock went back (RST-08).
 const REVOKE_OLDEST: &str = "UPDATE api_tokens SET revoked_at = $3 WHERE id IN (\
      SELECT id FROM api_tokens WHERE user_id = $1 AND name IS NULL AND revoked_at IS NULL \
-     ORDER BY id = $2 DESC, created_at DESC, id DESC OFFSET $4) RETURNING id";
+     AND expires_at > $3 ORDER BY id = $2 DESC, created_at DESC, id DESC OFFSET $4) RETURNING id";
 
 /// Who makes two tokens of an organisation at once waits here for the first, and whoever changes its members waits too: the
 /// cap is counted, and the maker's role read, under this lock (TOK-26, ACL-07).
@@ -48,15 +48,20 @@ const ADD_SERVICE: &str = "INSERT INTO users (id, username, email, password_hash
 const ADD_MEMBERSHIP: &str =
     "INSERT INTO memberships (org_id, user_id, role, joined_at) VALUES ($1, $2, $3, $4)";
 
-const REVOKE: &str = "UPDATE api_tokens SET revoked_at = $2 \
-     WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING id, user_id, \
-     (SELECT u.service_org_id FROM users u WHERE u.id = user_id)";
-const REVOKE_OF: &str = "UPDATE api_tokens SET revoked_at = $2 \
-     WHERE id = $1 AND user_id = $3 AND revoked_at IS NULL AND expires_at > $2 RETURNING id, user_id, \
-     (SELECT u.service_org_id FROM users u WHERE u.id = user_id)";
-const REVOKE_DIGEST: &str = "UPDATE api_tokens SET revoked_at = $2 \
-     WHERE digest = $1 AND revoked_at IS NULL AND expires_at > $2 RETURNING id, user_id, \
-     (SELECT u.service_org_id FROM users u WHERE u.id = user_id)";
+/// Ends the live token that `$found` says, by `$1`.
+macro_rules! revoke {
+    ($found:literal) => {
+        concat!(
+            "UPDATE api_tokens SET revoked_at = $2 WHERE ",
+            $found,
+            " AND revoked_at IS NULL AND expires_at > $2 RETURNING id, user_id, \
+             (SELECT users.service_org_id FROM users WHERE users.id = user_id)"
+        )
+    };
+}
+const REVOKE: &str = revoke!("id = $1");
+const REVOKE_OF: &str = revoke!("id = $1 AND user_id = $3");
+const REVOKE_DIGEST: &str = revoke!("digest = $1");
 
 /// Locks the token: whoever rotates it at the same time finds it replaced.
 const REPLACED: &str = "SELECT id, name, display, scopes, created_at, expires_at, last_used_at, revoked_at \

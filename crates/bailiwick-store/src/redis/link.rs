@@ -44,6 +44,8 @@ struct Numbered {
 /// What is asked of Redis.
 pub(super) enum Call<'s> {
     Script(ScriptInvocation<'s>),
+    /// One that must not be made twice.
+    Once(ScriptInvocation<'s>),
     Command(Cmd),
 }
 
@@ -51,7 +53,7 @@ impl Call<'_> {
     async fn make<T: FromRedisValue>(&self, mut connection: MultiplexedConnection) -> RedisResult<T> {
         match self {
             // A server that does not know the script any more is told it again.
-            Self::Script(script) => script.invoke_async(&mut connection).await,
+            Self::Script(script) | Self::Once(script) => script.invoke_async(&mut connection).await,
             Self::Command(command) => command.query_async(&mut connection).await,
         }
     }
@@ -81,7 +83,7 @@ impl Link {
     }
 
     /// Makes a call. One that finds the connection closed is made once more on the next: what was spent by the first, if
-    /// anything was, is spent twice, and never too little.
+    /// anything was, is spent twice, and never too little. What is given back is so asked for once.
     ///
     /// # Cancel safety
     /// A call that was sent is made, whoever waits for its answer.
@@ -95,7 +97,7 @@ impl Link {
             done => return done.map_err(store_error),
         };
         self.lost(number, &error);
-        if error.is_timeout() {
+        if error.is_timeout() || matches!(call, Call::Once(_)) {
             // Who did not answer once will hardly do so now, and the caller has waited long enough.
             return Err(store_error(error));
         }

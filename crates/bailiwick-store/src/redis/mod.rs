@@ -6,7 +6,7 @@
 //!
 //! # Failures
 //! A call takes [`RedisOptions::command_timeout`] at most, and one that found the connection closed is made once more on a
-//! new one. While Redis is out of reach, calls fail at once, and a task looks for it with a growing pause.
+//! new one, unless it gives back. While Redis is out of reach, calls fail at once, and a task looks for it with a growing pause.
 //!
 //! # Security
 //! A password is in the URL alone, and in no message. Keys hold addresses and ids of users, and no names.
@@ -14,7 +14,7 @@ mod link;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use ::redis::{Client, ErrorKind, Script, ServerErrorKind};
+use ::redis::{Client, ErrorKind, Script, ScriptInvocation, ServerErrorKind};
 use bailiwick_core::{
     clock::Clock,
     error::StoreError,
@@ -97,7 +97,8 @@ pub enum RedisError {
 #[derive(Clone)]
 pub struct RedisCounters {
     link: Arc<Link>,
-    script: Arc<Script>,
+    spend: Arc<Script>,
+    give_back: Arc<Script>,
     /// In braces: a cluster keeps all keys of one site on one node, where one script sees them.
     prefix: Arc<str>,
     /// Instead of Redis's.
@@ -112,7 +113,8 @@ impl RedisCounters {
     /// # Errors
     /// Names the cause and what to do about it.
     pub async fn connect(url: &str, prefix: &str, options: &RedisOptions) -> Result<Self, RedisError> {
-        let script = Arc::new(Script::new(include_str!("spend.lua")));
+        let spend = Arc::new(Script::new(include_str!("spend.lua")));
+        let give_back = Arc::new(Script::new(include_str!("give_back.lua")));
         // What comes behind it is a note to the driver, to look at no certificate.
         if url.contains('#') {
             return Err(RedisError::Insecure);
@@ -123,8 +125,8 @@ impl RedisCounters {
             // Another thread may have been first; either will do.
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         }
-        let link = Link::open(client, Arc::clone(&script), *options).await?;
-        Ok(Self { link, script, prefix: format!("bailiwick:{{{prefix}}}:").into(), clock: None })
+        let link = Link::open(client, Arc::clone(&spend), *options).await?;
+        Ok(Self { link, spend, give_back, prefix: format!("bailiwick:{{{prefix}}}:").into(), clock: None })
     }
 
     /// Goes by the time of day of `clock` instead of Redis's, for tests. Keys expire by Redis's time all the same.
@@ -138,11 +140,9 @@ impl RedisCounters {
         format!("{}{key}", self.prefix)
     }
 
-    async fn spend_now(&self, charges: &[Charge]) -> Result<Vec<Verdict>, StoreError> {
-        if charges.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut call = self.script.prepare_invoke();
+    /// What both scripts take: quotas, and what is to be known of each.
+    fn call<'s>(&self, script: &'s Script, charges: &[Charge]) -> ScriptInvocation<'s> {
+        let mut call = script.prepare_invoke();
         for Charge { key, rate } in charges {
             let gcra = Gcra::in_micros(*rate);
             call.key(self.key(key)).arg(gcra.interval() / 1000).arg(gcra.tolerance() / 1000);
@@ -150,7 +150,14 @@ impl RedisCounters {
         if let Some(clock) = &self.clock {
             call.arg(clock.now().as_micros());
         }
-        let answer: Vec<u64> = self.link.run(&Call::Script(call)).await?;
+        call
+    }
+
+    async fn spend_now(&self, charges: &[Charge]) -> Result<Vec<Verdict>, StoreError> {
+        if charges.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answer: Vec<u64> = self.link.run(&Call::Script(self.call(&self.spend, charges))).await?;
         verdicts(charges, &answer).ok_or_else(|| StoreError::Refused("Redis answered something else".into()))
     }
 }
@@ -188,6 +195,11 @@ impl CounterStore for RedisCounters {
         let mut delete = ::redis::cmd("DEL");
         delete.arg(self.key(key));
         Box::pin(async move { self.link.run(&Call::Command(delete)).await })
+    }
+
+    fn give_back<'a>(&'a self, charge: &'a Charge) -> Answer<'a, ()> {
+        let call = Call::Once(self.call(&self.give_back, std::slice::from_ref(charge)));
+        Box::pin(async move { self.link.run(&call).await })
     }
 }
 

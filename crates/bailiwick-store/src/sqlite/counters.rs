@@ -56,6 +56,16 @@ impl CounterStore for SqliteCounters {
             removed.map(drop).map_err(store_error)
         }))
     }
+
+    fn give_back<'a>(&'a self, charge: &'a Charge) -> Answer<'a, ()> {
+        let (charge, clock) = (OwnedCharge::from(charge), Arc::clone(&self.clock));
+        Box::pin(self.writer.run(move |connection| {
+            let mut ledger = Ledger::at(clock.now().as_micros());
+            ledger.read(&charge.key, arrival(connection, &charge.key).map_err(store_error)?);
+            ledger.give_back(&charge)?;
+            write(connection, &ledger, clock.now().as_micros()).map_err(store_error)
+        }))
+    }
 }
 
 fn arrival(connection: &Connection, key: &str) -> rusqlite::Result<Option<i64>> {

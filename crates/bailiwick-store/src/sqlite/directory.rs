@@ -292,11 +292,12 @@ fn set_password(connection: &Connection, name: &str, hash: &Secret<String>, now:
 fn create_org(connection: &Connection, org: &NewOrg) -> Result<(), DirectoryError> {
     let mut insert = connection
         .prepare_cached(
-            "INSERT INTO orgs (id, slug, name, created_at, updated_at, version) VALUES (?1, ?2, ?3, ?4, ?4, 1)",
+            "INSERT INTO orgs (id, slug, name, created_at, updated_at, version)
+             VALUES (?1, ?2, ?3, ?4, ?4, ?5)",
         )
         .map_err(failed)?;
     let now = Moment(org.created_at);
-    match insert.execute(params![Key::from(org.id), org.slug.as_str(), org.name, now]) {
+    match insert.execute(params![Key::from(org.id), org.slug.as_str(), org.name, now, NewOrg::VERSION]) {
         Ok(_) => {}
         Err(error) if violation(&error) == Some(Violation::Unique) => return Err(DirectoryError::Taken),
         Err(error) => return Err(failed(error)),

@@ -18,11 +18,7 @@ use crate::refresh::{Decision, Shown, decide};
 
 impl FamilyStore for SqliteStore {
     fn create_family(&self, family: NewFamily, act: Act) -> Answer<'_, bool> {
-        Box::pin(self.record(act, move |connection| {
-            let made = create(connection, &family).map_err(store_error)?;
-            let events = if made { family.events() } else { Vec::new() };
-            Ok::<_, StoreError>((made, events))
-        }))
+        Box::pin(self.record(act, move |connection| create(connection, &family).map_err(store_error)))
     }
 
     fn refresh_family(&self, refresh: Refresh, act: Act) -> Answer<'_, Refreshed> {
@@ -48,13 +44,15 @@ impl FamilyStore for SqliteStore {
     }
 }
 
-fn create(connection: &Connection, family: &NewFamily) -> rusqlite::Result<bool> {
+fn create(connection: &Connection, family: &NewFamily) -> rusqlite::Result<(bool, Vec<SecurityEvent>)> {
     let (id, user, now) = (Key::from(family.id), Key::from(family.user_id), Moment(family.created_at));
     if !may_log_in(connection, &user, Some(&family.password_hash))? {
-        return Ok(false);
+        return Ok((false, Vec::new()));
     }
     connection
-        .prepare_cached("DELETE FROM jwt_families WHERE user_id = ?1 AND expires_at <= ?2")?
+        .prepare_cached(
+            "DELETE FROM jwt_families WHERE user_id = ?1 AND (expires_at <= ?2 OR revoked_at IS NOT NULL)",
+        )?
         .execute(params![user, now])?;
     connection
         .prepare_cached(
@@ -70,7 +68,18 @@ fn create(connection: &Connection, family: &NewFamily) -> rusqlite::Result<bool>
         family.access.kid,
         Moment(family.access.expires_at)
     ])?;
-    Ok(true)
+    // The new one stays, however the clock stood when the others were made.
+    let others = i64::from(family.max_per_user.saturating_sub(1));
+    let oldest = connection
+        .prepare_cached(
+            "DELETE FROM jwt_families
+             WHERE id IN (SELECT id FROM jwt_families WHERE user_id = ?1 AND id <> ?2
+                          ORDER BY last_used_at DESC, id DESC LIMIT -1 OFFSET ?3)
+             RETURNING id",
+        )?
+        .query_map(params![user, id, others], |row| Ok(row.get::<_, Key>(0)?.id()))?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    Ok((true, family.events(&oldest)))
 }
 
 const ADD_TOKEN: &str =
@@ -83,7 +92,15 @@ fn exchange(connection: &Connection, refresh: &Refresh) -> rusqlite::Result<Refr
     let now = Moment(refresh.now);
     match decide(&shown, refresh) {
         Decision::Refuse => Ok(Refreshed::Refused),
-        Decision::Repeat(successor) => Ok(Refreshed::Repeated(shown.grant, successor)),
+        Decision::Repeat(successor) => {
+            connection
+                .prepare_cached(
+                    "UPDATE refresh_tokens SET kid = ?2, access_expires_at = ?3
+                     WHERE digest = ?1 AND access_expires_at <= ?3",
+                )?
+                .execute(params![shown.live, refresh.access.kid, Moment(refresh.access.expires_at)])?;
+            Ok(Refreshed::Repeated(shown.grant, successor))
+        }
         Decision::End => {
             connection
                 .prepare_cached("UPDATE jwt_families SET revoked_at = ?2 WHERE id = ?1")?
@@ -104,7 +121,8 @@ fn exchange(connection: &Connection, refresh: &Refresh) -> rusqlite::Result<Refr
             ])?;
             connection
                 .prepare_cached(
-                    "UPDATE jwt_families SET live = ?2, parent = ?3, last_used_at = ?4 WHERE id = ?1",
+                    "UPDATE jwt_families SET live = ?2, parent = ?3, last_used_at = max(last_used_at, ?4)
+                     WHERE id = ?1",
                 )?
                 .execute(params![family, successor.as_slice(), refresh.digest.as_slice(), now])?;
             Ok(Refreshed::Rotated(shown.grant))

@@ -214,7 +214,7 @@ fn note_use(
             .query_row(params![Key::from(id), Moment(now), Moment(now.saturating_add(idle))], expires_at),
         Credential::Family(id) => connection
             .prepare_cached(
-                "UPDATE jwt_families SET last_used_at = ?2
+                "UPDATE jwt_families SET last_used_at = max(last_used_at, ?2)
                  WHERE id = ?1 AND revoked_at IS NULL AND expires_at > ?2 RETURNING expires_at",
             )?
             .query_row(params![Key::from(id), Moment(now)], expires_at),

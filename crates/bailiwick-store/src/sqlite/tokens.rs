@@ -68,7 +68,7 @@ fn create(
     connection
         .prepare_cached("DELETE FROM api_tokens WHERE user_id = ?1 AND expires_at <= ?2")?
         .execute(params![owner, now])?;
-    if token.name.is_some() && named(connection, &owner)? >= token.max_per_user {
+    if token.name.is_some() && named(connection, &owner, &now)? >= token.max_per_user {
         return Ok((TokenCreation::TooMany, Vec::new()));
     }
     insert(connection, token, token.name.as_deref(), &token.scopes)?;
@@ -111,9 +111,9 @@ fn create_for_org(
     let live: u32 = connection
         .prepare_cached(
             "SELECT COUNT(*) FROM users JOIN api_tokens ON api_tokens.user_id = users.id
-             WHERE users.service_org_id = ?1 AND api_tokens.revoked_at IS NULL",
+             WHERE users.service_org_id = ?1 AND api_tokens.revoked_at IS NULL AND api_tokens.expires_at > ?2",
         )?
-        .query_row([&org], |row| row.get(0))?;
+        .query_row(params![org, now], |row| row.get(0))?;
     if live >= token.max_per_user {
         return Ok((TokenCreation::TooMany, Vec::new()));
     }
@@ -163,13 +163,14 @@ pub(super) fn may_log_in(
         .exists(params![user, proved.map(Secret::expose)])
 }
 
-/// How many tokens of `owner` have a name and are live, once the expired ones are gone.
-fn named(connection: &Connection, owner: &Key) -> rusqlite::Result<u32> {
+/// How many live tokens of `owner` have a name.
+fn named(connection: &Connection, owner: &Key, now: &Moment) -> rusqlite::Result<u32> {
     connection
         .prepare_cached(
-            "SELECT COUNT(*) FROM api_tokens WHERE user_id = ?1 AND name IS NOT NULL AND revoked_at IS NULL",
+            "SELECT COUNT(*) FROM api_tokens
+             WHERE user_id = ?1 AND name IS NOT NULL AND revoked_at IS NULL AND expires_at > ?2",
         )?
-        .query_row([owner], |row| row.get(0))
+        .query_row(params![owner, now], |row| row.get(0))
 }
 
 fn insert(
@@ -243,6 +244,18 @@ struct Revoked {
     org: Option<OrgId>,
 }
 
+/// Ends the live token that `$found` says, by `?1`.
+macro_rules! revoke {
+    ($found:literal) => {
+        concat!(
+            "UPDATE api_tokens SET revoked_at = ?2 WHERE ",
+            $found,
+            " AND revoked_at IS NULL AND expires_at > ?2 RETURNING id, user_id, \
+             (SELECT users.service_org_id FROM users WHERE users.id = user_id)"
+        )
+    };
+}
+
 fn revoke(connection: &Connection, which: TokenRef, now: Timestamp) -> rusqlite::Result<Option<Revoked>> {
     let found = |row: &Row<'_>| {
         Ok(Revoked {
@@ -253,22 +266,13 @@ fn revoke(connection: &Connection, which: TokenRef, now: Timestamp) -> rusqlite:
     };
     let revoked = match which {
         TokenRef::Id(id) => connection
-            .prepare_cached(
-                "UPDATE api_tokens SET revoked_at = ?2
-                 WHERE id = ?1 AND revoked_at IS NULL AND expires_at > ?2 RETURNING id, user_id, (SELECT service_org_id FROM users WHERE id = user_id)",
-            )?
+            .prepare_cached(revoke!("id = ?1"))?
             .query_row(params![Key::from(id), Moment(now)], found),
         TokenRef::Of(owner, id) => connection
-            .prepare_cached(
-                "UPDATE api_tokens SET revoked_at = ?2
-                 WHERE id = ?1 AND user_id = ?3 AND revoked_at IS NULL AND expires_at > ?2 RETURNING id, user_id, (SELECT service_org_id FROM users WHERE id = user_id)",
-            )?
+            .prepare_cached(revoke!("id = ?1 AND user_id = ?3"))?
             .query_row(params![Key::from(id), Moment(now), Key::from(owner)], found),
         TokenRef::Digest(digest) => connection
-            .prepare_cached(
-                "UPDATE api_tokens SET revoked_at = ?2
-                 WHERE digest = ?1 AND revoked_at IS NULL AND expires_at > ?2 RETURNING id, user_id, (SELECT service_org_id FROM users WHERE id = user_id)",
-            )?
+            .prepare_cached(revoke!("digest = ?1"))?
             .query_row(params![digest.as_slice(), Moment(now)], found),
     };
     revoked.optional()

@@ -280,6 +280,7 @@ pub async fn a_change_of_families_and_keys_is_recorded_with_it(subject: Subject)
         lifetime: HOUR,
         absolute: 24 * HOUR,
         access: access(),
+        max_per_user: 1,
     };
     let wrong = NewFamily { password_hash: Secret::new("another".to_owned()), ..family.clone() };
     assert!(!store.create_family(wrong, now(&world)).await.unwrap());
@@ -299,7 +300,7 @@ pub async fn a_change_of_families_and_keys_is_recorded_with_it(subject: Subject)
     for _ in 0..2 {
         let _ = store.refresh_family(refresh(1, 2), now(&world)).await.unwrap();
     }
-    site.expect("renewed, and the same again", &["authn_token_renewed"]).await;
+    site.expect("renewed, and the same again", &["authn_token_renewed", "authn_token_renewed"]).await;
     let _ = store.refresh_family(refresh(2, 3), now(&world)).await.unwrap();
     site.expect("renewed", &["authn_token_renewed"]).await;
     for _ in 0..2 {
@@ -315,13 +316,24 @@ pub async fn a_change_of_families_and_keys_is_recorded_with_it(subject: Subject)
         lifetime: HOUR,
         absolute: 24 * HOUR,
         access: access(),
+        max_per_user: 1,
     };
-    assert!(store.create_family(another, now(&world)).await.unwrap());
-    site.new_events().await;
+    assert!(store.create_family(another.clone(), now(&world)).await.unwrap());
+    site.expect("in the place of one that has ended", &["authn_login_success", "authn_token_created"]).await;
     for _ in 0..2 {
         store.revoke_family([4; 32], now(&world)).await.unwrap();
     }
     site.expect("revoked twice", &["authn_token_revoked"]).await;
+    let more = [5_u8, 6].map(|first| NewFamily {
+        id: Id::from_uuid(world.random()),
+        digest: [first; 32],
+        ..another.clone()
+    });
+    let made = ["authn_login_success", "authn_token_created", "authn_token_revoked"];
+    for (family, expected) in more.into_iter().zip([&made[..2], &made]) {
+        assert!(store.create_family(family, now(&world)).await.unwrap());
+        site.expect("a family, and one beyond the cap", expected).await;
+    }
 
     let key = |kid: &str, state, sealed_by: &str| KeyRecord {
         kid: kid.to_owned(),

@@ -4,7 +4,10 @@ use std::{
     fmt,
     future::Future,
     net::{IpAddr, Ipv4Addr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -140,6 +143,8 @@ macro_rules! counter_conformance_tests {
             a_refusal_says_what_is_left_of_each_quota_and_when_to_come_back
             one_quota_charged_twice_is_spent_twice_or_not_at_all
             a_quota_that_is_refilled_is_whole_and_no_other_is
+            a_charge_that_is_given_back_can_be_spent_again_and_never_more_than_that
+            of_many_who_give_back_at_once_nobody_gets_more_than_was_spent
             quotas_are_told_apart_by_policy_and_by_caller
             a_clock_that_goes_back_mints_nothing_and_locks_nobody_out_for_long
             a_rate_that_was_lowered_is_in_force_at_once
@@ -278,6 +283,69 @@ pub async fn a_quota_that_is_refilled_is_whole_and_no_other_is(subject: CounterS
     subject.other.refill(&key("anon", 9)).await.unwrap();
     assert!(subject.allowed(&ann).await && subject.allowed(&ann).await);
     assert!(!subject.allowed(&ann).await && !subject.allowed(&bob).await);
+}
+
+pub async fn a_charge_that_is_given_back_can_be_spent_again_and_never_more_than_that(
+    subject: CounterSubject,
+) {
+    let [ann, bob, carol] = [1, 2, 3].map(|caller| [charge("login_account", caller, Rate::per_minute(3))]);
+    for charges in [&ann, &bob] {
+        while subject.allowed(charges).await {}
+    }
+    // By another process than the one that counted.
+    let give_back = async |charges: &[Charge; 1]| subject.other.give_back(&charges[0]).await.unwrap();
+    give_back(&ann).await;
+    assert!(subject.allowed(&ann).await);
+    let refused = Verdict { allowed: false, remaining: 0, next: Duration::from_secs(20) };
+    assert_eq!(subject.spend(&ann).await, [refused]);
+    assert_eq!(subject.spend(&bob).await, [refused]);
+    // What comes with time comes besides: a half of one, and another half.
+    subject.clock.advance(Duration::from_secs(10));
+    give_back(&ann).await;
+    assert_eq!(
+        subject.spend(&ann).await,
+        [Verdict { allowed: true, remaining: 0, next: Duration::from_secs(10) }]
+    );
+    assert_eq!(subject.spend(&ann).await, [Verdict { next: Duration::from_secs(10), ..refused }]);
+    // A quota is whole at most, whether anything was spent of it or not.
+    for charges in [&ann, &carol] {
+        for _ in 0..5 {
+            give_back(charges).await;
+        }
+        for left in (0..3).rev() {
+            let verdict = subject.spend(charges).await[0];
+            assert_eq!((verdict.allowed, verdict.remaining), (true, left));
+        }
+        assert_eq!(subject.spend(charges).await, [refused]);
+    }
+    // THR-32: what a clock left behind that was ahead comes back to one unit too.
+    subject.clock.set(Timestamp::from_micros(subject.clock.now().as_micros() - 3_600_000_000));
+    give_back(&ann).await;
+    assert!(subject.allowed(&ann).await && !subject.allowed(&ann).await);
+}
+
+// THR-33
+pub async fn of_many_who_give_back_at_once_nobody_gets_more_than_was_spent(subject: CounterSubject) {
+    let charge = charge("login_account", 1, Rate::per_hour(20));
+    let under_way = Arc::new(AtomicUsize::new(0));
+    let mut callers = JoinSet::new();
+    for number in 0..200 {
+        let counters = Arc::clone(if number % 2 == 0 { &subject.one } else { &subject.other });
+        let (charge, under_way) = (charge.clone(), Arc::clone(&under_way));
+        callers.spawn(async move {
+            if !counters.spend(std::slice::from_ref(&charge)).await.unwrap()[0].allowed {
+                return true;
+            }
+            let others = under_way.fetch_add(1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            // Before it is given back: until then it is spent.
+            under_way.fetch_sub(1, Ordering::SeqCst);
+            counters.give_back(&charge).await.unwrap();
+            others < 20
+        });
+    }
+    assert!(callers.join_all().await.into_iter().all(|held| held));
+    assert_eq!(subject.admitted(50, |_| vec![charge.clone()]).await, 20);
 }
 
 pub async fn quotas_are_told_apart_by_policy_and_by_caller(subject: CounterSubject) {

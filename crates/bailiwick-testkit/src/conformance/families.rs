@@ -45,6 +45,7 @@ fn new_family(world: &World, user: UserId, name: &str, first: CredentialDigest) 
         lifetime: LIFETIME,
         absolute: ABSOLUTE,
         access: access(world),
+        max_per_user: 20,
     }
 }
 
@@ -301,4 +302,107 @@ pub async fn access_tokens_speak_for_their_family_until_it_ends(subject: Subject
     assert!(store.principal_in(hers.proof(), now, "acme").await.unwrap().is_none());
     assert_eq!(live(now).await, [("key".to_owned(), 1)]);
     assert!(is_live(&world, &other).await);
+}
+
+// A repeated refresh hands out an access token too: what is known of the living ones is as late as the last of them.
+pub async fn an_access_token_that_a_repeated_refresh_gives_is_noted(subject: Subject) {
+    let world = World::new(subject).await;
+    let alice = world.user("alice").await;
+    family(&world, alice, "alice", token(1)).await;
+    assert!(matches!(refresh(&world, 1, 2).await, Rotated(_)));
+    let began = world.clock.now();
+    world.clock.advance(GRACE / 2);
+    let repeat = async |kid: &str, expires_at| {
+        let again =
+            Refresh { access: AccessNote { kid: kid.to_owned(), expires_at }, ..exchange(&world, 1, 2) };
+        assert!(matches!(world.store.refresh_family(again, act()).await.unwrap(), Repeated(_, 0)));
+    };
+    let live = async |now| world.store.live_access_tokens(now).await.unwrap();
+    let later = world.clock.now().saturating_add(ACCESS);
+    repeat("next", later).await;
+    assert_eq!(live(began).await, [("key".to_owned(), 1), ("next".to_owned(), 1)]);
+    assert_eq!(live(a_microsecond_before(later)).await, [("next".to_owned(), 1)]);
+    assert_eq!(live(later).await, []);
+    // One that expires before that changes nothing of it.
+    repeat("key", a_microsecond_before(later)).await;
+    assert_eq!(live(a_microsecond_before(later)).await, [("next".to_owned(), 1)]);
+}
+
+pub async fn the_oldest_family_is_ended_beyond_the_cap(subject: Subject) {
+    let world = World::new(subject).await;
+    let (alice, bob) = (world.user("alice").await, world.user("bob").await);
+    let his = family(&world, bob, "bob", token(200)).await;
+    let capped = |first| NewFamily { max_per_user: 3, ..new_family(&world, alice, "alice", first) };
+    let mut made = Vec::new();
+    for generation in 1..=4 {
+        world.clock.advance(MICROSECOND);
+        let family = capped(token(generation));
+        assert!(world.store.create_family(family.clone(), act()).await.unwrap());
+        made.push(family);
+        if generation == 3 {
+            // What is used is not the oldest.
+            world.clock.advance(MICROSECOND);
+            assert!(matches!(refresh(&world, 1, 11).await, Rotated(_)));
+        }
+    }
+    let mut live = Vec::new();
+    for family in &made {
+        live.push(is_live(&world, family).await);
+    }
+    assert_eq!(live, [true, false, true, true]);
+    assert_eq!(refresh(&world, 2, 12).await, Refused, "its refresh token ends with it");
+    // What was ended on purpose does not count.
+    assert!(world.store.revoke_family(token(4), act()).await.unwrap().is_some());
+    world.clock.advance(MICROSECOND);
+    let fifth = capped(token(5));
+    assert!(world.store.create_family(fifth.clone(), act()).await.unwrap());
+    made.push(fifth);
+    assert!(is_live(&world, &made[0]).await && is_live(&world, &made[2]).await);
+    // RST-08: a clock that went back does not end the log-in that was just made.
+    world.clock.set(Timestamp::from_micros(world.clock.now().as_micros() - 1_000_000));
+    let newest = capped(token(6));
+    assert!(world.store.create_family(newest.clone(), act()).await.unwrap());
+    assert!(is_live(&world, &newest).await && !is_live(&world, &made[2]).await);
+    // However many log in at once.
+    let mut tasks = JoinSet::new();
+    for generation in 20..50 {
+        let (store, family) = (world.store.clone(), capped(token(generation)));
+        tasks.spawn(async move {
+            assert!(
+                store.create_family(family.clone(), act()).await.unwrap(),
+                "every log-in gets its family"
+            );
+            family
+        });
+    }
+    let mut left = 0;
+    for family in tasks.join_all().await.iter().chain(&made).chain([&newest]) {
+        left += usize::from(is_live(&world, family).await);
+    }
+    assert_eq!(left, 3);
+    assert!(is_live(&world, &his).await, "others have a cap of their own");
+}
+
+pub async fn a_use_that_is_noted_late_moves_no_last_use_back(subject: Subject) {
+    let world = World::new(subject).await;
+    let alice = world.user("alice").await;
+    let (hers, token, session) =
+        (new_family(&world, alice, "alice", token(1)), world.token(alice), world.session(alice, "alice"));
+    assert!(world.store.create_family(hers.clone(), act()).await.unwrap());
+    assert!(world.store.create_session(session.clone(), act()).await.unwrap());
+    world.add(token.clone()).await;
+    let (early, late) = (world.clock.now(), world.clock.now().saturating_add(Duration::from_secs(60)));
+    for proof in [hers.proof(), token.proof(), session.proof()] {
+        let principal = async || world.store.principal_of(proof, late).await.unwrap().expect("it is live");
+        let credential = principal().await.credential;
+        for now in [late, early] {
+            assert!(world.store.note_use(credential, now, LIFETIME).await.unwrap());
+        }
+        assert_eq!(principal().await.last_used_at, Some(late), "{credential:?}");
+    }
+    // Nor does a refresh, with a clock that went back, as another process sees it.
+    assert!(matches!(refresh(&world, 1, 2).await, Rotated(_)));
+    let others = world.subject.open().await;
+    let principal = others.principal_of(hers.proof(), late).await.unwrap().expect("it is live");
+    assert_eq!(principal.last_used_at, Some(late));
 }

@@ -269,6 +269,9 @@ macro_rules! conformance_tests {
             who_is_kept_out_or_has_another_password_has_no_family
             access_tokens_of_others_speak_for_a_user_by_name_while_that_user_may_come_in
             access_tokens_speak_for_their_family_until_it_ends
+            an_access_token_that_a_repeated_refresh_gives_is_noted
+            the_oldest_family_is_ended_beyond_the_cap
+            a_use_that_is_noted_late_moves_no_last_use_back
             // keys
             a_ring_changes_from_the_version_that_was_read_only
             one_of_many_who_change_a_ring_at_once_wins

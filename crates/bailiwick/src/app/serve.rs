@@ -196,7 +196,7 @@ impl Drop for CloseOnDrop {
 /// flight, and returns once they are done, or after the time that [`ServeOptions::drain`] allows. In flight is what
 /// has sent its whole head; other connections are closed at once.
 ///
-/// Requests carry the address of the peer as [`ClientAddr`] and, over https, the [`Scheme`] in their extensions. The
+/// Requests carry the address of the peer as [`ClientAddr`] and, over https, the [`Scheme`](bailiwick_core::request::Scheme) in their extensions. The
 /// service must pass requests through [`ProblemLayer`](crate::problem::ProblemLayer) early on, or refusals reach the
 /// router as requests for `/`.
 ///

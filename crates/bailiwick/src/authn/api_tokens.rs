@@ -3,7 +3,6 @@ use std::{sync::Arc, time::Duration};
 
 use bailiwick_core::{
     clock::{Clock, Entropy, Timestamp},
-    id::Id,
     identity::{ApiTokenId, Credential, Principal, Scopes, UserId},
     request::Facts,
     store::{Addressee, NewToken, Proof, Store, TokenCreation, TokenRecord, TokenRef},
@@ -12,7 +11,7 @@ use bailiwick_core::{
 use super::{
     Guesses,
     login::unavailable,
-    token::{self, TokenKind, TokenText},
+    token::{self, TokenKind, TokenText, new_api_token},
 };
 use crate::problem::{Code, Problem};
 
@@ -76,7 +75,7 @@ impl ApiTokens {
     ///
     /// # Security
     /// A token never widens what its maker may do: a credential that is limited by scopes makes tokens within them, which
-    /// live no longer than it.
+    /// live no longer than it. See [`rotate`](Self::rotate) for the one exception.
     pub async fn create(
         &self,
         caller: &Principal,
@@ -85,15 +84,15 @@ impl ApiTokens {
         lifetime: Option<Duration>,
         facts: &Facts,
     ) -> Result<NamedToken, Problem> {
-        if !is_within(&scopes, &caller.scopes) {
-            let detail = "a credential with scopes makes only tokens whose scopes are among its own";
-            return Err(Problem::forbidden().with_detail(detail));
-        }
-        let lifetime = lifetime.unwrap_or(self.lifetime);
-        let (text, mut token) = self.token(TokenKind::Personal, caller.user_id(), name, scopes, lifetime);
-        if caller.scopes.names().is_some() {
-            token.expires_at = token.expires_at.min(caller.expires_at);
-        }
+        let wanted = Wanted {
+            kind: TokenKind::Personal,
+            owner: caller.user_id(),
+            name,
+            scopes,
+            lifetime: lifetime.unwrap_or(self.lifetime),
+            replaces: None,
+        };
+        let (text, token) = self.token(caller, wanted)?;
         let (record, act) = (record(&token), facts.act(token.created_at));
         match self.store.create_token(token, act).await.map_err(unavailable)? {
             TokenCreation::Created => Ok(NamedToken { text, record }),
@@ -114,7 +113,7 @@ impl ApiTokens {
     pub async fn of(&self, user: UserId) -> Result<Vec<TokenRecord>, Problem> {
         let now = self.clock.now();
         let mut tokens = self.store.tokens_of(user).await.map_err(unavailable)?;
-        tokens.retain(|token| token.revoked_at.is_none() && token.expires_at > now);
+        tokens.retain(|token| token.is_live(now));
         Ok(tokens)
     }
 
@@ -124,6 +123,11 @@ impl ApiTokens {
     /// # Errors
     /// 404 if the caller has no live token of this id with a name; 403 if it is good for more than the credential that
     /// they use; 503 if the store is out of reach.
+    ///
+    /// # Security
+    /// What a credential with scopes rotates lives no longer than it, like what it makes. One exception: a token that
+    /// rotates itself gets its whole lifetime anew, so that a program can renew the token that it was given. It so works
+    /// until somebody ends it.
     pub async fn rotate(
         &self,
         caller: &Principal,
@@ -134,19 +138,10 @@ impl ApiTokens {
         let mut tokens = self.of(caller.user_id()).await?.into_iter();
         let old =
             tokens.find(|token| token.id == id && token.name.is_some()).ok_or_else(Problem::not_found)?;
-        if !is_within(&old.scopes, &caller.scopes) {
-            let detail = "a credential with scopes rotates only tokens whose scopes are among its own";
-            return Err(Problem::forbidden().with_detail(detail));
-        }
-        let lifetime = old.expires_at.saturating_since(old.created_at);
-        let name = old.name.unwrap_or_default();
-        let (text, token) = self.token(TokenKind::Personal, caller.user_id(), name, old.scopes, lifetime);
-        let (record, act) = (record(&token), facts.act(token.created_at));
-        let old_expires_at = token.created_at.saturating_add(overlap);
-        let rotated = self.store.rotate_token(id, token, old_expires_at, act).await.map_err(unavailable)?;
-        if rotated.is_none() {
-            return Err(Problem::not_found());
-        }
+        let wanted = Wanted::in_place_of(old, TokenKind::Personal, caller.user_id());
+        let (text, token) = self.token(caller, wanted)?;
+        let record = record(&token);
+        self.replace(id, token, overlap, facts).await?;
         Ok(NamedToken { text, record })
     }
 
@@ -213,30 +208,69 @@ impl ApiTokens {
         }
     }
 
-    pub(super) fn token(
-        &self,
-        kind: TokenKind,
-        user_id: UserId,
-        name: String,
-        scopes: Scopes,
-        lifetime: Duration,
-    ) -> (TokenText, NewToken) {
-        let text = TokenText::generate(kind, &*self.entropy);
-        let now = self.clock.now();
-        let token = NewToken {
-            id: Id::new(&*self.clock, &*self.entropy),
-            digest: text.digest(),
-            user_id,
-            of_org: None,
-            name: Some(name),
-            display: text.display(),
-            scopes,
-            created_at: now,
-            expires_at: now.saturating_add(lifetime),
-            max_per_user: self.max_per_user,
-            password_hash: None,
+    /// A token that `caller` makes, for themselves or an organisation: every one is made here, so that none is good for more
+    /// than what it was made with, or lives longer, but for the exception of [`rotate`](Self::rotate).
+    ///
+    /// # Errors
+    /// 403 if it would be good for more than the credential that the caller uses.
+    pub(super) fn token(&self, caller: &Principal, wanted: Wanted) -> Result<(TokenText, NewToken), Problem> {
+        let Wanted { kind, owner, name, scopes, lifetime, replaces } = wanted;
+        if !is_within(&scopes, &caller.scopes) {
+            let does = if replaces.is_some() { "rotates" } else { "makes" };
+            let detail =
+                format!("a credential with scopes {does} only tokens whose scopes are among its own");
+            return Err(Problem::forbidden().with_detail(detail));
+        }
+        let (clock, entropy) = (&*self.clock, &*self.entropy);
+        let (text, token) = new_api_token(kind, owner, lifetime, self.max_per_user, clock, entropy);
+        let renews_itself = replaces.is_some_and(|old| caller.credential == Credential::ApiToken(old));
+        let expires_at = match caller.scopes.names() {
+            Some(_) if !renews_itself => token.expires_at.min(caller.expires_at),
+            _ => token.expires_at,
         };
-        (text, token)
+        Ok((text, NewToken { name: Some(name), scopes, expires_at, ..token }))
+    }
+
+    /// Puts `token` in the place of the one called `old`, which works on for `overlap`.
+    ///
+    /// # Errors
+    /// 404 if that has ended or been replaced meanwhile; 503 if the store is out of reach.
+    pub(super) async fn replace(
+        &self,
+        old: ApiTokenId,
+        token: NewToken,
+        overlap: Duration,
+        facts: &Facts,
+    ) -> Result<(), Problem> {
+        let (old_expires_at, act) = (token.created_at.saturating_add(overlap), facts.act(token.created_at));
+        let rotated = self.store.rotate_token(old, token, old_expires_at, act).await.map_err(unavailable)?;
+        rotated.map(drop).ok_or_else(Problem::not_found)
+    }
+}
+
+/// What a token is to be that a caller makes.
+pub(super) struct Wanted {
+    pub(super) kind: TokenKind,
+    /// The user, or the service, that it speaks for.
+    pub(super) owner: UserId,
+    pub(super) name: String,
+    pub(super) scopes: Scopes,
+    pub(super) lifetime: Duration,
+    /// The token in whose place it is put, if it is.
+    pub(super) replaces: Option<ApiTokenId>,
+}
+
+impl Wanted {
+    /// The same as `old`, for as long again.
+    pub(super) fn in_place_of(old: TokenRecord, kind: TokenKind, owner: UserId) -> Self {
+        Self {
+            kind,
+            owner,
+            lifetime: old.expires_at.saturating_since(old.created_at),
+            name: old.name.unwrap_or_default(),
+            scopes: old.scopes,
+            replaces: Some(old.id),
+        }
     }
 }
 
@@ -247,7 +281,7 @@ impl std::fmt::Debug for ApiTokens {
 }
 
 /// Whether everything that `inner` names is allowed by `outer`.
-pub(super) fn is_within(inner: &Scopes, outer: &Scopes) -> bool {
+fn is_within(inner: &Scopes, outer: &Scopes) -> bool {
     match inner.names() {
         Some(mut names) => names.all(|name| outer.allow(name)),
         None => outer.names().is_none(),

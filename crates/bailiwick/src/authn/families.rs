@@ -117,6 +117,9 @@ pub struct TokenPair {
 }
 
 impl Families {
+    /// How many live families a user may have: one more ends the one that was used longest ago.
+    pub const MAX_PER_USER: u32 = 50;
+
     /// None, if the application has no keys: every call is answered like one of a route that is not there.
     pub(crate) fn new(
         store: Arc<dyn Store>,
@@ -169,6 +172,7 @@ impl Families {
             lifetime: limits.refresh_lifetime,
             absolute: limits.absolute(),
             access: parts.note(&keys, now),
+            max_per_user: Self::MAX_PER_USER,
         };
         // Since the password was checked the user may have been disabled, or been given another one: the store decides
         // in one transaction.

@@ -26,7 +26,7 @@ pub struct Guesses {
 /// A try that is under way.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Try(CounterKey);
+pub(super) struct Try(Charge);
 
 impl Guesses {
     /// At most `rate` tries of each account that fail.
@@ -42,15 +42,15 @@ impl Guesses {
     pub(super) async fn begin(&self, name: &str, facts: &Facts) -> Result<Try, Problem> {
         let tally = |outcome| facts.tally(Tally::Throttle { scope: self.policy, outcome });
         let key = CounterKey { policy: self.policy, caller: Caller::from_account(name) };
-        let charges = [Charge { key: key.clone(), rate: self.rate }];
-        let verdicts = self.counters.spend(&charges).await.map_err(|error| {
+        let charge = Charge { key, rate: self.rate };
+        let verdicts = self.counters.spend(std::slice::from_ref(&charge)).await.map_err(|error| {
             tally(ThrottleOutcome::Unavailable);
             unavailable(error)
         })?;
         match verdicts.iter().find(|verdict| !verdict.allowed) {
             None => {
                 tally(ThrottleOutcome::Allowed);
-                Ok(Try(key))
+                Ok(Try(charge))
             }
             Some(refused) => {
                 tally(ThrottleOutcome::Refused);
@@ -61,11 +61,21 @@ impl Guesses {
     }
 
     /// Forgets the tries of an account that has proved itself (PWD-17).
-    pub(super) async fn succeeded(&self, Try(key): Try) {
-        if let Err(error) = self.counters.refill(&key).await {
+    pub(super) async fn succeeded(&self, Try(charge): Try) {
+        if let Err(error) = self.counters.refill(&charge.key).await {
             // The proof stands. What was counted runs out by itself.
             let error: &dyn std::error::Error = &error;
             tracing::error!(error, policy = self.policy, "tries that ended well could not be forgotten");
+        }
+    }
+
+    /// Takes back a try that nobody could decide: what is counted are failures of whoever tries, not of the server. Nothing
+    /// is learnt by such a try, however often it is made.
+    pub(super) async fn undecided(&self, Try(charge): Try) {
+        if let Err(error) = self.counters.give_back(&charge).await {
+            // It runs out by itself.
+            let error: &dyn std::error::Error = &error;
+            tracing::error!(error, policy = self.policy, "a try that was not decided stays counted");
         }
     }
 }

@@ -5,8 +5,7 @@ use bailiwick_core::{
     audit::{Actor, SecurityEvent, SecurityEventKind},
     clock::{Clock, Entropy, Timestamp},
     error::StoreError,
-    id::Id,
-    identity::{ApiTokenId, Scopes, UserId, Username},
+    identity::{ApiTokenId, UserId, Username},
     request::{AuthMethod, AuthOutcome, Facts, Tally},
     secret::Secret,
     store::{Login, NewToken, Store, TokenCreation, TokenRef},
@@ -15,7 +14,7 @@ use bailiwick_core::{
 use super::{
     Guesses,
     password::{self, PasswordHasher},
-    token::{TokenKind, TokenText},
+    token::{TokenKind, TokenText, new_api_token},
 };
 use crate::problem::Problem;
 
@@ -92,7 +91,8 @@ impl LogIn {
     ) -> Result<IssuedToken, Problem> {
         let login = self.prove(username, password, facts).await?;
         let (user_id, actor) = (login.user_id, Actor::user(login.user_id, &login.username));
-        let (token, issued) = self.issue.token(login);
+        let (text, token) = self.issue.token(login);
+        let issued = IssuedToken { text, expires_at: token.expires_at };
         let act = facts.act(token.created_at).by(actor);
         // Since the password was checked the user may have been disabled, or been given another one: the store decides
         // in one transaction.
@@ -111,6 +111,10 @@ impl LogIn {
     ///
     /// # Security
     /// An unknown user, a wrong password and a disabled user have the same answer, after the same work (PWD-12).
+    ///
+    /// # Cancel safety
+    /// A try that is dropped before it is decided, since the client has left or the request took too long, stays counted
+    /// as one that failed: whoever leaves gets no tries for nothing.
     pub(super) async fn prove(
         &self,
         username: &str,
@@ -122,18 +126,24 @@ impl LogIn {
             None => None,
         };
         let tally = |outcome| facts.tally(Tally::Authentication { method: AuthMethod::Password, outcome });
-        let found = self.find(username, password).await.inspect_err(|_| tally(AuthOutcome::Unavailable));
-        match found? {
-            Proof::Given(login) => {
+        match self.find(username, password).await {
+            Ok(Proof::Given(login)) => {
                 tally(AuthOutcome::Success);
                 if let Some((guesses, tried)) = tried {
                     guesses.succeeded(tried).await;
                 }
                 Ok(login)
             }
-            Proof::Refused(known) => {
+            Ok(Proof::Refused(known)) => {
                 tally(AuthOutcome::Failure);
                 Err(refused(known, facts))
+            }
+            Err(problem) => {
+                tally(AuthOutcome::Unavailable);
+                if let Some((guesses, tried)) = tried {
+                    guesses.undecided(tried).await;
+                }
+                Err(problem)
             }
         }
     }
@@ -202,24 +212,12 @@ impl LogIn {
 }
 
 impl Issue {
-    fn token(&self, login: Login) -> (NewToken, IssuedToken) {
-        let text = TokenText::generate(TokenKind::Personal, &*self.entropy);
-        let now = self.clock.now();
-        let expires_at = now.saturating_add(self.lifetime);
-        let token = NewToken {
-            id: Id::new(&*self.clock, &*self.entropy),
-            digest: text.digest(),
-            user_id: login.user_id,
-            of_org: None,
-            name: None,
-            display: text.display(),
-            created_at: now,
-            expires_at,
-            max_per_user: self.max_per_user,
-            scopes: Scopes::ALL,
-            password_hash: Some(login.password_hash),
-        };
-        (token, IssuedToken { text, expires_at })
+    fn token(&self, login: Login) -> (TokenText, NewToken) {
+        let Self { clock, entropy, lifetime, max_per_user } = self;
+        let kind = TokenKind::Personal;
+        let (text, token) =
+            new_api_token(kind, login.user_id, *lifetime, *max_per_user, &**clock, &**entropy);
+        (text, NewToken { password_hash: Some(login.password_hash), ..token })
     }
 }
 

@@ -18,7 +18,7 @@ use bailiwick_core::{
 
 use super::{
     ApiTokens,
-    api_tokens::{is_within, record},
+    api_tokens::{Wanted, record},
     login::unavailable,
     token::{TokenKind, TokenText},
 };
@@ -54,16 +54,16 @@ impl ApiTokens {
     ) -> Result<NewOrgToken, Problem> {
         let caller = access.principal();
         let org_id = place(access, role)?;
-        if !is_within(&scopes, &caller.scopes) {
-            let detail = "a credential with scopes makes only tokens whose scopes are among its own";
-            return Err(Problem::forbidden().with_detail(detail));
-        }
         let service = Id::new(&*self.clock, &*self.entropy);
-        let lifetime = lifetime.unwrap_or(self.lifetime);
-        let (text, mut token) = self.token(TokenKind::Organisation, service, name, scopes, lifetime);
-        if caller.scopes.names().is_some() {
-            token.expires_at = token.expires_at.min(caller.expires_at);
-        }
+        let wanted = Wanted {
+            kind: TokenKind::Organisation,
+            owner: service,
+            name,
+            scopes,
+            lifetime: lifetime.unwrap_or(self.lifetime),
+            replaces: None,
+        };
+        let (text, mut token) = self.token(caller, wanted)?;
         let created_by = caller.user_id();
         token.of_org = Some(OfOrg { org_id, role, created_by });
         let record = OrgTokenRecord { token: record(&token), user_id: service, role, created_by };
@@ -94,6 +94,9 @@ impl ApiTokens {
     /// # Errors
     /// 404 if the organisation has no live token of this id; 403 if its role is above the caller's, or it is good for more
     /// than the credential that they use; 503 if the store is out of reach.
+    ///
+    /// # Security
+    /// As [`rotate`](Self::rotate): what a credential with scopes rotates lives no longer than it, unless it is itself.
     pub async fn rotate_of_org<R>(
         &self,
         access: &Access<R, Update>,
@@ -103,22 +106,12 @@ impl ApiTokens {
     ) -> Result<NewOrgToken, Problem> {
         let (caller, old) = (access.principal(), self.one_of_org(access, id).await?);
         let org_id = place(access, old.role)?;
-        if !is_within(&old.token.scopes, &caller.scopes) {
-            let detail = "a credential with scopes rotates only tokens whose scopes are among its own";
-            return Err(Problem::forbidden().with_detail(detail));
-        }
-        let OrgTokenRecord { token: was, user_id, role, created_by } = old;
-        let lifetime = was.expires_at.saturating_since(was.created_at);
-        let name = was.name.unwrap_or_default();
-        let (text, mut token) = self.token(TokenKind::Organisation, user_id, name, was.scopes, lifetime);
+        let OrgTokenRecord { token: old, user_id, role, created_by } = old;
+        let wanted = Wanted::in_place_of(old, TokenKind::Organisation, user_id);
+        let (text, mut token) = self.token(caller, wanted)?;
         token.of_org = Some(OfOrg { org_id, role, created_by: caller.user_id() });
         let record = OrgTokenRecord { token: record(&token), user_id, role, created_by };
-        let old_expires_at = token.created_at.saturating_add(overlap);
-        let act = facts.act(token.created_at);
-        let rotated = self.store.rotate_token(id, token, old_expires_at, act).await.map_err(unavailable)?;
-        if rotated.is_none() {
-            return Err(Problem::not_found());
-        }
+        self.replace(id, token, overlap, facts).await?;
         Ok(NewOrgToken { text, record })
     }
 
@@ -143,7 +136,7 @@ impl ApiTokens {
     async fn live_of_org(&self, org: OrgId) -> Result<Vec<OrgTokenRecord>, Problem> {
         let now = self.clock.now();
         let mut tokens = self.store.org_tokens(org).await.map_err(unavailable)?;
-        tokens.retain(|of_org| of_org.token.revoked_at.is_none() && of_org.token.expires_at > now);
+        tokens.retain(|of_org| of_org.token.is_live(now));
         Ok(tokens)
     }
 

@@ -9,7 +9,7 @@ use bailiwick_core::{
     audit::Act,
     clock::{Clock, Entropy},
     id::Id,
-    identity::{FoundMembership, Principal, Role, Scopes, UserId},
+    identity::{FoundMembership, Principal, Role, UserId},
     request::Facts,
     secret::Secret,
     store::{Directory, NewOrg, NewToken, NewUser, PrincipalStore, Proof, Store, TokenCreation, TokenStore},
@@ -25,7 +25,7 @@ use tower::{ServiceBuilder, ServiceExt};
 use super::{
     AuthnLayer, LogIn, RefuseLayer, Rejected,
     password::{HashCost, PasswordHasher},
-    token::{TokenKind, TokenText},
+    token::{TokenKind, TokenText, new_api_token},
 };
 use crate::problem::Problem;
 use bailiwick_testkit::act;
@@ -69,20 +69,9 @@ impl World {
             created_at: clock.now(),
         };
         store.create_org(org, act()).await.unwrap();
-        let token = TokenText::generate(TokenKind::Personal, &entropy);
-        let new = NewToken {
-            id: Id::new(&clock, &entropy),
-            digest: token.digest(),
-            user_id: ann,
-            of_org: None,
-            name: Some("test".to_owned()),
-            display: token.display(),
-            created_at: clock.now(),
-            expires_at: clock.now().saturating_add(Duration::from_secs(60)),
-            max_per_user: 20,
-            scopes: Scopes::ALL,
-            password_hash: None,
-        };
+        let (token, new) =
+            new_api_token(TokenKind::Personal, ann, Duration::from_secs(60), 20, &clock, &entropy);
+        let new = NewToken { name: Some("test".to_owned()), ..new };
         assert_eq!(store.create_token(new, act()).await.unwrap(), TokenCreation::Created);
         Self { store, clock, entropy, ann, token, _database: database }
     }

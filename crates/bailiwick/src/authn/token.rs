@@ -1,5 +1,13 @@
 //! The text of credentials: a prefix, 30 random characters, 6 of checksum (TOK-20 to TOK-24).
-use bailiwick_core::{clock::Entropy, secret::Secret, store::CredentialDigest};
+use std::time::Duration;
+
+use bailiwick_core::{
+    clock::{Clock, Entropy},
+    id::Id,
+    identity::{Scopes, UserId},
+    secret::Secret,
+    store::{CredentialDigest, NewToken},
+};
 use sha2::{Digest, Sha256};
 
 /// What a text is the credential of. It tells by its prefix, so that scanners find leaked ones.
@@ -79,6 +87,35 @@ impl TokenText {
     pub fn digest(&self) -> CredentialDigest {
         Sha256::digest(self.expose()).into()
     }
+}
+
+/// A new API token of `owner` that lives for `lifetime` from now: its text, and what a store is to keep of it. It has no name
+/// and no scopes, belongs to no organisation, and was asked for without a password; whoever makes one of another sort says
+/// so: `NewToken { name: Some(name), ..token }`.
+pub fn new_api_token(
+    kind: TokenKind,
+    owner: UserId,
+    lifetime: Duration,
+    max_per_user: u32,
+    clock: &dyn Clock,
+    entropy: &dyn Entropy,
+) -> (TokenText, NewToken) {
+    let text = TokenText::generate(kind, entropy);
+    let now = clock.now();
+    let token = NewToken {
+        id: Id::new(clock, entropy),
+        digest: text.digest(),
+        user_id: owner,
+        of_org: None,
+        name: None,
+        display: text.display(),
+        scopes: Scopes::ALL,
+        created_at: now,
+        expires_at: now.saturating_add(lifetime),
+        max_per_user,
+        password_hash: None,
+    };
+    (text, token)
 }
 
 /// The digest of `text` if it can be one of this kind at all: right prefix, length, characters and checksum. A typo is

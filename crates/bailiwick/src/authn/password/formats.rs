@@ -112,7 +112,9 @@ impl<'a> Stored<'a> {
     /// another's does not weaken what that one has made.
     pub(super) fn is_as_good_as(&self, present: &Params) -> bool {
         let Self::Argon2(PhcHash { params, .. }) = self else { return false };
-        params.m_cost() >= present.m_cost() && params.t_cost() >= present.t_cost()
+        params.m_cost() >= present.m_cost()
+            && params.t_cost() >= present.t_cost()
+            && params.p_cost() >= present.p_cost()
     }
 }
 

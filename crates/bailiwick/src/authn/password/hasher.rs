@@ -462,6 +462,20 @@ mod tests {
         }
     }
 
+    // PWD-04: lanes are a parameter like any other.
+    #[tokio::test]
+    async fn a_hash_of_fewer_lanes_than_present_ones_is_not_current_and_one_of_more_is() {
+        let of = |parallelism| {
+            let cost = HashCost { memory_kib: 64, iterations: 1, parallelism };
+            PasswordHasher::new(cost, 1, Arc::new(OsEntropy)).unwrap()
+        };
+        let (one, four) = (of(1), of(4));
+        let narrow = one.hash(secret("correct horse")).await.unwrap();
+        let wide = four.hash(secret("correct horse")).await.unwrap();
+        assert!(!four.is_current(&narrow) && four.is_current(&wide));
+        assert!(one.is_current(&narrow) && one.is_current(&wide));
+    }
+
     #[test]
     fn a_thread_keeps_the_memory_of_a_present_hash_and_no_more() {
         let mut memory = Memory::default();
