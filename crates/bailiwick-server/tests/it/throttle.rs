@@ -254,8 +254,7 @@ async fn with_the_counters_out_of_reach_reads_pass_and_changes_are_503() {
 async fn with_the_counters_out_of_reach_credentials_are_ended_all_the_same() {
     let app = support::throttled(&[("throttle.rates.login", "1000/s")]).await;
     let credentials = || json!({"username": "member", "password": TestApp::PASSWORD});
-    let obtain =
-        async |path: &str| app.anonymous().post(path, credentials()).await.expect(200).json();
+    let obtain = async |path: &str| app.anonymous().post(path, credentials()).await.expect(200).json();
     let (leaked, own) = (obtain("/auth/token/").await, obtain("/auth/token/").await);
     let family = obtain("/auth/jwt/").await;
     let named = app.member().post("/auth/tokens/", json!({"name": "a"})).await.expect(201).json();
