@@ -6,7 +6,7 @@ use super::{
     failure::Failure,
     output::{Format, print, print_json, tell},
 };
-use crate::check::{Strictness, check};
+use crate::check::{Strictness, check, checklist_text};
 
 /// Check whether the settings are safe: every problem with a code, a reason and a fix
 ///
@@ -14,7 +14,7 @@ use crate::check::{Strictness, check};
 #[derive(ClapArgs, Clone, Copy, Debug)]
 #[command(after_help = "Examples:\n  bailiwick check\n  bailiwick check --deploy --format json")]
 pub(super) struct Args {
-    /// Check as for production, whatever the settings say
+    /// Check as for production, whatever the settings say, and go through the production checklist
     #[arg(long)]
     deploy: bool,
 
@@ -28,6 +28,12 @@ pub(super) fn run(context: &Context, args: Args) -> Outcome {
     let report = check(&loaded, strictness);
     for finding in report.accepted() {
         tell(&format!("accepted: {finding}"));
+    }
+    if args.deploy {
+        tell(&format!(
+            "{}[x] seen to  [!] a finding speaks against it  [ ] yours to confirm",
+            checklist_text(&report)
+        ));
     }
     if args.format.is_json() {
         print_json(&report.findings())?;
