@@ -46,9 +46,35 @@ pub fn check(loaded: &Loaded, strictness: Strictness) -> Report {
 struct Rule {
     code: &'static str,
     gravity: Gravity,
-    /// What is found, for the guide.
+    /// What it finds.
     finds: &'static str,
     find: fn(&Subject<'_>, &mut Found),
+}
+
+impl Gravity {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::ErrorInProduction => "error; in development a warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What is known of a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct RuleInfo {
+    /// The permanent code of its findings.
+    pub code: &'static str,
+    /// What it finds.
+    pub finds: &'static str,
+    /// How grave its findings are at most.
+    pub severity: &'static str,
+}
+
+/// Every rule, in the order in which findings are listed.
+pub fn rules() -> impl Iterator<Item = RuleInfo> {
+    RULES.iter().map(|rule| RuleInfo { code: rule.code, finds: rule.finds, severity: rule.gravity.as_str() })
 }
 
 /// How grave the findings of a rule are at most.
@@ -639,14 +665,7 @@ mod tests {
 
     /// The table of the guide, from the rules themselves.
     fn guide() -> String {
-        let rows = RULES.iter().map(|rule| {
-            let gravity = match rule.gravity {
-                Gravity::Warning => "warning",
-                Gravity::ErrorInProduction => "error; in development a warning",
-                Gravity::Error => "error",
-            };
-            format!("| `{}` | {} | {gravity} |\n", rule.code, rule.finds)
-        });
+        let rows = rules().map(|rule| format!("| `{}` | {} | {} |\n", rule.code, rule.finds, rule.severity));
         rows.collect()
     }
 

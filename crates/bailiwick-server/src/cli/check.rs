@@ -6,7 +6,7 @@ use super::{
     failure::Failure,
     output::{Format, print, print_json, tell},
 };
-use crate::check::{Strictness, check, checklist_text};
+use crate::check::{Strictness, check, checklist_text, rules};
 
 /// Check whether the settings are safe: every problem with a code, a reason and a fix
 ///
@@ -18,11 +18,18 @@ pub(super) struct Args {
     #[arg(long)]
     deploy: bool,
 
+    /// List everything that is looked for, and look at nothing
+    #[arg(long, conflicts_with = "deploy")]
+    list: bool,
+
     #[command(flatten)]
     format: Format,
 }
 
 pub(super) fn run(context: &Context, args: Args) -> Outcome {
+    if args.list {
+        return list(args.format);
+    }
     let loaded = context.settings()?;
     let strictness = if args.deploy { Strictness::Deploy } else { Strictness::AsConfigured };
     let report = check(&loaded, strictness);
@@ -45,4 +52,13 @@ pub(super) fn run(context: &Context, args: Args) -> Outcome {
         }
     }
     if report.has_errors() { Err(Failure::answered_no()) } else { Ok(()) }
+}
+
+fn list(format: Format) -> Outcome {
+    if format.is_json() {
+        return print_json(&rules().collect::<Vec<_>>());
+    }
+    let text: String =
+        rules().map(|rule| format!("{} ({}): {}\n", rule.code, rule.severity, rule.finds)).collect();
+    print(&text)
 }

@@ -280,6 +280,29 @@ fn check_deploy_is_stricter_than_the_settings() {
     for code in ["ENV-001", "KEY-001", "URL-001", "PWD-001"] {
         assert!(answer.out.contains(code), "{code}: {}", answer.out);
     }
+    // The production checklist is for people, and what is accepted stays in sight.
+    for line in
+        ["[!] secrets are in no code", "[x] sensitive endpoints are throttled", "[ ] back-ups are made"]
+    {
+        assert!(answer.err.contains(line), "{line}: {}", answer.err);
+    }
+    let place = safe_place();
+    let accepted = [("BAILIWICK_THROTTLE__ENABLED", "false"), ("BAILIWICK_CHECK__ALLOW", "RATE-001")];
+    let answer = place.run_with(&["check", "--deploy", "--format", "json"], &accepted, None).expect(0);
+    assert_eq!(answer.json(), serde_json::json!([]));
+    assert!(answer.err.contains("[!] sensitive endpoints are throttled"), "{}", answer.err);
+}
+
+#[test]
+fn check_lists_what_it_looks_for_without_looking() {
+    let place = Place::new();
+    place.write("bailiwick.toml", "this is no setting");
+    let listed = place.run(&["check", "--list"]).expect(0).out;
+    assert!(listed.contains("RATE-001 (error; in development a warning): no throttle\n"), "{listed}");
+    let rules = place.run(&["check", "--list", "--format", "json"]).expect(0).json();
+    let first = rules.as_array().unwrap()[0].clone();
+    assert_eq!(first["code"], "CHECK-001");
+    assert!(first["finds"].is_string() && first["severity"] == "error");
 }
 
 #[test]
