@@ -1,4 +1,5 @@
 //! What the controls make of an ordinary application, asked over a socket.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
