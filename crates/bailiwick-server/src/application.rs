@@ -321,7 +321,7 @@ pub fn tls(settings: &Settings) -> Result<Option<Tls>, TlsError> {
     }
 }
 
-/// Serves `app`, by `tls` if there is a certificate, and `operations` on a listener of their own, until `shutdown` is ready.
+/// Serves `app` to at most `max_connections` at once, by `tls` if there is a certificate, and `operations` on a listener of their own, until `shutdown` is ready.
 ///
 /// # Errors
 /// If a listener fails for good.
@@ -330,12 +330,13 @@ pub async fn serve(
     operations: Operations,
     settings: &Settings,
     tls: Option<Tls>,
+    max_connections: usize,
     listeners: Listeners,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let options = ServeOptions::new()
         .header_timeout(settings.server.header_timeout.as_duration())
-        .max_connections(settings.server.max_connections.get() as usize)
+        .max_connections(max_connections)
         .max_connections_per_address(
             settings.server.max_connections_per_address.get() as usize,
             trusted_proxies(settings),

@@ -99,7 +99,9 @@ pub(super) async fn serve(
     }
     let (stopping, stopped) = oneshot::channel::<()>();
     let serving =
-        application::serve(app, operations, settings, tls, listeners, async { drop(stopped.await) });
+        application::serve(app, operations, settings, tls, max_connections(settings), listeners, async {
+            drop(stopped.await)
+        });
     let told_twice = async {
         stop.told().await;
         drop(stopping);
@@ -116,6 +118,24 @@ pub(super) async fn serve(
     };
     log.flush(FLUSH);
     outcome
+}
+
+/// How many files a server needs open besides its connections: databases, logs, shared stores and whatever it calls.
+const FILES_BESIDES: u64 = 256;
+
+/// How many connections there may be: as many as the settings say, where the system lets the process have so many files
+/// open. Beyond that it could not even open its database, so it is told, and fewer are taken.
+fn max_connections(settings: &Settings) -> usize {
+    let wanted = settings.server.max_connections.get();
+    let files = rlimit::increase_nofile_limit(u64::from(wanted) + FILES_BESIDES).unwrap_or(u64::MAX);
+    let most = files.saturating_sub(FILES_BESIDES).max(1);
+    if most < u64::from(wanted) {
+        tell(&format!(
+            "the system lets this process have {files} files open, so at most {most} connections are taken, and not \
+             {wanted}: raise `ulimit -Hn` (LimitNOFILE of systemd), or lower server.max_connections"
+        ));
+    }
+    usize::try_from(most).unwrap_or(usize::MAX).min(wanted as usize)
 }
 
 /// Says in the log, where it outlasts the terminal of whoever starts the server, which findings were accepted.

@@ -9,6 +9,7 @@ mod chromium;
 mod cli;
 mod conditions;
 mod cors;
+mod crowds;
 mod csrf;
 mod faults;
 mod guesses;

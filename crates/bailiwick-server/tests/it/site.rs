@@ -219,6 +219,11 @@ impl Server {
         Connection::to(self.address)
     }
 
+    /// The process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.0.id()
+    }
+
     /// Sends a signal: `-TERM`.
     pub(crate) fn signal(&self, signal: &str) {
         let sent = Command::new("kill").args([signal, &self.child.0.id().to_string()]).status().unwrap();
