@@ -209,7 +209,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         code: "CORS-004",
-        gravity: Gravity::Warning,
+        gravity: Gravity::Error,
         finds: "cookies for origins by pattern",
         find: cors::origin_regex_with_credentials,
     },
@@ -433,7 +433,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         code: "PWD-001",
-        gravity: Gravity::ErrorInProduction,
+        gravity: Gravity::Error,
         finds: "passwords of fewer than 15 characters",
         find: accounts::short_passwords,
     },
