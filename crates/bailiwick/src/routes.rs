@@ -4,7 +4,7 @@ use axum::{
     handler::Handler,
     routing::{MethodFilter, MethodRouter},
 };
-use bailiwick_core::request::TENANT_PARAMETER;
+use bailiwick_core::{request::TENANT_PARAMETER, units::ByteSize};
 use http::{HeaderValue, Method};
 
 use crate::{
@@ -49,6 +49,7 @@ pub(crate) struct Route<S> {
     pub(crate) scope: Option<(&'static str, throttle::By)>,
     pub(crate) credential_in_body: bool,
     pub(crate) logs_in_browsers: bool,
+    pub(crate) max_body: Option<ByteSize>,
 }
 
 /// Argument lists that begin with a gate: what [`Routes`] accepts (I6).
@@ -150,6 +151,16 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self.credential_in_body()
     }
 
+    /// Lets the bodies of the route added last be of this size, instead of what the policies say for all: for uploads.
+    ///
+    /// # Panics
+    /// If no route was added: routes are built at start.
+    #[must_use]
+    pub fn max_body(mut self, limit: ByteSize) -> Self {
+        self.last().max_body = Some(limit);
+        self
+    }
+
     /// These routes and `others`.
     #[must_use]
     pub fn and(mut self, others: Self) -> Self {
@@ -188,6 +199,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
             scope: None,
             credential_in_body: false,
             logs_in_browsers: false,
+            max_body: None,
         });
         self
     }

@@ -1,5 +1,5 @@
 //! `bailiwick serve`.
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bailiwick::{
     check::{Report, Severity},
@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     application::{self, ApplicationError, Listeners},
+    attachments,
     check::{Strictness, check},
     config::{Loaded, Settings},
 };
@@ -87,6 +88,7 @@ pub(super) async fn serve(
     write_events_to(&log, settings);
     log_accepted(report);
     let Some(counters) = stop.unless_told(shared::counters(settings, &opened)).await? else { return Ok(()) };
+    let rows = Arc::clone(&opened.store);
     let app = application::build(settings, opened.store, counters, log.clone()).map_err(refused)?;
     let operations = app.operations().ready_if("migrations", database::migrations_check(loaded)?);
     if let (Ok(address), Ok(operations)) = (listeners.main.local_addr(), listeners.operations.local_addr()) {
@@ -94,6 +96,7 @@ pub(super) async fn serve(
         tell(&format!("metrics and health on http://{operations}"));
     }
     let (stopping, stopped) = oneshot::channel::<()>();
+    let collecting = attachments::keep_collected(application::file_store(settings).map_err(refused)?, rows);
     let serving = application::serve(app, operations, settings, listeners, async { drop(stopped.await) });
     let told_twice = async {
         stop.told().await;
@@ -104,6 +107,7 @@ pub(super) async fn serve(
         served = serving => {
             served.map_err(|error| Failure::out_of_reach(format!("the listener failed: {error}"), "start again"))
         }
+        never = collecting => match never {},
         () = told_twice => {
             tracing::error!("{TOLD_TWICE}");
             Err(Failure::no(TOLD_TWICE, ""))

@@ -1,6 +1,7 @@
 //! The server from outside.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 mod access;
+mod attachments;
 mod audit;
 mod authn;
 mod bodies;
@@ -11,6 +12,7 @@ mod conditions;
 mod cors;
 mod csrf;
 mod faults;
+mod files;
 mod guesses;
 mod guide;
 mod hidden;
@@ -37,3 +39,4 @@ mod support;
 mod tasks;
 mod throttle;
 mod tokens;
+mod upload_process;
