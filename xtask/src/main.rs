@@ -20,7 +20,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the whole suite: fmt, clippy, tidy, rustdoc, tests on SQLite, PostgreSQL and Redis, features, licences.
+    /// Runs the whole suite: fmt, clippy, tidy, rustdoc, tests on SQLite, PostgreSQL, Redis, S3 and a scanner, features, licences.
     Test(suite::Options),
     /// Checks what the compiler cannot: import arrows, names, places that lower a protection, links.
     Tidy,

@@ -3,10 +3,11 @@ use std::sync::Arc;
 
 use crate::{
     access::{Access, Create, Delete, List, Permission, Retrieve, Update},
+    audit::{Act, SecurityEvent},
     clock::{Clock, Entropy},
     error::StoreError,
     model::{Assignments, FieldError, Model},
-    query::{ListQuery, Page, Plan, Precondition},
+    query::{ListQuery, Page, Plan, Precondition, Quota},
     store::{Store, Written},
 };
 
@@ -37,6 +38,9 @@ pub enum DbError {
     /// The input points at rows that are not in scope.
     #[error("a reference is not in scope")]
     Dangling(Vec<FieldError>),
+    /// There is no room for the row: the position of the first quota that has none.
+    #[error("a quota is used up")]
+    OverQuota(usize),
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
@@ -92,8 +96,30 @@ impl Db {
         access: &Access<R, Create>,
         assignments: Assignments<R>,
     ) -> Result<R, DbError> {
-        let plan = Plan::create(access, assignments, &*self.clock, &*self.entropy);
+        self.create_within(access, assignments, &[]).await
+    }
+
+    /// Adds a row as [`create`](Db::create) does, if each of `quotas` has room for it.
+    ///
+    /// # Errors
+    /// As [`create`](Db::create), and [`DbError::OverQuota`].
+    pub async fn create_within<R: Model>(
+        &self,
+        access: &Access<R, Create>,
+        assignments: Assignments<R>,
+        quotas: &[Quota<R>],
+    ) -> Result<R, DbError> {
+        let plan = Plan::create(access, assignments, quotas, &*self.clock, &*self.entropy);
         self.write(plan, Permission::of::<R, Create>()).await
+    }
+
+    /// Reads a row that `access` lets its holder change, and changes nothing: for what belongs to the row and is changed
+    /// in its place.
+    ///
+    /// # Errors
+    /// [`DbError::NotFound`] and [`DbError::Forbidden`], as [`update`](Db::update).
+    pub async fn changeable<R: Model>(&self, access: &Access<R, Update>, key: R::Key) -> Result<R, DbError> {
+        self.update(access, key, Assignments::new(), Precondition::None).await
     }
 
     /// Changes a row that `access` covers; when this answers, the change is on disk.
@@ -122,7 +148,26 @@ impl Db {
         key: R::Key,
         precondition: Precondition,
     ) -> Result<(), DbError> {
-        match self.store.write(Plan::delete(access, key, precondition)).await? {
+        self.remove::<R>(Plan::delete(access, key, precondition)).await
+    }
+
+    /// Removes a row as [`delete`](Db::delete) does, and tells the audit trail of it as `event` of `act`, in the same
+    /// transaction.
+    ///
+    /// # Errors
+    /// As [`delete`](Db::delete).
+    pub async fn delete_recorded<R: Model>(
+        &self,
+        access: &Access<R, Delete>,
+        key: R::Key,
+        precondition: Precondition,
+        (act, event): (Act, SecurityEvent),
+    ) -> Result<(), DbError> {
+        self.remove::<R>(Plan::delete(access, key, precondition).recorded(act, event)).await
+    }
+
+    async fn remove<R: Model>(&self, plan: Plan) -> Result<(), DbError> {
+        match self.store.write(plan).await? {
             Written::Deleted => Ok(()),
             other => Err(refusal(other, Permission::of::<R, Delete>(), &[])),
         }
@@ -153,6 +198,7 @@ fn refusal(written: Written, permission: Permission, references: &[FieldError]) 
         Written::Dangling(positions) => {
             DbError::Dangling(positions.iter().filter_map(|at| references.get(*at).cloned()).collect())
         }
+        Written::OverQuota(position) => DbError::OverQuota(position),
         // A store that answers a write with the wrong kind of success is defective; nothing may be built on it.
         Written::Row(_) | Written::Deleted => {
             DbError::Store(StoreError::Refused("the store answered another question".into()))

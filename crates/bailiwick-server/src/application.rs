@@ -25,12 +25,13 @@ use bailiwick::{
     tenancy::TenantFrom,
     trace::{Format, Log},
     units::Rate,
+    upload::{FileError, FileStore, S3, UploadLimits, Uploads},
 };
 use tokio::net::TcpListener;
 
 use crate::{
     config::{self, Settings},
-    handlers::{self, Registration},
+    handlers::{self, Attachments, Registration},
     mail::{LeakMails, MailError, Mailer, ResetMails},
     resources,
 };
@@ -55,6 +56,9 @@ pub enum ApplicationError {
         /// Why it is refused, whatever was accepted of what `check` found.
         reason: String,
     },
+    /// Uploaded files cannot be kept.
+    #[error("uploads: files cannot be kept")]
+    Files(#[source] FileError),
     /// No mail can be sent.
     #[error(transparent)]
     Mail(#[from] MailError),
@@ -127,12 +131,15 @@ pub fn assemble(
     let mailer = Mailer::new(&settings.mail)?;
     let leak_mails = LeakMails::new(mailer.clone(), public_url);
     let reset_mails = ResetMails::new(mailer, public_url);
+    let attachments = attachments(settings)?;
+    let upload_body = upload_limits(settings).body();
     let builder = App::builder()
         .store(store)
         .authenticate(authn)
         .tenancy(TenantFrom::path())
         .resources(resources::all())
-        .routes(handlers::routes(registration))
+        .routes(handlers::routes(registration, upload_body))
+        .give(attachments)
         .give(reset_mails)
         .give(leak_mails)
         .log(log)
@@ -147,6 +154,7 @@ pub fn assemble(
                 .throttle_scope("login", rates.login)
                 .throttle_scope("refresh", rates.refresh)
                 .throttle_scope("register", rates.register)
+                .throttle_scope("uploads", rates.uploads)
                 .throttle_scope("password_reset", password_resets())
                 .throttle_failed_log_ins(rates.login_account)
                 .csrf_trusted_origins(origins)
@@ -158,6 +166,47 @@ pub fn assemble(
             if settings.throttle.enabled { policies } else { policies.insecure_no_throttle() }
         });
     Ok(builder)
+}
+
+fn upload_limits(settings: &Settings) -> UploadLimits {
+    UploadLimits { file: settings.limits.upload_file, pixels: settings.limits.max_pixels.get().into() }
+}
+
+fn attachments(settings: &Settings) -> Result<Attachments, ApplicationError> {
+    let uploads = Uploads::new(upload_limits(settings));
+    let uploads = match &settings.uploads.scanner {
+        Some(scanner) => uploads.scanner(scanner.to_framework()),
+        None => uploads,
+    };
+    Ok(Attachments {
+        uploads,
+        files: file_store(settings)?,
+        user_quota: settings.limits.upload_user_quota,
+        org_quota: settings.limits.upload_org_quota,
+    })
+}
+
+/// Where uploaded files are kept.
+///
+/// # Errors
+/// If the directory cannot be made, or the settings of S3 make no store.
+pub(crate) fn file_store(settings: &Settings) -> Result<FileStore, ApplicationError> {
+    let uploads = &settings.uploads;
+    let s3 = &uploads.s3;
+    let opened = match &s3.bucket {
+        None => FileStore::directory(&uploads.directory),
+        Some(bucket) => {
+            let credentials = s3.access_key_id.as_ref().zip(s3.secret_access_key.as_ref());
+            FileStore::s3(S3 {
+                endpoint: s3.endpoint.as_ref().map(|url| url.as_str().to_owned()),
+                region: s3.region.as_str().to_owned(),
+                bucket: bucket.as_str().to_owned(),
+                prefix: s3.prefix.as_str().to_owned(),
+                credentials: credentials.map(|(id, key)| (id.as_str().to_owned(), key.to_secret())),
+            })
+        }
+    };
+    opened.map_err(ApplicationError::Files)
 }
 
 /// Who else issues access tokens that are accepted.

@@ -1,5 +1,6 @@
 //! The ready-to-run server of Bailiwick, as a library for its binary and its tests.
 pub mod application;
+pub mod attachments;
 pub mod check;
 pub mod cli;
 pub mod config;

@@ -1,5 +1,5 @@
 //! What the server's own tests need of its inside. It is no part of the public API.
-use bailiwick::{app::Resources, database::refinery::Runner, routes::Routes};
+use bailiwick::{app::Resources, database::refinery::Runner, routes::Routes, units::ByteSize};
 
 use crate::{
     cli::embedded,
@@ -14,7 +14,7 @@ pub fn resources() -> Resources {
 
 /// The server's routes besides those of its resources.
 pub fn routes() -> Routes {
-    handlers::routes(Registration::Closed)
+    handlers::routes(Registration::Closed, ByteSize::mib(6))
 }
 
 /// The server's migrations.

@@ -200,7 +200,7 @@ impl Actor {
     }
 
     pub(crate) fn create(&self, values: Assignments<Card>) -> Plan {
-        Plan::create(&self.may::<Create>(), values, &SystemClock::new(), &OsEntropy)
+        Plan::create(&self.may::<Create>(), values, &[], &SystemClock::new(), &OsEntropy)
     }
 
     pub(crate) fn update(&self, id: Id<Card>, values: Assignments<Card>, precondition: Precondition) -> Plan {

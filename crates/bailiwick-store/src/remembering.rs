@@ -26,6 +26,7 @@ use bailiwick_core::{
         ApiTokenId, Credential, FamilyId, Membership, OrgId, Principal, Role, Slug, UserId, Username,
     },
     meter::{Meter, Metered},
+    model::TableDef,
     query::Plan,
     secret::Secret,
     store::{
@@ -440,6 +441,15 @@ impl<S: RowStore + Sync> RowStore for RememberingStore<S> {
         } else {
             self.inner.write(plan)
         }
+    }
+
+    fn named<'a>(
+        &'a self,
+        table: &'static TableDef,
+        column: usize,
+        keys: &'a [Uuid],
+    ) -> Answer<'a, Vec<Uuid>> {
+        self.inner.named(table, column, keys)
     }
 }
 

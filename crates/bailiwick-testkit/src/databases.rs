@@ -9,6 +9,10 @@ use tokio_postgres::{Config, NoTls, config::Host};
 pub const POSTGRES_URL: &str = "BAILIWICK_TEST_POSTGRES_URL";
 /// Names the Redis server that tests may write to, each under a prefix of its own, as `redis://host:port/`.
 pub const REDIS_URL: &str = "BAILIWICK_TEST_REDIS_URL";
+/// Names the daemon of ClamAV that tests may show files, as `clamd://host:port`.
+pub const CLAMD_URL: &str = "BAILIWICK_TEST_CLAMD_URL";
+/// Names the S3 server that tests may write to, each under a prefix of its own, as `http://host:port`.
+pub const S3_URL: &str = "BAILIWICK_TEST_S3_URL";
 /// Set to `1`, it turns every skipped test into a failure: nothing may be left out where all is to run.
 pub const TEST_ALL: &str = "BAILIWICK_TEST_ALL";
 
@@ -27,6 +31,23 @@ pub fn postgres_url() -> Option<String> {
 /// If the variable is missing and `BAILIWICK_TEST_ALL=1` says that nothing may be skipped.
 pub fn redis_url() -> Option<String> {
     server(REDIS_URL, "Redis")
+}
+
+/// The scanner named by `BAILIWICK_TEST_CLAMD_URL`, as `clamd://host:port`, as [`postgres_url`] for PostgreSQL. It knows the
+/// test file of EICAR.
+///
+/// # Panics
+/// If the variable is missing and `BAILIWICK_TEST_ALL=1` says that nothing may be skipped.
+pub fn clamd_url() -> Option<String> {
+    server(CLAMD_URL, "ClamAV")
+}
+
+/// The S3 server named by `BAILIWICK_TEST_S3_URL`, as [`postgres_url`] for PostgreSQL. It has the bucket `bailiwick-test`.
+///
+/// # Panics
+/// If the variable is missing and `BAILIWICK_TEST_ALL=1` says that nothing may be skipped.
+pub fn s3_url() -> Option<String> {
+    server(S3_URL, "S3")
 }
 
 fn server(variable: &str, kind: &str) -> Option<String> {

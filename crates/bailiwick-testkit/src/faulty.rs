@@ -30,6 +30,7 @@ use bailiwick_core::{
         ApiTokenId, Credential, FamilyId, Membership, OrgId, Principal, Role, Slug, UserId, Username,
     },
     meter::{Meter, Metered},
+    model::TableDef,
     query::Plan,
     secret::Secret,
     store::{
@@ -41,6 +42,7 @@ use bailiwick_core::{
         Verdict, WhichSessions, Written,
     },
 };
+use uuid::Uuid;
 
 /// A call to a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +52,8 @@ pub enum Operation {
     Read,
     /// [`RowStore::write`].
     Write,
+    /// [`RowStore::named`].
+    Named,
     /// [`Directory::membership`].
     Membership,
     /// [`Directory::login`].
@@ -137,6 +141,7 @@ impl Operation {
     pub const ALL: [Self; 42] = [
         Self::Read,
         Self::Write,
+        Self::Named,
         Self::Membership,
         Self::Login,
         Self::UserId,
@@ -358,6 +363,15 @@ impl RowStore for FaultyStore {
 
     fn write(&self, plan: Plan) -> Answer<'_, Written> {
         self.run(Operation::Write, async move { self.inner.write(plan).await })
+    }
+
+    fn named<'a>(
+        &'a self,
+        table: &'static TableDef,
+        column: usize,
+        keys: &'a [Uuid],
+    ) -> Answer<'a, Vec<Uuid>> {
+        self.run(Operation::Named, async move { self.inner.named(table, column, keys).await })
     }
 }
 

@@ -67,6 +67,7 @@
 //! | write a handler of your own | [`routes`], [`gate`], [`db`] |
 //! | put an application together | [`app`] |
 //! | keep its data | [`database`] |
+//! | receive files | [`upload`] |
 //! | take one control alone, as a tower layer | [`throttle`], [`limits`], [`hosts`], [`proxies`], [`headers`], [`cors`], [`request_id`], [`trace`], [`metrics`], [`problem`] |
 
 // The derives write paths that begin with `::bailiwick`, also in this crate.
@@ -102,6 +103,7 @@ pub mod routes;
 pub mod tenancy;
 pub mod throttle;
 pub mod trace;
+pub mod upload;
 
 /// Runs the code of the README.
 #[cfg(doctest)]

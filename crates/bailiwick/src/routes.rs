@@ -4,7 +4,7 @@ use axum::{
     handler::Handler,
     routing::{MethodFilter, MethodRouter},
 };
-use bailiwick_core::request::TENANT_PARAMETER;
+use bailiwick_core::{request::TENANT_PARAMETER, units::ByteSize};
 use http::{HeaderValue, Method};
 
 use crate::{
@@ -50,6 +50,7 @@ pub(crate) struct Route<S> {
     pub(crate) credential_in_body: bool,
     pub(crate) ends_credentials: bool,
     pub(crate) logs_in_browsers: bool,
+    pub(crate) max_body: Option<ByteSize>,
 }
 
 /// Argument lists that begin with a gate: what [`Routes`] accepts (I6).
@@ -162,6 +163,16 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self.credential_in_body()
     }
 
+    /// Lets the bodies of the route added last be of this size, instead of what the policies say for all: for uploads.
+    ///
+    /// # Panics
+    /// If no route was added: routes are built at start.
+    #[must_use]
+    pub fn max_body(mut self, limit: ByteSize) -> Self {
+        self.last().max_body = Some(limit);
+        self
+    }
+
     /// These routes and `others`.
     #[must_use]
     pub fn and(mut self, others: Self) -> Self {
@@ -201,6 +212,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
             credential_in_body: false,
             ends_credentials: false,
             logs_in_browsers: false,
+            max_body: None,
         });
         self
     }

@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Failure, postgres, redis, tools};
+use super::{Failure, clamd, postgres, redis, s3, tools};
 use crate::stopwatch::Stopwatch;
 
 /// How long a server may take until it answers, and until it has stopped.
@@ -33,6 +33,17 @@ pub(crate) struct Wanted {
     pub(super) postgres: bool,
     #[arg(long)]
     pub(super) redis: bool,
+    #[arg(long)]
+    pub(super) clamd: bool,
+    #[arg(long)]
+    pub(super) s3: bool,
+}
+
+impl Wanted {
+    /// Each, by the flag that asks for it, and whether it is wanted.
+    fn flags(&self) -> [(&'static str, bool); 4] {
+        [("--postgres", self.postgres), ("--redis", self.redis), ("--clamd", self.clamd), ("--s3", self.s3)]
+    }
 }
 
 /// The suite's side: holds the keeper's standard input open.
@@ -45,13 +56,13 @@ impl Services {
     /// Starts what is wanted and waits until it answers.
     pub(super) fn start(wanted: &Wanted) -> Result<Self, Failure> {
         let mut services = Self { keeper: None, urls: Vec::new() };
-        if !wanted.postgres && !wanted.redis {
+        if wanted.flags().iter().all(|(_, on)| !on) {
             return Ok(services);
         }
         // The suite builds this very binary again; the link still leads to the one that runs.
         let mut command = Command::new("/proc/self/exe");
         command.arg("keep-services").process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
-        for (flag, on) in [("--postgres", wanted.postgres), ("--redis", wanted.redis)] {
+        for (flag, on) in wanted.flags() {
             if on {
                 command.arg(flag);
             }
@@ -73,7 +84,7 @@ impl Services {
         Err("see above".to_owned())
     }
 
-    /// Name (`postgres`, `redis`) and URL of each.
+    /// Name (`postgres`, `redis`, `clamd`, `s3`) and URL of each.
     pub(super) fn urls(&self) -> impl Iterator<Item = (&str, &str)> {
         self.urls.iter().map(|(name, url)| (name.as_str(), url.as_str()))
     }
@@ -155,6 +166,12 @@ impl Kept {
         if wanted.redis {
             kept.start_redis()?;
         }
+        if wanted.clamd {
+            kept.start_clamd()?;
+        }
+        if wanted.s3 {
+            kept.start_s3()?;
+        }
         Ok(kept)
     }
 
@@ -177,7 +194,7 @@ impl Kept {
         self.start_server("postgres", Some(&data.join("postmaster.pid")), &|port| {
             let mut command = account.command(&server, &home);
             postgres::server_arguments(clean(&mut command), &data, port);
-            command
+            Ok(command)
         })
     }
 
@@ -189,7 +206,31 @@ impl Kept {
         self.start_server("redis", None, &|port| {
             let mut command = account.command(&server, &home);
             redis::arguments(&mut command, &home, port);
-            command
+            Ok(command)
+        })
+    }
+
+    fn start_clamd(&mut self) -> Result<(), Failure> {
+        let home = self.folder.path().join("clamd");
+        let account = Account::this();
+        account.own_folder(&home)?;
+        let server = clamd::program().ok_or("missing: clamd")?;
+        self.start_server("clamd", None, &|port| {
+            let mut command = account.command(&server, &home);
+            clamd::arguments(&mut command, &home, port)?;
+            Ok(command)
+        })
+    }
+
+    fn start_s3(&mut self) -> Result<(), Failure> {
+        let home = self.folder.path().join("s3");
+        let account = Account::this();
+        account.own_folder(&home)?;
+        let server = s3::program().ok_or("missing: moto")?;
+        self.start_server("s3", None, &|port| {
+            let mut command = account.command(&server, &home);
+            s3::arguments(&mut command, port);
+            Ok(command)
         })
     }
 
@@ -199,14 +240,14 @@ impl Kept {
         &mut self,
         name: &'static str,
         pid_file: Option<&Path>,
-        command: &dyn Fn(u16) -> Command,
+        command: &dyn Fn(u16) -> Result<Command, Failure>,
     ) -> Result<(), Failure> {
         let log = self.folder.path().join(format!("{name}.log"));
         for _ in 0..3 {
             let port = free_port().map_err(|error| format!("no free port: {error}"))?;
             let output = File::create(&log).map_err(|error| format!("{}: {error}", log.display()))?;
             let errors = output.try_clone().map_err(|error| format!("{}: {error}", log.display()))?;
-            let mut command = command(port);
+            let mut command = command(port)?;
             // Not our standard output: the suite waits for its end.
             command.stdin(Stdio::null()).stdout(output).stderr(errors);
             let child = command.spawn().map_err(|error| format!("cannot start {name}: {error}"))?;
@@ -238,6 +279,8 @@ impl Kept {
         for server in &self.servers {
             let url = match server.name {
                 "postgres" => postgres::url("postgres", server.port),
+                "clamd" => clamd::url(server.port),
+                "s3" => s3::url(server.port),
                 _ => redis::url(server.port),
             };
             writeln!(out, "{} {url}", server.name)?;
@@ -267,6 +310,8 @@ impl Server {
         let address = format!("127.0.0.1:{}", self.port);
         match self.name {
             "postgres" => postgres::usable(&address, "postgres").is_ok(),
+            "clamd" => clamd::usable(&address).is_ok(),
+            "s3" => s3::usable(&address).is_ok(),
             _ => redis::usable(&address).is_ok(),
         }
     }
@@ -419,7 +464,7 @@ mod tests {
             .start_server("redis", None, &|_| {
                 let mut command = Command::new("sh");
                 command.args(["-c", "echo no such luck; exit 1"]);
-                command
+                Ok(command)
             })
             .expect_err("it never answers");
         assert!(failure.ends_with("it said:\nno such luck"), "{failure}");
@@ -436,7 +481,7 @@ mod tests {
             });
             let mut command = Command::new("sleep");
             command.arg("600");
-            command
+            Ok(command)
         })
         .expect("it answers");
         let process = PathBuf::from(format!("/proc/{}", kept.servers[0].child.id()));

@@ -3,9 +3,11 @@
 //! A step that fails does not stop the ones after it; what failed is listed at the end. What a step needs and
 //! the machine lacks is installed, or named in one line with the way to get it.
 mod browser;
+mod clamd;
 pub(crate) mod keeper;
 mod postgres;
 mod redis;
+mod s3;
 mod tally;
 mod tools;
 
@@ -76,7 +78,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> ExitCode {
     }
     // Started before anything is built, so that a machine that lacks them says so within seconds. They stop
     // when this value goes, and also when this process is killed.
-    let services = match suite.step("postgresql and redis", Suite::start_services) {
+    let services = match suite.step("services", Suite::start_services) {
         Some(Ok(services)) => Some(services),
         Some(Err(missing)) => {
             println!("{missing}");
@@ -180,9 +182,14 @@ impl Suite<'_> {
 
     /// The outer `Err` is a service that does not start; the inner one names what this machine lacks.
     fn start_services(&mut self) -> Result<Result<Services, String>, Failure> {
-        let mut wanted = Wanted::default();
+        // Whoever names a scanner or a store has set them up for tests; others on this machine are not.
+        let mut wanted = Wanted {
+            clamd: env::var_os(CLAMD_URL).is_none(),
+            s3: env::var_os(S3_URL).is_none(),
+            ..Wanted::default()
+        };
         if self.options.private_services {
-            wanted = Wanted { postgres: true, redis: true };
+            wanted = Wanted { postgres: true, redis: true, ..wanted };
         } else {
             self.reuse_postgres(&mut wanted);
             self.reuse_redis(&mut wanted);
@@ -348,8 +355,16 @@ impl Suite<'_> {
 const POSTGRES_URL: &str = "BAILIWICK_TEST_POSTGRES_URL";
 const REDIS_URL: &str = "BAILIWICK_TEST_REDIS_URL";
 
+const CLAMD_URL: &str = "BAILIWICK_TEST_CLAMD_URL";
+const S3_URL: &str = "BAILIWICK_TEST_S3_URL";
+
 fn variable(service: &str) -> &'static str {
-    if service == "postgres" { POSTGRES_URL } else { REDIS_URL }
+    match service {
+        "postgres" => POSTGRES_URL,
+        "clamd" => CLAMD_URL,
+        "s3" => S3_URL,
+        _ => REDIS_URL,
+    }
 }
 
 /// Runs the command with our standard output and error.

@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{Failure, keeper::Wanted, postgres};
+use super::{Failure, clamd, keeper::Wanted, postgres, s3};
 
 /// Installs `cargo-<name>` from crates.io into cargo's own folder, where it is kept, unless it is there.
 pub(super) fn cargo_tool(root: &Path, name: &str) -> Result<(), Failure> {
@@ -25,12 +25,13 @@ pub(super) fn cargo_tool(root: &Path, name: &str) -> Result<(), Failure> {
     if installed { Ok(()) } else { Err(format!("get it with `cargo install --locked {package}`")) }
 }
 
-/// Installs the Debian packages of the wanted services, unless their programs are there.
+/// Installs the Debian packages of the wanted services, and what comes from elsewhere, unless their programs are there.
 ///
 /// # Errors
 /// The one line to print when they are missing and cannot be installed.
 pub(super) fn install_services(wanted: &Wanted) -> Result<(), String> {
-    debian_packages(&|| lacking(wanted))
+    debian_packages(&|| lacking(wanted))?;
+    if wanted.s3 { s3::install() } else { Ok(()) }
 }
 
 /// Installs the Debian packages that `lacking` names, until it names none.
@@ -75,6 +76,12 @@ fn lacking(wanted: &Wanted) -> Vec<&'static str> {
     }
     if wanted.redis && on_path("redis-server").is_none() {
         packages.push("redis-server");
+    }
+    if wanted.clamd && clamd::program().is_none() {
+        packages.push("clamav-daemon");
+    }
+    if wanted.s3 {
+        packages.extend(s3::lacking());
     }
     packages
 }

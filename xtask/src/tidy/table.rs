@@ -56,6 +56,8 @@ pub(super) const ROOMS: &[Room] = &[
     // A route names the quota that its callers spend.
     part("routes", &["problem", "gate", "throttle"]),
     part("resource", &["problem", "gate"]),
+    // A download is an answer with a tag like any other.
+    part("upload", &["problem", "resource"]),
     part("tenancy", &["problem"]),
     part("check", &["problem"]),
     part("health", &["problem"]),

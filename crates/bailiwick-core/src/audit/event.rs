@@ -76,6 +76,17 @@ impl SecurityEvent {
         if is_credential { Uuid::try_parse(&target.id).ok() } else { None }
     }
 
+    /// The id of what it happened to, if that is neither an account nor one of its credentials.
+    pub fn object_id(&self) -> Option<&str> {
+        let target = self.target.as_ref()?;
+        (target.kind == TargetKind::Attachment).then_some(target.id.as_str())
+    }
+
+    /// Why it happened, in a word of the program, if its details say so.
+    pub fn reason(&self) -> Option<&str> {
+        self.details.0.get("reason")?.as_str()
+    }
+
     /// What it happened to: what is named, or else the account.
     pub(super) fn target(&self) -> Option<Target> {
         self.target.clone().or_else(|| self.user_id.map(Target::from))
@@ -156,6 +167,12 @@ named! {
         MemberRemoved = "member_removed",
         /// A member has another role.
         MemberRoleChanged = "member_role_changed",
+        /// A file was uploaded. The log tells of it.
+        UploadComplete = "upload_complete",
+        /// A file was refused for what it is. The log tells of it.
+        UploadRefused = "upload_validation",
+        /// A file was deleted.
+        UploadDelete = "upload_delete",
         /// An event could not be appended to the audit trail: only the log tells of it (LOG-05).
         AuditLost = "audit_append_failed",
     }
@@ -172,6 +189,7 @@ impl SecurityEventKind {
                 | Self::SessionUseAfterExpire
                 | Self::MaliciousCsrf
                 | Self::MaliciousCors
+                | Self::UploadRefused
                 | Self::AuditLost
         )
     }
@@ -179,9 +197,11 @@ impl SecurityEventKind {
     /// How it ended for whoever acted.
     pub const fn outcome(self) -> Outcome {
         match self {
-            Self::LoginFail | Self::TokenReuse | Self::SessionUseAfterExpire | Self::AuditLost => {
-                Outcome::Failure
-            }
+            Self::LoginFail
+            | Self::TokenReuse
+            | Self::SessionUseAfterExpire
+            | Self::UploadRefused
+            | Self::AuditLost => Outcome::Failure,
             Self::MaliciousCsrf | Self::MaliciousCors | Self::AuthzFail => Outcome::Denied,
             _ => Outcome::Success,
         }
@@ -235,6 +255,8 @@ pub enum TargetKind {
     Key,
     /// An organisation.
     Org,
+    /// A file that belongs to something.
+    Attachment,
 }
 
 impl TargetKind {
@@ -247,6 +269,7 @@ impl TargetKind {
             Self::Family => "family",
             Self::Key => "key",
             Self::Org => "org",
+            Self::Attachment => "attachment",
         }
     }
 }
@@ -255,6 +278,11 @@ impl Target {
     /// A signing key.
     pub fn key(kid: &str) -> Self {
         Self { kind: TargetKind::Key, id: kid.to_owned() }
+    }
+
+    /// A file that belongs to something.
+    pub fn attachment<M>(id: Id<M>) -> Self {
+        Self::by_id(TargetKind::Attachment, id)
     }
 
     fn by_id<M>(kind: TargetKind, id: Id<M>) -> Self {
@@ -315,6 +343,12 @@ impl From<&'static str> for Detail {
     /// A text of the program.
     fn from(text: &'static str) -> Self {
         Self(text.into())
+    }
+}
+
+impl From<i64> for Detail {
+    fn from(number: i64) -> Self {
+        Self(number.into())
     }
 }
 

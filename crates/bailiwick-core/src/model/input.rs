@@ -329,6 +329,14 @@ impl<M: Model> std::fmt::Debug for Ref<M> {
     }
 }
 
+/// A row that the server found, such as that in the path of a request. It is looked up once more in the transaction that
+/// writes.
+impl<M: Model<Key = id::Id<M>>> From<id::Id<M>> for Ref<M> {
+    fn from(id: id::Id<M>) -> Self {
+        Self(id, id.as_uuid())
+    }
+}
+
 impl<M: Model<Key: From<Uuid>>> InputValue for Ref<M> {
     type Stored = M::Key;
 

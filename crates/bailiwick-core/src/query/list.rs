@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 use super::plan::ListPlan;
 use crate::{
     id,
-    model::{ColumnDef, Direction, FieldError, Kind, Model, Part, Value},
+    model::{Column, ColumnDef, Direction, FieldError, FieldType, Kind, Model, Part, Value},
 };
 
 /// How large a page is when the client says nothing, and at most.
@@ -173,6 +173,15 @@ impl<R: Model> ListQuery<R> {
             size,
             of: PhantomData,
         }
+    }
+
+    /// The same of those rows alone that have `value` in `column`, whatever else the client asked for: for lists of what
+    /// belongs to one row.
+    #[must_use]
+    pub fn only<T: FieldType, W>(mut self, column: Column<R, T, W>, value: T) -> Self {
+        let values = SmallVec::from_iter([value.into_value()]);
+        self.filters.push(Filter { column: column.position(), comparison: Comparison::Equal, values });
+        self
     }
 
     /// The page after this one.

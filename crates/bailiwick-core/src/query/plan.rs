@@ -2,9 +2,13 @@
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::list::{Filter, ListQuery};
+use super::{
+    list::{Filter, ListQuery},
+    quota::{Quota, QuotaPlan},
+};
 use crate::{
     access::{Access, Clause, Create, Delete, List, Retrieve, Update},
+    audit::{Act, SecurityEvent},
     clock::{Clock, Entropy},
     id::Id,
     identity::{Principal, UserId},
@@ -22,6 +26,7 @@ pub struct Plan {
     principal: UserId,
     clause: Clause,
     action: Action,
+    recording: Option<(Act, SecurityEvent)>,
 }
 
 /// What a plan does to the rows it may touch.
@@ -34,12 +39,14 @@ pub enum Action {
         /// Which.
         key: Value,
     },
-    /// Add a row, if all references are in scope.
+    /// Add a row, if all references are in scope and no quota is exceeded.
     Insert {
         /// A value for each column that has one, by position.
         values: Vec<(usize, Value)>,
         /// Rows that must exist in the same scope.
         references: Vec<Reference>,
+        /// What must have room for the row.
+        quotas: Vec<QuotaPlan>,
     },
     /// Change a row, if it is the expected version and all references are in scope.
     Update {
@@ -124,6 +131,7 @@ impl Plan {
     pub fn create<R: Model>(
         access: &Access<R, Create>,
         assignments: Assignments<R>,
+        quotas: &[Quota<R>],
         clock: &dyn Clock,
         entropy: &dyn Entropy,
     ) -> Self {
@@ -144,7 +152,8 @@ impl Plan {
         }
         // One shape a set of columns, whatever the order the client wrote them in: statements are kept by shape.
         values.sort_unstable_by_key(|(position, _)| *position);
-        Self::new(access, Action::Insert { values, references })
+        let quotas = quotas.iter().map(|quota| quota.to_plan(&values)).collect();
+        Self::new(access, Action::Insert { values, references, quotas })
     }
 
     /// Changes a row.
@@ -187,7 +196,21 @@ impl Plan {
             principal: Principal::user_id(access.principal()),
             clause: access.clause().clone(),
             action,
+            recording: None,
         }
+    }
+
+    /// The same, which the audit trail tells as `event` of `act`: the entry commits with the change, or neither does
+    /// (LOG-11). A plan that changes nothing leaves no entry.
+    #[must_use]
+    pub fn recorded(mut self, act: Act, event: SecurityEvent) -> Self {
+        self.recording = Some((act, event));
+        self
+    }
+
+    /// What the audit trail is to tell of it.
+    pub const fn recording(&self) -> Option<&(Act, SecurityEvent)> {
+        self.recording.as_ref()
     }
 
     /// The table.

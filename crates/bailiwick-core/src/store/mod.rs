@@ -28,7 +28,7 @@ pub use self::{
         Addressee, NewPasswordReset, PasswordChange, PasswordStore, changed_password, reset_password,
     },
     principals::{CredentialDigest, PrincipalStore, Proof},
-    rows::{EachRow, RowStore, Written},
+    rows::{EachRow, MAX_NAMED, RowStore, Written},
     sessions::{NewSession, SessionRecord, SessionStore, WhichSessions, ended_session},
     tokens::{NewToken, OfOrg, OrgTokenRecord, TokenCreation, TokenRecord, TokenRef, TokenStore},
 };

@@ -1,8 +1,10 @@
 //! Rows of resources.
+use uuid::Uuid;
+
 use super::Answer;
 use crate::{
     error::DecodeError,
-    model::{RowBuf, RowReader},
+    model::{RowBuf, RowReader, TableDef},
     query::Plan,
 };
 
@@ -25,7 +27,26 @@ pub trait RowStore {
     /// # Errors
     /// If the store fails; then nothing has changed, unless the connection broke during the commit.
     fn write(&self, plan: Plan) -> Answer<'_, Written>;
+
+    /// Which of `keys` some row of `table` has in the column at position `column`, whoever the row belongs to. At most
+    /// [`MAX_NAMED`] keys at a time.
+    ///
+    /// It is for what keeps things beside the rows, such as files, and takes away those that no row names. It is the one
+    /// question about rows that needs no plan: who asks it acts for nobody, and learns nothing but which of the keys they
+    /// hold are in use.
+    ///
+    /// # Errors
+    /// If the store fails.
+    fn named<'a>(
+        &'a self,
+        table: &'static TableDef,
+        column: usize,
+        keys: &'a [Uuid],
+    ) -> Answer<'a, Vec<Uuid>>;
 }
+
+/// How many keys [`RowStore::named`] takes at a time.
+pub const MAX_NAMED: usize = 128;
 
 /// What came of a plan that writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,4 +65,13 @@ pub enum Written {
     Conflict,
     /// Rows that are pointed at are not in scope: the positions of the references.
     Dangling(Vec<usize>),
+    /// A quota has no room for the row: the position of the first.
+    OverQuota(usize),
+}
+
+impl Written {
+    /// Whether anything was written.
+    pub const fn is_done(&self) -> bool {
+        matches!(self, Self::Row(_) | Self::Deleted)
+    }
 }

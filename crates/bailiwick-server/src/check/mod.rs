@@ -12,6 +12,7 @@ mod limits;
 mod secrets;
 mod server;
 mod settings;
+mod uploads;
 
 use std::{borrow::Cow, fs, path::Path};
 
@@ -468,6 +469,36 @@ const RULES: &[Rule] = &[
         find: accounts::mail_in_the_log,
     },
     Rule {
+        code: "UPLOAD-001",
+        gravity: Gravity::ErrorInProduction,
+        finds: "a directory of files that every user of the machine can reach",
+        find: uploads::exposed_files,
+    },
+    Rule {
+        code: "UPLOAD-002",
+        gravity: Gravity::Error,
+        finds: "settings of S3 of which one is missing",
+        find: uploads::incomplete_s3,
+    },
+    Rule {
+        code: "UPLOAD-003",
+        gravity: Gravity::Warning,
+        finds: "files that go to another machine without TLS",
+        find: uploads::files_without_tls,
+    },
+    Rule {
+        code: "UPLOAD-004",
+        gravity: Gravity::Warning,
+        finds: "a quota without room for one file",
+        find: uploads::quotas_below_a_file,
+    },
+    Rule {
+        code: "UPLOAD-005",
+        gravity: Gravity::Warning,
+        finds: "files so large that a few at once exhaust the memory",
+        find: uploads::huge_uploads,
+    },
+    Rule {
         code: "LOG-001",
         gravity: Gravity::Warning,
         finds: "a log of details",
@@ -538,6 +569,7 @@ mod tests {
             accounts::tests::CASES,
             limits::tests::CASES,
             database::tests::CASES,
+            uploads::tests::CASES,
         ];
         assert_eq!(find(""), [""; 0], "the safe settings are safe");
         for &(unsafe_settings, finding, safe_settings) in cases.into_iter().flatten() {
@@ -588,6 +620,14 @@ mod tests {
         for (mode, found) in [(0o644, &["error DB-001"][..]), (0o600, &[])] {
             fs::set_permissions(&log, fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(codes([0o600, 0o600, 0o600]), found);
+        }
+        let files = directory.path().join("attachments");
+        fs::create_dir(&files).unwrap();
+        for (mode, found) in
+            [(0o755, &["error UPLOAD-001"][..]), (0o701, &["error UPLOAD-001"]), (0o750, &[])]
+        {
+            fs::set_permissions(&files, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(codes([0o600, 0o600, 0o600]), found, "{mode:o}");
         }
         for (mode, found) in [
             (0o777, &["error SET-003", "error DB-003"][..]),
@@ -696,6 +736,7 @@ mod tests {
             accounts::tests::CASES,
             limits::tests::CASES,
             database::tests::CASES,
+            uploads::tests::CASES,
         ];
         for &(_, finding, _) in cases.into_iter().flatten() {
             let (severity, rest) = finding.split_once(' ').unwrap();
@@ -708,8 +749,19 @@ mod tests {
             });
             // What is found in files and environments has tests of its own.
             let of_files = [
-                "ENV-001", "KEY-003", "KEY-004", "SET-003", "JWT-005", "TLS-001", "TLS-002", "TLS-003",
-                "DB-001", "DB-003", "CORS-001", "CORS-007",
+                "ENV-001",
+                "KEY-003",
+                "KEY-004",
+                "SET-003",
+                "JWT-005",
+                "TLS-001",
+                "TLS-002",
+                "TLS-003",
+                "DB-001",
+                "DB-003",
+                "UPLOAD-001",
+                "CORS-001",
+                "CORS-007",
             ];
             assert!(is_seen || of_files.contains(&rule.code), "{} has no case that is an error", rule.code);
         }

@@ -108,7 +108,7 @@ pub(super) mod tests {
 
     pub(in crate::check) const CASES: &[Case] = &[
         ("check.allow = ['NOPE-001']", "error CHECK-001 check.allow", "check.allow = ['DB-001']"),
-        ("limits.max_pixels = 1", "warning SET-001 limits.max_pixels", "limits.max_pixels = 40000000"),
+        ("telemetry.otlp_endpoint = 'http://127.0.0.1:4318'", "warning SET-001 telemetry.otlp_endpoint", ""),
         ("database.row_level_security = true", "error SET-002 database.row_level_security", ""),
         (
             "database.url = 'postgres://localhost/a?sslmode=require'",

@@ -1,5 +1,5 @@
 //! `bailiwick serve`.
-use std::{io, net::SocketAddr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bailiwick::{
     check::{Report, Severity},
@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     application::{self, ApplicationError, Listeners},
+    attachments,
     check::{Strictness, check},
     config::{Loaded, Settings},
 };
@@ -87,6 +88,7 @@ pub(super) async fn serve(
     write_events_to(&log, settings);
     log_accepted(report);
     let Some(counters) = stop.unless_told(shared::counters(settings, &opened)).await? else { return Ok(()) };
+    let rows = Arc::clone(&opened.store);
     let app = application::build(settings, opened.store, counters, log.clone()).map_err(refused)?;
     let tls = application::tls(settings).map_err(|error| {
         Failure::refused(with_causes(&error), "correct server.tls_cert_file and server.tls_key_file")
@@ -98,6 +100,7 @@ pub(super) async fn serve(
         tell(&format!("metrics and health on http://{operations}"));
     }
     let (stopping, stopped) = oneshot::channel::<()>();
+    let collecting = attachments::keep_collected(application::file_store(settings).map_err(refused)?, rows);
     let serving =
         application::serve(app, operations, settings, tls, max_connections(settings), listeners, async {
             drop(stopped.await)
@@ -111,6 +114,7 @@ pub(super) async fn serve(
         served = serving => {
             served.map_err(|error| Failure::out_of_reach(format!("the listener failed: {error}"), "start again"))
         }
+        never = collecting => match never {},
         () = told_twice => {
             tracing::error!("{TOLD_TWICE}");
             Err(Failure::no(TOLD_TWICE, ""))

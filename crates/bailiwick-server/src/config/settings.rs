@@ -17,7 +17,7 @@ use super::{
     types::{
         AllowedOrigin, DatabaseUrl, DocsAccess, Environment, FindingCode, ForwardedBy, HostPattern,
         LogFormat, LogLevel, MailTransport, Origin, OriginRegex, OverLimit, PublicUrl, RegistrationMode,
-        SharedUrl, SigningAlgorithm, Text, TrustedProxy, WebUrl,
+        ScannerUrl, SecretText, SharedUrl, SigningAlgorithm, Text, TrustedProxy, WebUrl,
     },
     value::Whole,
 };
@@ -268,7 +268,7 @@ section! {
         /// New comments.
         comments: Rate = "10/min" [not_yet];
         /// Uploaded files.
-        uploads: Rate = "30/hour" [not_yet];
+        uploads: Rate = "30/hour";
         /// Exports.
         exports: Rate = "10/hour" [not_yet];
         /// Invitations.
@@ -283,16 +283,16 @@ section! {
     pub struct Limits {
         /// The body of a request.
         body: ByteSize = "1MiB";
-        /// One uploaded file.
-        upload_file: ByteSize = "5MiB" [not_yet];
-        /// All files of one user.
-        upload_user_quota: ByteSize = "100MiB" [not_yet];
-        /// All files of one organisation.
-        upload_org_quota: ByteSize = "1GiB" [not_yet];
+        /// One uploaded file, as it is sent.
+        upload_file: ByteSize = "5MiB";
+        /// All files of one user, in whatever organisation they are, as they are kept.
+        upload_user_quota: ByteSize = "100MiB";
+        /// All files of one organisation, as they are kept.
+        upload_org_quota: ByteSize = "1GiB";
         /// How deep JSON may be nested.
         json_depth: Whole<1, 128> = "32";
-        /// The pixels of an image.
-        max_pixels: Whole<1, 400_000_000> = "40000000" [not_yet];
+        /// The pixels of an image, those of all its frames together.
+        max_pixels: Whole<1, 400_000_000> = "40000000";
     }
 }
 
@@ -329,10 +329,30 @@ section! {
 section! {
     /// Attachments.
     pub struct Uploads {
-        /// The directory that holds them.
-        directory: PathBuf = "attachments" [not_yet];
-        /// A virus scanner that sees every file first.
-        scanner: Option<Text> = unset like "clamd://127.0.0.1:3310" [refused];
+        /// The directory that holds them, of this database alone. It is made, for the server alone, if it is not there.
+        /// Several servers of one site need a directory that they share, or S3.
+        directory: PathBuf = "attachments";
+        /// A virus scanner that sees every file first: ClamAV's daemon, by its address or the path of its socket.
+        scanner: Option<ScannerUrl> = unset like "clamd://127.0.0.1:3310";
+        sections { s3: UploadsS3, }
+    }
+}
+
+section! {
+    /// A store that speaks the protocol of S3, in the place of the directory.
+    pub struct UploadsS3 {
+        /// The bucket, which is there already. Setting it chooses S3.
+        bucket: Option<Text> = unset like "bailiwick";
+        /// What the names of files begin with in the bucket. It belongs to this database alone.
+        prefix: Text = "attachments";
+        /// The region.
+        region: Text = "us-east-1";
+        /// Where the store is, if it is not Amazon's.
+        endpoint: Option<WebUrl> = unset like "https://minio.example.com:9000";
+        /// The id of the key. Unset: the machine's own role.
+        access_key_id: Option<Text> = unset like "AKIAIOSFODNN7EXAMPLE";
+        /// The key.
+        secret_access_key: Option<SecretText> = unset like "";
     }
 }
 

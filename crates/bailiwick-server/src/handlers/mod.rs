@@ -1,4 +1,5 @@
 //! The routes that are more than a resource's five.
+mod attachments;
 mod auth;
 mod jwt;
 mod me;
@@ -8,7 +9,9 @@ mod passwords;
 mod sessions;
 mod tokens;
 
-use bailiwick::{routes::Routes, throttle::By};
+use bailiwick::{routes::Routes, throttle::By, units::ByteSize};
+
+pub(crate) use self::attachments::Attachments;
 
 /// The longest life that anyone can give a token, in days.
 pub(crate) const MAX_TOKEN_DAYS: i64 = 3650;
@@ -22,8 +25,8 @@ pub(crate) enum Registration {
     Closed,
 }
 
-/// All of them.
-pub(crate) fn routes(registration: Registration) -> Routes {
+/// All of them. The body of an upload may be as long as `upload_body`.
+pub(crate) fn routes(registration: Registration, upload_body: ByteSize) -> Routes {
     let register = match registration {
         Registration::Open => {
             Routes::new().post("/auth/register/", passwords::register).throttled("register", By::Address)
@@ -82,4 +85,11 @@ pub(crate) fn routes(registration: Registration) -> Routes {
         .delete("/orgs/{org}/tokens/{id}/", org_tokens::end)
         .ends_credentials()
         .post("/orgs/{org}/tokens/{id}/rotate/", org_tokens::rotate)
+        .get("/orgs/{org}/tasks/{id}/attachments/", attachments::list)
+        .post("/orgs/{org}/tasks/{id}/attachments/", attachments::upload)
+        .throttled("uploads", By::Principal)
+        .max_body(upload_body)
+        .get("/orgs/{org}/tasks/{id}/attachments/{attachment}/", attachments::show)
+        .delete("/orgs/{org}/tasks/{id}/attachments/{attachment}/", attachments::delete)
+        .get("/orgs/{org}/tasks/{id}/attachments/{attachment}/content/", attachments::content)
 }

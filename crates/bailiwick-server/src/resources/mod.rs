@@ -1,4 +1,5 @@
 //! What the server keeps for its users. A new resource is one file here, one migration, and one line below.
+pub(crate) mod attachment;
 mod member;
 mod my_org;
 mod org_token;
@@ -8,6 +9,7 @@ pub(crate) mod task;
 use bailiwick::app::Resources;
 
 pub(crate) use self::{
+    attachment::{AttachedTask, Attachment, AttachmentView},
     my_org::{MyOrg, MyPlace, MyPlaceView},
     org_token::OrgToken,
     organisation::{Organisation, OrganisationView},
@@ -22,4 +24,6 @@ pub(crate) fn all() -> Resources {
         .resource::<MyOrg>()
         .guarded::<Organisation>()
         .guarded::<OrgToken>()
+        .guarded::<Attachment>()
+        .guarded::<AttachedTask>()
 }

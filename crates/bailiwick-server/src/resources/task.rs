@@ -1,5 +1,9 @@
 //! Tasks of an organisation.
-use bailiwick::prelude::*;
+use bailiwick::{
+    access::Rule,
+    model::{Column, Model},
+    prelude::*,
+};
 
 use super::member::Member;
 
@@ -96,7 +100,12 @@ impl Resource for Task {
             .allow::<List>(role(Role::Viewer))
             .allow::<Retrieve>(role(Role::Viewer))
             .allow::<Create>(role(Role::Member))
-            .allow::<Update>(role(Role::Admin).or(role(Role::Member).and(own().or(is_me(task::assignee)))))
+            .allow::<Update>(may_change(task::assignee))
             .allow::<Delete>(role(Role::Admin).or(role(Role::Member).and(own())))
     }
+}
+
+/// Who may change a task, and what belongs to it.
+pub(super) fn may_change<T: Model, W>(assignee: Column<T, Option<UserId>, W>) -> Rule<T> {
+    role(Role::Admin).or(role(Role::Member).and(own().or(is_me(assignee))))
 }

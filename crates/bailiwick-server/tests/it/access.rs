@@ -5,7 +5,7 @@ use bailiwick_testkit::{Person, TestApp};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{self, TASKS, Tasks};
+use crate::support::{self, NOBODY, TASKS, Tasks};
 use bailiwick_testkit::act;
 
 /// The status that each person gets. The task is the owner's, and nobody's to do. A new operation needs a row here.
@@ -50,6 +50,12 @@ const EXPECTED: &[(&str, &str, [u16; 6])] = &[
     ("PUT",    "/api/v1/orgs/{org}/tasks/{id}/",           [401,      403,   403,   200,  200,  404]),
     ("PATCH",  "/api/v1/orgs/{org}/tasks/{id}/",           [401,      403,   403,   200,  200,  404]),
     ("DELETE", "/api/v1/orgs/{org}/tasks/{id}/",           [401,      403,   403,   204,  204,  404]),
+    ("GET",    "/api/v1/orgs/{org}/tasks/{id}/attachments/", [401,    200,   200,   200,  200,  404]),
+    // What is sent is no form.
+    ("POST",   "/api/v1/orgs/{org}/tasks/{id}/attachments/", [401,    403,   403,   415,  415,  404]),
+    ("GET",    "/api/v1/orgs/{org}/tasks/{id}/attachments/{attachment}/", [401, 404, 404, 404, 404, 404]),
+    ("DELETE", "/api/v1/orgs/{org}/tasks/{id}/attachments/{attachment}/", [401, 403, 403, 404, 404, 404]),
+    ("GET",    "/api/v1/orgs/{org}/tasks/{id}/attachments/{attachment}/content/", [401, 404, 404, 404, 404, 404]),
     ("GET",    "/problems/{code}/",                        [200,      200,   200,   200,  200,  200]),
     ("GET",    "/.well-known/jwks.json/",                  [200,      200,   200,   200,  200,  200]),
     ("GET",    "/healthz/",                                [200,      200,   200,   200,  200,  200]),
@@ -101,6 +107,7 @@ async fn every_operation_answers_every_kind_of_person_as_the_table_says() {
         for (person, task) in app.people().iter().zip(tasks) {
             let id = task.trim_start_matches(TASKS).trim_end_matches('/');
             let path = template.replace("{org}", "acme").replace("{id}", id).replace("{code}", "not-found");
+            let path = path.replace("{attachment}", NOBODY);
             let call = person.request(method.parse().unwrap(), &format!("http://localhost{path}"));
             let call = match body(method, template, person) {
                 Some(body) => call.json(&body),

@@ -7,7 +7,7 @@ use bailiwick_testkit::{Call, Fault, Operation, Person, TestApp};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{self, TASKS, Tasks, log_in};
+use crate::support::{self, NOBODY, TASKS, Tasks, log_in};
 
 /// Every operation of the application that needs the store, as `person` asks for it.
 fn operations(app: &TestApp, person: &Person, task: &str) -> Vec<Call> {
@@ -29,6 +29,7 @@ fn operations(app: &TestApp, person: &Person, task: &str) -> Vec<Call> {
     let calls: Vec<_> = routes
         .map(|route| {
             let path = route.path.replace("{org}", "acme").replace("{id}", id);
+            let path = path.replace("{attachment}", NOBODY);
             let call = person.request(route.method.clone(), &format!("http://localhost{path}"));
             match (route.path.as_str(), &route.method) {
                 ("/api/v1/auth/token/" | "/api/v1/auth/jwt/", &Method::POST) => {

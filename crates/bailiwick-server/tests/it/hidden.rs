@@ -55,17 +55,22 @@ fn templates(app: &TestApp) -> BTreeSet<String> {
     templates
 }
 
+/// What is spent is there again when the next is asked, as of all other quotas.
+const UPLOADS: [(&str, &str); 1] = [("throttle.rates.uploads", "600/min")];
+
 // ERR-22, ERR-23, ACL-03, I8: the golden test.
 #[tokio::test]
 async fn an_outsider_meets_the_same_404_for_everything_of_another_tenant_as_for_what_was_invented() {
-    let app = support::throttled(&[]).await;
+    let app = support::throttled(&UPLOADS).await;
     let outsider = app.other_tenant();
     let task = app.owner().task(json!({"title": "secret"})).await;
     let id = task.trim_start_matches(TASKS).trim_end_matches('/').to_owned();
     for template in templates(&app) {
         for method in METHODS {
             for variant in VARIANTS {
-                let at = |org: &str, id: &str| template.replace("{org}", org).replace("{id}", id);
+                let at = |org: &str, id: &str| {
+                    template.replace("{org}", org).replace("{id}", id).replace("{attachment}", NOBODY)
+                };
                 let invented = ask(&app, &outsider, method, &at("nowhere", NOBODY), variant).await;
                 assert_eq!(invented.status, 404, "{method} {template}, {variant}");
                 let names: Vec<_> = invented.headers.iter().map(|(name, _)| name.as_str()).collect();
@@ -105,7 +110,7 @@ async fn a_foreign_id_in_ones_own_organisation_is_answered_like_an_invented_one(
 // Without a credential, tenant routes answer 401, alike for tenants that exist and those that do not (contract §1).
 #[tokio::test]
 async fn without_a_credential_nothing_is_told_of_any_tenant() {
-    let app = support::throttled(&[]).await;
+    let app = support::throttled(&UPLOADS).await;
     let task = app.owner().task(json!({"title": "secret"})).await;
     let id = task.trim_start_matches(TASKS).trim_end_matches('/').to_owned();
     let routes: BTreeSet<String> = app
@@ -117,7 +122,9 @@ async fn without_a_credential_nothing_is_told_of_any_tenant() {
     for template in routes {
         for method in METHODS {
             for variant in VARIANTS {
-                let at = |org: &str, id: &str| template.replace("{org}", org).replace("{id}", id);
+                let at = |org: &str, id: &str| {
+                    template.replace("{org}", org).replace("{id}", id).replace("{attachment}", NOBODY)
+                };
                 let invented = ask(&app, &app.anonymous(), method, &at("nowhere", NOBODY), variant).await;
                 let theirs = ask(&app, &app.anonymous(), method, &at("acme", &id), variant).await;
                 assert_eq!(invented.status, 401, "{method} {template}, {variant}");

@@ -1,6 +1,7 @@
 //! The server from outside.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 mod access;
+mod attachments;
 mod audit;
 mod authn;
 mod bodies;
@@ -12,6 +13,7 @@ mod cors;
 mod crowds;
 mod csrf;
 mod faults;
+mod files;
 mod guesses;
 mod guide;
 mod hidden;
@@ -40,3 +42,4 @@ mod tasks;
 mod throttle;
 mod tls;
 mod tokens;
+mod upload_process;

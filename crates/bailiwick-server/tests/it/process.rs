@@ -313,7 +313,7 @@ fn a_database_of_a_newer_program_is_left_alone_by_every_command_in_the_same_word
 fn a_database_that_lacks_a_migration_of_the_application_is_not_written_to() {
     let site = Site::new();
     let database = rusqlite::Connection::open(site.path("bailiwick.db")).unwrap();
-    assert_eq!(database.execute("DELETE FROM app_schema", []).unwrap(), 1);
+    assert!(database.execute("DELETE FROM app_schema", []).unwrap() > 1);
     drop(database);
     let output = site.run(&["user", "disable", "ann"], None);
     assert_eq!(output.code, Some(3), "{}", output.err);

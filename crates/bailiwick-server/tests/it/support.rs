@@ -37,7 +37,10 @@ pub(crate) async fn throttled(changes: &[(&str, &str)]) -> TestApp {
 
 /// The server with these settings, not started yet.
 pub(crate) fn builder(changes: &[(&str, &str)]) -> TestAppBuilder<'static> {
-    let settings = settings(changes);
+    // Goes with the application, which holds it.
+    let files = std::sync::Arc::new(tempfile::tempdir().unwrap());
+    let in_there = [("uploads.directory", files.path().to_str().unwrap())];
+    let settings = settings(&[&in_there, changes].concat());
     TestApp::builder(testing::resources(), testing::routes(), testing::migrations()).made_by(
         move |parts, _| {
             let Parts { store, counters, clock, entropy, log } = parts;
@@ -45,6 +48,7 @@ pub(crate) fn builder(changes: &[(&str, &str)]) -> TestAppBuilder<'static> {
             let built = builder
                 .clock(clock)
                 .entropy(entropy)
+                .give(files)
                 .policies(|policies| policies.counters(counters))
                 .build();
             built.map_err(application::ApplicationError::from)

@@ -28,7 +28,7 @@ use crate::ledger::{EXPIRED_FOR_EACH_NEW, Ledger, OwnedCharge};
 /// What a crash of the server undoes of the last half second makes nobody richer than a quota: no charge waits for its disk.
 const NO_DISK: &str = "SELECT set_config('synchronous_commit', 'off', true)";
 /// In one order, so that no two wait for each other.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(id) FROM \
+pub(super) const LOCK: &str = "SELECT pg_advisory_xact_lock(id) FROM \
      (SELECT DISTINCT hashtextextended(key, 0) AS id FROM unnest($1::text[]) AS key ORDER BY 1) AS ids";
 const READ: &str = "SELECT key, arrival FROM counters WHERE key = ANY($1::text[])";
 /// After the locks, as everything that is read.

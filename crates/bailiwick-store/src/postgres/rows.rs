@@ -2,20 +2,24 @@
 use std::sync::Arc;
 
 use bailiwick_core::{
+    audit::SecurityEvent,
     error::StoreError,
     model::{Reference, TableDef},
-    query::{Action, Lane, ListPlan, Plan, Precondition},
+    query::{Action, Lane, ListPlan, Plan, Precondition, QuotaPlan},
     store::{Answer, EachRow, RowStore, Written},
 };
 use tokio_postgres::{Row, error::SqlState};
+use uuid::Uuid;
 
 use super::{
     PostgresStore,
+    audit::Recording,
+    counters::LOCK,
     failure::Failure,
     pool::{Ask, Lease, Trying, retrying},
-    value::{Columns, Reader, owned},
+    value::{Bind, Columns, Reader, owned},
 };
-use crate::sql::{Diagnosis, Statement, Statements};
+use crate::sql::{self, Diagnosis, Dialect, Statement, Statements};
 
 /// How often a write that hit nothing, of a row that meets all conditions a moment later, is tried.
 const MAX_TRIES: usize = 8;
@@ -45,6 +49,20 @@ impl RowStore for PostgresStore {
     fn write(&self, plan: Plan) -> Answer<'_, Written> {
         Box::pin(async move { Ok(self.write_plan(plan).await?) })
     }
+
+    fn named<'a>(
+        &'a self,
+        table: &'static TableDef,
+        column: usize,
+        keys: &'a [Uuid],
+    ) -> Answer<'a, Vec<Uuid>> {
+        Box::pin(async move {
+            let text = sql::named(Dialect::Postgres, table, column, keys.len());
+            let binds: Vec<Bind<'_>> = keys.iter().copied().map(Bind::from).collect();
+            let [rows] = self.pool.read(Lane::Scan, [Ask::new(&text, &binds)]).await?;
+            Ok(rows.iter().map(|row| row.uuid(0)).collect::<Result<_, _>>()?)
+        })
+    }
 }
 
 impl PostgresStore {
@@ -68,13 +86,11 @@ impl PostgresStore {
     }
 
     async fn write_plan(&self, plan: Plan) -> Result<Written, Failure> {
-        let references = match plan.action() {
-            Action::Insert { references, .. } | Action::Update { references, .. } => references,
-            _ => &Vec::new(),
-        };
-        if !references.is_empty() {
-            let arguments = (Arc::clone(&self.statements), plan);
-            return self.pool.to_the_end(arguments, write_with_references).await;
+        let needs = Needs::of(&plan);
+        if !needs.references.is_empty() || !needs.quotas.is_empty() || plan.recording().is_some() {
+            let recording = plan.recording().map(|(act, event)| (self.recording(act.clone()), event.clone()));
+            let write = LongWrite { statements: Arc::clone(&self.statements), plan, recording };
+            return self.pool.to_the_end(write, write_in_transaction).await;
         }
         retrying(|| async {
             let mut lease = self.pool.lease(Lane::Short).await?;
@@ -122,22 +138,43 @@ async fn write_alone(lease: &mut Lease, statements: &Statements, plan: &Plan) ->
     Err(Failure::Busy)
 }
 
-/// A write with references is a transaction of two round trips: `BEGIN` with the look-ups, the write with `COMMIT`.
-/// Between them the composite foreign keys keep what was found.
-fn write_with_references<'a>(
-    lease: &'a mut Lease,
-    (statements, plan): &'a (Arc<Statements>, Plan),
-) -> Trying<'a, Written> {
+/// A write that takes more than a statement: it has references, quotas, or an entry of the audit trail.
+struct LongWrite {
+    statements: Arc<Statements>,
+    plan: Plan,
+    recording: Option<(Recording, SecurityEvent)>,
+}
+
+/// What must be so for a plan to write.
+struct Needs<'p> {
+    references: &'p [Reference],
+    quotas: &'p [QuotaPlan],
+}
+
+impl<'p> Needs<'p> {
+    fn of(plan: &'p Plan) -> Self {
+        match plan.action() {
+            Action::Insert { references, quotas, .. } => Self { references, quotas },
+            Action::Update { references, .. } => Self { references, quotas: &[] },
+            _ => Self { references: &[], quotas: &[] },
+        }
+    }
+}
+
+/// Such a write is a transaction of two round trips: `BEGIN` with the look-ups, the write with `COMMIT`. Between them the
+/// composite foreign keys keep what was found, and the locks of the quotas what was summed.
+fn write_in_transaction<'a>(lease: &'a mut Lease, write: &'a LongWrite) -> Trying<'a, Written> {
     Box::pin(async move {
-        let (Action::Insert { references, .. } | Action::Update { references, .. }) = plan.action() else {
-            return Err(Failure::Defect("only inserts and updates have references"));
-        };
+        let LongWrite { statements, plan, recording } = write;
         for _ in 0..MAX_TRIES {
-            let dangling = look_up(lease, statements, plan, references).await?;
-            if dangling.is_empty()
+            let unmet = look_up(lease, statements, plan).await?;
+            if unmet.is_none()
                 && let Some(statement) = write_statement(statements, plan)
             {
-                let answer = lease.commit_with(&Ask::from(&statement)).await;
+                let answer = match recording {
+                    None => lease.commit_with(&Ask::from(&statement)).await,
+                    Some(recording) => commit_recorded(lease, &statement, recording).await,
+                };
                 if let Some(written) = hit(plan, answer)? {
                     return Ok(written);
                 }
@@ -145,31 +182,56 @@ fn write_with_references<'a>(
                 lease.roll_back().await?;
             }
             // What is wrong with the row comes before what is wrong with the input (CND-04).
-            let Some(question) = Question::of(statements, plan) else {
-                return Ok(Written::Dangling(dangling));
-            };
-            let found = lease.run(&Ask::from(&question.statement)).await?;
-            if let Some(verdict) = question.verdict(&found)? {
-                return Ok(verdict);
+            if let Some(question) = Question::of(statements, plan) {
+                let found = lease.run(&Ask::from(&question.statement)).await?;
+                if let Some(verdict) = question.verdict(&found)? {
+                    return Ok(verdict);
+                }
             }
-            if !dangling.is_empty() {
-                return Ok(Written::Dangling(dangling));
+            if let Some(unmet) = unmet {
+                return Ok(unmet);
             }
         }
         Err(Failure::Busy)
     })
 }
 
-/// Begins the transaction; answers the positions of the references that are not in scope.
+/// Runs the statement that writes, and commits it with its entry of the audit trail; one that hits nothing has none.
+async fn commit_recorded(
+    lease: &mut Lease,
+    statement: &Statement<'_>,
+    (recording, event): &(Recording, SecurityEvent),
+) -> Result<Vec<Row>, Failure> {
+    let written = lease.go_on(&[Ask::from(statement)]).await.map(|mut answers| answers.remove(0));
+    match &written {
+        Ok(rows) if !rows.is_empty() => lease.commit_recording(recording, vec![event.clone()]).await?,
+        _ => lease.roll_back().await?,
+    }
+    written
+}
+
+/// Begins the transaction; answers what does not let the plan write: references that are not in scope, or a quota.
+///
+/// The locks of the quotas come first, in one order for all. Each statement sees what was committed before it began, so a sum
+/// behind its lock has whatever the holder before has added.
 async fn look_up(
     lease: &mut Lease,
     statements: &Statements,
     plan: &Plan,
-    references: &[Reference],
-) -> Result<Vec<usize>, Failure> {
+) -> Result<Option<Written>, Failure> {
+    let Needs { references, quotas } = Needs::of(plan);
+    let table = plan.table();
+    let keys: Vec<String> = quotas
+        .iter()
+        .map(|quota| format!("quota {} {} {}", table.name, table.columns[quota.per].name, quota.per_value))
+        .collect();
+    let keys = [Bind::Texts(&keys)];
+    let locks = (!quotas.is_empty()).then(|| Ask::new(LOCK, &keys));
     let look_ups: Vec<_> = references.iter().map(|reference| statements.exists(plan, reference)).collect();
-    let asks: Vec<_> = look_ups.iter().flatten().map(Ask::from).collect();
-    let mut answers = lease.begin(&asks).await?.into_iter();
+    let sums: Vec<_> = quotas.iter().map(|quota| statements.used(plan, quota)).collect();
+    let asks: Vec<_> =
+        locks.into_iter().chain(look_ups.iter().flatten().chain(&sums).map(Ask::from)).collect();
+    let mut answers = lease.begin(&asks).await?.into_iter().skip(usize::from(!quotas.is_empty()));
     let mut dangling = Vec::new();
     for (position, look_up) in look_ups.iter().enumerate() {
         let found = look_up.is_some() && answers.next().is_some_and(|rows| !rows.is_empty());
@@ -177,7 +239,17 @@ async fn look_up(
             dangling.push(position);
         }
     }
-    Ok(dangling)
+    if !dangling.is_empty() {
+        return Ok(Some(Written::Dangling(dangling)));
+    }
+    for (position, quota) in quotas.iter().enumerate() {
+        let sum = answers.next().unwrap_or_default();
+        let used = sum.first().ok_or(Failure::Defect("a sum has a row"))?.integer(0)?;
+        if used > quota.room {
+            return Ok(Some(Written::OverQuota(position)));
+        }
+    }
+    Ok(None)
 }
 
 /// The statement that writes; none if no row can meet the precondition.

@@ -39,6 +39,7 @@ pub(super) fn of<'p>(plan: &'p Plan, ask: &Ask<'p>) -> Binds<'p> {
         Ask::Exists(reference) => {
             binds.scope().binds.push(ValueRef::Uuid(reference.key));
         }
+        Ask::Used(quota) => binds.binds.push(ValueRef::Uuid(quota.per_value)),
     }
     binds.binds
 }

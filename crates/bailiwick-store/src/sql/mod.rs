@@ -20,14 +20,15 @@ use std::{
 
 use bailiwick_core::{
     access::Clause,
-    model::{Part, Reference, Value, ValueRef},
-    query::{ListPlan, Plan, Precondition},
+    model::{Part, Reference, TableDef, Value, ValueRef},
+    query::{ListPlan, Plan, Precondition, QuotaPlan},
     store::Written,
 };
 use smallvec::SmallVec;
 
 use self::shape::Shape;
 pub(crate) use self::text::CONTAINS;
+use crate::migrations::quoted;
 
 /// Whose SQL to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,7 @@ enum Ask<'p> {
     Delete { key: &'p Value, versions: Versions<'p> },
     Diagnose { key: &'p Value, visible: &'p Clause },
     Exists(&'p Reference),
+    Used(&'p QuotaPlan),
 }
 
 /// How many texts are kept. A client chooses filters, orders and numbers of terms, so there are more shapes than
@@ -141,6 +143,11 @@ impl Statements {
         comparable.then(|| self.statement(plan, Ask::Exists(reference)))
     }
 
+    /// What the rows that count for `quota` add up to: one row with one `bigint`.
+    pub(crate) fn used<'p>(&self, plan: &'p Plan, quota: &'p QuotaPlan) -> Statement<'p> {
+        self.statement(plan, Ask::Used(quota))
+    }
+
     fn statement<'p>(&self, plan: &'p Plan, ask: Ask<'p>) -> Statement<'p> {
         let shape = shape::of(plan, &ask);
         let binds = binds::of(plan, &ask);
@@ -202,6 +209,19 @@ fn versions<'p>(plan: &Plan, precondition: &'p Precondition) -> Option<Versions<
 /// of fifty lengths make seven texts.
 fn padded(len: usize) -> usize {
     len.next_power_of_two()
+}
+
+/// Which of so many `keys` some row has in a column: see [`RowStore::named`](bailiwick_core::store::RowStore::named).
+pub(crate) fn named(dialect: Dialect, table: &TableDef, column: usize, keys: usize) -> String {
+    let column = quoted(table.columns[column].name);
+    let placeholder = |number: usize| match dialect {
+        Dialect::Sqlite => format!("?{number}"),
+        Dialect::Postgres => format!("${number}"),
+    };
+    // Of no key, none is: a list may not be empty.
+    let of_none = (keys == 0).then(|| "NULL".to_owned());
+    let list = (1..=keys).map(placeholder).chain(of_none).collect::<Vec<_>>().join(", ");
+    format!("SELECT {column} FROM {} WHERE {column} IN ({list})", quoted(table.name))
 }
 
 /// What the answer to [`Statements::diagnose`] says about a row that a write did not hit.

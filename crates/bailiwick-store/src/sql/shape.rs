@@ -53,6 +53,9 @@ pub(super) fn of(plan: &Plan, ask: &Ask<'_>) -> Shape {
         Ask::Exists(reference) => {
             shape.tag(9).table(reference.table);
         }
+        Ask::Used(quota) => {
+            shape.tag(10).column(quota.summed).column(quota.per);
+        }
     }
     shape.0
 }

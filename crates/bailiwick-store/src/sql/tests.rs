@@ -42,7 +42,7 @@ fn asks(plan: &Plan) -> Vec<Ask<'_>> {
     match plan.action() {
         Action::List(list) => vec![Ask::Rows(list), Ask::Count(list), Ask::KeptCount],
         Action::Retrieve { key } => vec![Ask::Row { key }],
-        Action::Insert { values, references } => {
+        Action::Insert { values, references, .. } => {
             std::iter::once(Ask::Insert { values }).chain(references.iter().map(Ask::Exists)).collect()
         }
         Action::Update { key, values, precondition, visible, .. } => {

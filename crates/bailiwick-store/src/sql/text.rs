@@ -2,7 +2,7 @@
 use bailiwick_core::{
     access::Clause,
     model::{Direction, Kind, Part, TableDef, Value, ValueRef},
-    query::{Comparison, Filter, ListPlan, Plan},
+    query::{Comparison, Filter, ListPlan, Plan, QuotaPlan},
 };
 use sea_query::{
     Alias, CaseStatement, Cond, Expr, ExprTrait, Func, NullOrdering, Order, PostgresQueryBuilder, Query,
@@ -32,6 +32,7 @@ pub(super) fn of(dialect: Dialect, plan: &Plan, ask: &Ask<'_>) -> (String, Value
         Ask::Delete { key, versions } => writer.delete(key, versions),
         Ask::Diagnose { key, visible } => writer.diagnose(key, visible),
         Ask::Exists(reference) => writer.exists(reference.table, reference.key),
+        Ask::Used(quota) => writer.used(quota),
     }
 }
 
@@ -83,11 +84,9 @@ impl Writer<'_> {
     }
 
     fn kept_count(&self) -> (String, Values) {
-        // PostgreSQL adds bigints up to a numeric.
-        let sum = Func::coalesce([Expr::col("rows").sum(), constant(0_i64)]);
         let mut select = Query::select();
         select
-            .expr(Expr::from(sum).cast_as("bigint"))
+            .expr(sum(Expr::col("rows")))
             .from("row_counts")
             .and_where(Expr::col("table_name").eq(self.table.name))
             .and_where(Expr::col("scope_id").eq(bind(ValueRef::Uuid(self.plan.scope()))));
@@ -158,6 +157,16 @@ impl Writer<'_> {
             .from(table.name)
             .and_where(column(Part::Tenant).eq(bind(ValueRef::Uuid(self.plan.scope()))))
             .and_where(column(Part::Id).eq(bind(ValueRef::Uuid(key))));
+        self.build(&select)
+    }
+
+    /// Not within the scope: what a user has made counts wherever it is. Whose rows are summed, the plan says.
+    fn used(&self, quota: &QuotaPlan) -> (String, Values) {
+        let mut select = Query::select();
+        select
+            .expr(sum(self.column(quota.summed)))
+            .from(self.table.name)
+            .and_where(self.column(quota.per).eq(bind(ValueRef::Uuid(quota.per_value))));
         self.build(&select)
     }
 
@@ -277,6 +286,11 @@ impl Writer<'_> {
 
 fn position(table: &TableDef, part: Part) -> usize {
     table.position(part).unwrap_or_else(|| panic!("table {} has no column marked {part:?}", table.name))
+}
+
+/// Zero for no rows. PostgreSQL adds bigints up to a numeric.
+fn sum(column: Expr) -> Expr {
+    Expr::from(Func::coalesce([column.sum(), constant(0_i64)])).cast_as("bigint")
 }
 
 fn constant(value: impl Into<sea_query::Value>) -> Expr {

@@ -2,19 +2,20 @@
 use bailiwick_core::{
     access::Clause,
     error::StoreError,
-    model::{Kind, Part, Reference, RowBuf, RowReader, Value, ValueRef},
-    query::{Action, Lane, ListPlan, Plan, Precondition},
+    model::{Kind, Part, Reference, RowBuf, RowReader, TableDef, Value, ValueRef},
+    query::{Action, Lane, ListPlan, Plan, Precondition, QuotaPlan},
     store::{Answer, EachRow, RowStore, Written},
 };
-use rusqlite::Connection;
+use rusqlite::{Connection, params_from_iter};
+use uuid::Uuid;
 
 use super::{
     SqliteStore,
     error::{Violation, store_error, violation},
-    row::{SqliteRow, bind, only},
+    row::{Key, SqliteRow, bind, only},
     writer::Undo,
 };
-use crate::sql::{Binds, Diagnosis, Statement, Statements};
+use crate::sql::{self, Binds, Diagnosis, Dialect, Statement, Statements};
 
 impl RowStore for SqliteStore {
     fn read<'a>(&'a self, plan: &'a Plan, each: &'a mut EachRow<'_>) -> Answer<'a, u64> {
@@ -34,12 +35,37 @@ impl RowStore for SqliteStore {
 
     fn write(&self, plan: Plan) -> Answer<'_, Written> {
         let statements = std::sync::Arc::clone(&self.statements);
+        if let Some((act, event)) = plan.recording().cloned() {
+            return Box::pin(self.record(act, move |connection| {
+                let written = write(connection, &statements, &plan)?;
+                let events = if written.is_done() { vec![event] } else { Vec::new() };
+                Ok::<_, StoreError>((written, events))
+            }));
+        }
         let undo = match plan.action() {
             // The row has columns that the change did not set: one that cannot be read must fail this write alone.
             Action::Update { .. } => Undo::Savepoint,
             _ => Undo::Statement,
         };
         Box::pin(self.writer.run_undone_by(undo, move |connection| write(connection, &statements, &plan)))
+    }
+
+    fn named<'a>(
+        &'a self,
+        table: &'static TableDef,
+        column: usize,
+        keys: &'a [Uuid],
+    ) -> Answer<'a, Vec<Uuid>> {
+        let text = sql::named(Dialect::Sqlite, table, column, keys.len());
+        let keys: Vec<Key> = keys.iter().copied().map(Key).collect();
+        Box::pin(self.scans.run(move |connection| {
+            let named = || {
+                let mut prepared = connection.prepare(&text)?;
+                let rows = prepared.query_map(params_from_iter(&keys), |row| Ok(row.get::<_, Key>(0)?.0))?;
+                rows.collect::<rusqlite::Result<_>>()
+            };
+            named().map_err(store_error)
+        }))
     }
 }
 
@@ -153,7 +179,7 @@ fn page(
 fn write(connection: &Connection, statements: &Statements, plan: &Plan) -> Result<Written, StoreError> {
     let write = Write { connection, statements, plan };
     match plan.action() {
-        Action::Insert { values, references } => write.insert(values, references),
+        Action::Insert { values, references, quotas } => write.insert(values, references, quotas),
         Action::Update { key, values, references, precondition, visible } => {
             write.update(key, values, references, precondition, visible)
         }
@@ -171,10 +197,27 @@ struct Write<'w> {
 }
 
 impl Write<'_> {
-    fn insert(&self, values: &[(usize, Value)], references: &[Reference]) -> Result<Written, StoreError> {
+    fn insert(
+        &self,
+        values: &[(usize, Value)],
+        references: &[Reference],
+        quotas: &[QuotaPlan],
+    ) -> Result<Written, StoreError> {
         let dangling = self.dangling(references)?;
         if !dangling.is_empty() {
             return Ok(Written::Dangling(dangling));
+        }
+        // There is one writer: nobody adds a row between the sum and the insert.
+        for (position, quota) in quotas.iter().enumerate() {
+            let used = self.run(&self.statements.used(self.plan, quota), |row| {
+                Ok(match row.read(0, Kind::Integer)? {
+                    ValueRef::Integer(used) => used,
+                    _ => i64::MAX,
+                })
+            })?;
+            if used.is_none_or(|used| used > quota.room) {
+                return Ok(Written::OverQuota(position));
+            }
         }
         match self.row(&self.statements.insert(self.plan, values)) {
             Ok(Some(row)) => Ok(Written::Row(row)),

@@ -228,6 +228,9 @@ macro_rules! conformance_tests {
             a_deleted_row_is_gone_and_one_that_is_pointed_at_stays
             another_scopes_rows_are_missing_and_stay_as_they_are
             what_was_answered_is_there_for_others
+            a_quota_is_exact_however_many_rows_are_added_at_once
+            a_deletion_is_recorded_with_it_and_a_refused_one_is_not
+            which_keys_are_named_is_told_across_all_scopes
             // cancellation
             a_dropped_write_happens_whole_or_not_at_all
             a_dropped_transaction_happens_whole_or_not_at_all

@@ -2,19 +2,22 @@
 use std::time::Duration;
 
 use bailiwick_core::{
+    audit::{Chain, SecurityEvent, SecurityEventKind, Target},
     clock::{Clock, Timestamp},
     db::DbError,
+    id::Id,
     identity::Role,
-    model::{Assignments, FieldError, Location},
-    query::Precondition,
+    model::{Assignments, FieldError, Location, Model},
+    query::{Precondition, Quota},
 };
 use tokio::task::JoinSet;
 
 use super::{
     Subject,
-    model::{Note, Rank, hiding_rules, note},
+    model::{Note, Rank, hiding_rules, note, rules},
     world::{Person, World, assert_refused, title, values, version, with_parent, with_peer},
 };
+use crate::act;
 
 // I2
 pub async fn a_new_row_is_stamped_and_reads_back(subject: Subject) {
@@ -461,4 +464,109 @@ pub async fn what_was_answered_is_there_for_others(subject: Subject) {
     }
     drop((alice, world.store, world.db));
     assert_eq!(seen_by_other.counts().await, (40, 40));
+}
+
+// LIM-21
+pub async fn a_quota_is_exact_however_many_rows_are_added_at_once(subject: Subject) {
+    let world = World::new(subject).await;
+    let alice = world.owner("alice", "acme").await;
+    let bob = world.member("bob", "acme", Role::Admin).await;
+    world.owner("mallory", "evil").await;
+    let elsewhere = world.member("alice", "evil", Role::Admin).await;
+    let quotas = || [Quota::of_scope(note::SCORE, 100), Quota::of_owner(note::SCORE, 80)];
+    let add = async |person: &Person, slug: &str, score: i64| {
+        let values = values(slug).set(note::SCORE, Some(score));
+        person.db.create_within(&person.may(&rules()), values, &quotas()).await
+    };
+    // Two of the eight that have room are in another organisation: what alice makes counts wherever it is.
+    for slug in ["there 1", "there 2"] {
+        add(&elsewhere, slug, 9).await.unwrap();
+    }
+    let mut tasks = JoinSet::new();
+    for number in 0..16 {
+        let alice = alice.clone();
+        let values = values(&format!("note {number}")).set(note::SCORE, Some(9_i64));
+        tasks.spawn(async move { alice.db.create_within(&alice.may(&rules()), values, &quotas()).await });
+    }
+    let mut made = 0;
+    while let Some(done) = tasks.join_next().await {
+        match done.unwrap() {
+            Ok(_) => made += 1,
+            Err(error) => assert!(matches!(error, DbError::OverQuota(1)), "{error:?}"),
+        }
+    }
+    assert_eq!((made, alice.counts().await), (6, (6, 6)));
+
+    // 54 of the organisation's 100 are used: bob has 46, and no more.
+    assert_refused!(add(&bob, "too much", 47).await, DbError::OverQuota(0));
+    let last = add(&bob, "just so", 46).await.unwrap();
+    assert_refused!(add(&bob, "one more", 1).await, DbError::OverQuota(0));
+    add(&bob, "nothing", 0).await.unwrap();
+    let none = bob.db.create_within(&bob.may(&rules()), values("none"), &quotas()).await;
+    none.expect("a row without the column takes no room");
+    // What goes makes room at once, for exactly as much.
+    bob.delete(last.id, Precondition::None).await.unwrap();
+    assert_refused!(add(&bob, "too much", 47).await, DbError::OverQuota(0));
+    add(&bob, "just so", 46).await.unwrap();
+    // What dangles is said first, and what is over a quota takes no name.
+    let dangling_too = with_parent(values("x").set(note::SCORE, Some(50_i64)), world.random());
+    let refused = bob.db.create_within(&bob.may(&rules()), dangling_too, &quotas()).await;
+    assert_refused!(refused, DbError::Dangling(_));
+    bob.note("too much").await;
+}
+
+// LOG-11
+pub async fn a_deletion_is_recorded_with_it_and_a_refused_one_is_not(subject: Subject) {
+    let world = World::new(subject).await;
+    let alice = world.owner("alice", "acme").await;
+    let viewer = world.member("victor", "acme", Role::Member).await;
+    let chain = Chain::Org(alice.org());
+    let before = world.store.audit_head(chain).await.unwrap().sequence;
+    let (parent, gone) = (alice.note("parent").await, alice.note("gone").await);
+    alice.create(with_parent(values("child"), parent.id.as_uuid())).await.unwrap();
+    let delete = async |person: &Person, id, precondition| {
+        let event = SecurityEvent::new(SecurityEventKind::UploadDelete).within(person.org());
+        let recording = (act(), event.on(Target::attachment::<Note>(id)));
+        person.db.delete_recorded(&person.may(&rules()), id, precondition, recording).await
+    };
+    assert_refused!(delete(&alice, gone.id, version(7)).await, DbError::Stale);
+    assert_refused!(
+        delete(&alice, Id::from_uuid(world.random()), Precondition::None).await,
+        DbError::NotFound
+    );
+    assert_refused!(delete(&alice, parent.id, Precondition::None).await, DbError::Conflict);
+    assert_refused!(delete(&viewer, gone.id, Precondition::None).await, DbError::Forbidden(_));
+    assert_eq!(world.store.audit_head(chain).await.unwrap().sequence, before);
+    alice.look(gone.id).await;
+
+    delete(&alice, gone.id, version(1)).await.unwrap();
+    assert_refused!(delete(&alice, gone.id, Precondition::None).await, DbError::NotFound);
+    let entries = world.store.audit_entries(chain, before, 10).await.unwrap();
+    let [entry] = &entries[..] else { panic!("{entries:?}") };
+    assert_eq!((entry.event.as_str(), entry.target_id.clone()), ("upload_delete", Some(gone.id.to_string())));
+    assert_refused!(alice.retrieve(gone.id).await, DbError::NotFound);
+}
+
+pub async fn which_keys_are_named_is_told_across_all_scopes(subject: Subject) {
+    let world = World::new(subject).await;
+    let alice = world.owner("alice", "acme").await;
+    let mallory = world.owner("mallory", "evil").await;
+    let (hers, theirs) = (alice.note("a").await, mallory.note("b").await);
+    alice.create(with_parent(values("child"), hers.id.as_uuid())).await.unwrap();
+    let named = async |column: usize, keys: &[uuid::Uuid]| {
+        let mut named = world.store.named(Note::TABLE, column, keys).await.unwrap();
+        named.sort();
+        named.dedup();
+        named
+    };
+    let id = Note::TABLE.find("id").unwrap();
+    let mut both = [hers.id.as_uuid(), theirs.id.as_uuid()];
+    both.sort();
+    let mut keys: Vec<_> = (0..bailiwick_core::store::MAX_NAMED - 2).map(|_| world.random()).collect();
+    assert!(named(id, &keys).await.is_empty());
+    keys.extend(both);
+    assert_eq!(named(id, &keys).await, both);
+    assert_eq!(named(note::PARENT.position(), &keys).await, [hers.id.as_uuid()]);
+    assert_eq!(named(id, &both[..1]).await, both[..1]);
+    assert!(named(id, &[]).await.is_empty());
 }

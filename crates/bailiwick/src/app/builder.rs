@@ -455,6 +455,12 @@ impl Builder<Ready> {
         let in_body = marked(&routes, |route| route.credential_in_body);
         let ends_credentials = marked(&routes, |route| route.ends_credentials);
         let browser_log_ins = marked(&routes, |route| route.logs_in_browsers);
+        for route in &routes {
+            if let Some(limit) = route.max_body {
+                let path = format!("{BASE}{}", route.path);
+                policies.limits = policies.limits.max_body_of(route.method.clone(), &path, limit);
+            }
+        }
         let (api, mut listed) = join(resources.paths.iter().flat_map(|paths| paths()), routes, &mut mistakes);
 
         let (Some(log), Some(Built { log_in, tokens, sessions, families, accounts })) = (log, built) else {

@@ -1,7 +1,8 @@
 //! The layer that bounds requests.
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bailiwick_core::units::ByteSize;
+use http::Method;
 use tower_layer::Layer;
 
 use super::LimitsService;
@@ -18,14 +19,36 @@ use super::LimitsService;
 /// let layer = LimitsLayer::new().max_body(ByteSize::kib(64));
 /// # let _ = layer;
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct LimitsLayer {
     pub(super) max_target_bytes: usize,
     pub(super) max_header_fields: usize,
     pub(super) max_header_bytes: usize,
     pub(super) max_query_parameters: usize,
     pub(super) max_body: ByteSize,
+    pub(super) routes: Arc<[RouteBody]>,
     pub(super) request_timeout: Duration,
+}
+
+/// How long the bodies of one route may be.
+#[derive(Clone, Debug)]
+pub(super) struct RouteBody {
+    method: Method,
+    template: Box<str>,
+    limit: ByteSize,
+}
+
+impl RouteBody {
+    /// Whether a request is one of the route. It stands outside of the router, so it compares the path by itself: one that it
+    /// does not know keeps to the limit of all.
+    fn is_of(&self, method: &Method, path: &str) -> bool {
+        let mut segments = path.trim_end_matches('/').split('/');
+        let mut fits = self.template.split('/').map(|expected| {
+            let segment = segments.next();
+            segment.is_some_and(|segment| segment == expected || expected.starts_with('{'))
+        });
+        self.method == *method && fits.all(|fits| fits) && segments.next().is_none()
+    }
 }
 
 impl LimitsLayer {
@@ -44,6 +67,7 @@ impl LimitsLayer {
             max_header_bytes: Self::MAX_HEADER_BYTES,
             max_query_parameters: 100,
             max_body: ByteSize::mib(1),
+            routes: Arc::default(),
             request_timeout: Duration::from_secs(30),
         }
     }
@@ -53,6 +77,21 @@ impl LimitsLayer {
     pub fn max_body(mut self, limit: ByteSize) -> Self {
         self.max_body = limit;
         self
+    }
+
+    /// Limits the body of requests of one route, in the place of [`max_body`](Self::max_body). Its template has parameters in
+    /// braces: `/orgs/{org}/files/`.
+    #[must_use]
+    pub fn max_body_of(mut self, method: Method, template: &str, limit: ByteSize) -> Self {
+        let route = RouteBody { method, template: template.trim_end_matches('/').into(), limit };
+        self.routes = self.routes.iter().cloned().chain([route]).collect();
+        self
+    }
+
+    /// How long the body of a request may be.
+    pub(super) fn max_body_for(&self, method: &Method, path: &str) -> ByteSize {
+        let route = self.routes.iter().find(|route| route.is_of(method, path));
+        route.map_or(self.max_body, |route| route.limit)
     }
 
     /// Limits the time from the end of the headers to the beginning of the answer. The default is 30 s.
@@ -82,6 +121,6 @@ impl<S> Layer<S> for LimitsLayer {
     type Service = LimitsService<S>;
 
     fn layer(&self, inner: S) -> LimitsService<S> {
-        LimitsService::new(inner, *self)
+        LimitsService::new(inner, self.clone())
     }
 }

@@ -5,7 +5,7 @@
 //! | length of the target | 8 KiB | 414 `uri-too-long` |
 //! | header fields, and their bytes | 100, 16 KiB | 431 `headers-too-large` |
 //! | query parameters | 100 | 400 `malformed-request` |
-//! | body | 1 MiB | 413 `payload-too-large` |
+//! | body | 1 MiB, or what its route says | 413 `payload-too-large` |
 //! | time until the answer begins | 30 s | 408 `request-timeout` if the server was waiting for the body, else 503 `unavailable` |
 //!
 //! A body that declares too great a length is refused before a byte of it is read, so a client that sent

@@ -4,9 +4,11 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::body::Body;
+use bailiwick_core::units::ByteSize;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
 use pin_project_lite::pin_project;
@@ -22,7 +24,7 @@ use crate::problem::{Problem, RefusedOr};
 /// The handler did not answer in time.
 #[derive(Debug, thiserror::Error)]
 #[error("the handler did not answer within {0:?}")]
-struct TooSlow(std::time::Duration);
+struct TooSlow(Duration);
 
 /// See [`LimitsLayer`](super::LimitsLayer).
 #[derive(Clone, Debug)]
@@ -39,7 +41,7 @@ impl<S> LimitsService<S> {
 
 impl LimitsLayer {
     /// Judges all that is known before the body is read.
-    fn check<B>(&self, request: &Request<B>) -> Result<(), Problem> {
+    fn check<B>(&self, request: &Request<B>, max_body: ByteSize) -> Result<(), Problem> {
         // Its target is no resource of this server, and an answer of 2xx would turn the connection into a tunnel.
         if request.method() == Method::CONNECT {
             let allow = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -64,9 +66,9 @@ impl LimitsLayer {
             return Err(Problem::malformed_request(detail));
         }
         if let Some(length) = declared_length(headers)?
-            && length > self.max_body.as_u64()
+            && length > max_body.as_u64()
         {
-            return Err(Problem::payload_too_large(self.max_body));
+            return Err(Problem::payload_too_large(max_body));
         }
         Ok(())
     }
@@ -114,9 +116,18 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let may_close = request.version() <= Version::HTTP_11;
-        if let Err(problem) = self.limits.check(&request) {
+        let max_body = self.limits.max_body_for(request.method(), request.uri().path());
+        let request_timeout = self.limits.request_timeout;
+        if let Err(problem) = self.limits.check(&request, max_body) {
             let answer = RefusedOr::refused(problem);
-            return LimitsFuture { answer, deadline: None, limits: self.limits, progress: None, may_close };
+            return LimitsFuture {
+                answer,
+                deadline: None,
+                max_body,
+                request_timeout,
+                progress: None,
+                may_close,
+            };
         }
         let (parts, body) = request.into_parts();
         // Most requests have no body, and an empty one costs nothing.
@@ -124,11 +135,11 @@ where
             (Body::empty(), None)
         } else {
             let encoded = is_encoded(&parts.headers);
-            let (body, progress) = LimitedBody::new(body, self.limits.max_body.as_u64(), encoded);
+            let (body, progress) = LimitedBody::new(body, max_body.as_u64(), encoded);
             (Body::new(body), Some(progress))
         };
         let answer = RefusedOr::passed(self.inner.call(Request::from_parts(parts, body)));
-        LimitsFuture { answer, deadline: None, limits: self.limits, progress, may_close }
+        LimitsFuture { answer, deadline: None, max_body, request_timeout, progress, may_close }
     }
 }
 
@@ -140,7 +151,8 @@ pin_project! {
         answer: RefusedOr<F>,
         #[pin]
         deadline: Option<Sleep>,
-        limits: LimitsLayer,
+        max_body: ByteSize,
+        request_timeout: Duration,
         progress: Option<Progress>,
         may_close: bool,
     }
@@ -159,14 +171,14 @@ where
 
         let response = match this.answer.poll(cx) {
             Poll::Ready(response) => match event(this.progress) {
-                Event::TooLarge => Problem::payload_too_large(this.limits.max_body).answer(),
+                Event::TooLarge => Problem::payload_too_large(*this.max_body).answer(),
                 Event::Encoded => Problem::unsupported_content_encoding().answer(),
                 Event::Calm | Event::Awaited => response?,
             },
             Poll::Pending => {
                 // The clock starts only now: most requests are answered at once and never need it.
                 if this.deadline.is_none() {
-                    this.deadline.set(Some(tokio::time::sleep(this.limits.request_timeout)));
+                    this.deadline.set(Some(tokio::time::sleep(*this.request_timeout)));
                 }
                 let deadline = this.deadline.as_mut().as_pin_mut().expect("the deadline was just set");
                 if deadline.poll(cx).is_pending() {
@@ -174,7 +186,7 @@ where
                 }
                 match event(this.progress) {
                     Event::Awaited => Problem::request_timeout().answer(),
-                    _ => Problem::unavailable().because(TooSlow(this.limits.request_timeout)).answer(),
+                    _ => Problem::unavailable().because(TooSlow(*this.request_timeout)).answer(),
                 }
             }
         };

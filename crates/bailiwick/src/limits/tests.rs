@@ -77,6 +77,39 @@ async fn a_body_that_declares_too_much_is_refused_before_it_is_read() {
     assert_eq!(ask(declared("18446744073709551615")).await.status(), 413);
 }
 
+// LIM-05
+#[tokio::test]
+async fn the_body_of_a_route_may_be_longer_than_all_others() {
+    let layer = || {
+        let layer = LimitsLayer::new().max_body(ByteSize::kib(1));
+        layer.max_body_of(Method::POST, "/orgs/{org}/files/", ByteSize::kib(4))
+    };
+    static BODY: [u8; 4096] = [b'a'; 4096];
+    for (method, path, status) in [
+        (Method::POST, "/orgs/acme/files/", 200),
+        (Method::POST, "/orgs/acme/files", 200),
+        (Method::PUT, "/orgs/acme/files/", 413),
+        (Method::POST, "/orgs/acme/files/1/", 413),
+        (Method::POST, "/orgs/acme/", 413),
+        (Method::POST, "/x/orgs/acme/files/", 413),
+        (Method::POST, "/orgs/acme/Files/", 413),
+    ] {
+        let declared = Request::builder().method(method.clone()).uri(path).header("content-length", "4096");
+        let chunked = Request::builder().method(method.clone()).uri(path);
+        for request in [
+            declared.body(Body::from(&BODY[..])).unwrap(),
+            chunked.body(streamed(&[&BODY[..1000], &BODY[1000..]])).unwrap(),
+        ] {
+            let response = layer().layer(Router::new().fallback(read)).oneshot(request).await.unwrap();
+            assert_eq!(response.status(), status, "{method} {path}");
+        }
+    }
+    let longer = post().uri("/orgs/acme/files/").body(streamed(&[&BODY, b"b"])).unwrap();
+    let response = layer().layer(Router::new().fallback(read)).oneshot(longer).await.unwrap();
+    assert_eq!(response.status(), 413);
+    assert_eq!(response.extensions().get::<Problem>().unwrap().detail(), Some("at most 4096 bytes"));
+}
+
 // LIM-10
 #[tokio::test]
 async fn a_length_that_is_doubtful_is_refused() {

@@ -117,6 +117,9 @@ catalogue! {
     UnsupportedMediaType "unsupported-media-type" UNSUPPORTED_MEDIA_TYPE "The body is of a type that is not read here",
         "The Content-Type or the Content-Encoding of the request is missing or is none that this address reads.",
         "Send a type that the Accept header of this answer names, without a content coding.";
+    RangeNotSatisfiable "range-not-satisfiable" RANGE_NOT_SATISFIABLE "There is nothing in the range that was asked for",
+        "The Range of the request begins past the end of the file.",
+        "Read the length from Content-Range, and ask for a range within it, or for the whole.";
     ValidationFailed "validation-failed" UNPROCESSABLE_ENTITY "The request is not valid",
         "The request can be read, but some of its values cannot be accepted. Nothing was changed.",
         "Correct each value that errors points to.";
@@ -169,6 +172,7 @@ impl Code {
             StatusCode::PAYLOAD_TOO_LARGE => Self::PayloadTooLarge,
             StatusCode::URI_TOO_LONG => Self::UriTooLong,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
+            StatusCode::RANGE_NOT_SATISFIABLE => Self::RangeNotSatisfiable,
             StatusCode::UNPROCESSABLE_ENTITY => Self::ValidationFailed,
             StatusCode::PRECONDITION_REQUIRED => Self::PreconditionRequired,
             StatusCode::TOO_MANY_REQUESTS => Self::Throttled,

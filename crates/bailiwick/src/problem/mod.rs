@@ -197,6 +197,17 @@ impl Problem {
         problem
     }
 
+    /// 416: the range that was asked for is past the end of what has `length` bytes.
+    pub fn range_not_satisfiable(length: u64) -> Self {
+        let range = HeaderValue::try_from(format!("bytes */{length}")).expect("digits are ASCII");
+        Self::new(Code::RangeNotSatisfiable).with_header(header::CONTENT_RANGE, range)
+    }
+
+    /// 422: the file is not one that is accepted. The detail says why.
+    pub fn unsupported_file(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::UnsupportedFile).with_detail(detail)
+    }
+
     /// 428: the change needs an `If-Match`.
     pub fn precondition_required() -> Self {
         Self::new(Code::PreconditionRequired)
@@ -348,6 +359,7 @@ impl From<DbError> for Problem {
             DbError::Stale => Self::precondition_failed(),
             DbError::Conflict => Self::conflict("a value is taken, or other objects depend on this one"),
             DbError::Dangling(errors) => Self::validation(errors),
+            DbError::OverQuota(_) => Self::new(Code::QuotaExceeded),
             DbError::Store(error) => error.into(),
             other => Self::internal().because(other),
         }

@@ -15,13 +15,22 @@ pub fn found<V: Serialize>(
     tag: Option<ETag>,
     view: impl FnOnce() -> V,
 ) -> Result<Response, Problem> {
+    match unchanged(headers, tag)? {
+        Some(unchanged) => Ok(unchanged),
+        None => changed(tag, &view()),
+    }
+}
+
+/// 304 if `If-None-Match` says that the client has the object already (CND-02): for answers that are no JSON.
+///
+/// # Errors
+/// As [`found`].
+pub fn unchanged(headers: &HeaderMap, tag: Option<ETag>) -> Result<Option<Response>, Problem> {
     if !etag::client_expects(headers, tag)? {
         return Err(Problem::precondition_failed());
     }
-    if etag::client_has(headers, tag)? {
-        return Ok(tagged(StatusCode::NOT_MODIFIED.into_response(), tag));
-    }
-    changed(tag, &view())
+    let has = etag::client_has(headers, tag)?;
+    Ok(has.then(|| tagged(StatusCode::NOT_MODIFIED.into_response(), tag)))
 }
 
 /// 200 with the object as it is now.

@@ -10,25 +10,19 @@ use bailiwick_core::{
     db::{Db, DbError},
     id::Id,
     model::{self, Assignments},
-    query::{ListQuery, Precondition},
+    query::Precondition,
 };
-use http::{HeaderMap, StatusCode, Uri, request::Parts};
+use http::{HeaderMap, StatusCode, request::Parts};
 
-use super::{CanonicalUrl, ETag, JsonBody, PageBody, Resource, Settings, answer, etag, page};
+use super::{CanonicalUrl, ETag, JsonBody, Resource, RowPages, Settings, answer, etag};
 use crate::{gate::Access, problem::Problem};
 
 pub(super) async fn list<R: Resource>(
     access: Access<R, List>,
     State(db): State<Db>,
-    State(settings): State<Settings>,
-    url: CanonicalUrl,
-    uri: Uri,
+    pages: RowPages<R>,
 ) -> Result<Response, Problem> {
-    let raw_query = uri.query().unwrap_or_default();
-    let parameters = form_urlencoded::parse(raw_query.as_bytes());
-    let query = ListQuery::parse(parameters, &settings.pages).map_err(page::refused)?;
-    let page = db.list(&access, &query).await?;
-    page::page_answer(&PageBody::<R::View>::new(page, url.as_str(), raw_query))
+    pages.answer::<R::View>(&access, &db).await
 }
 
 pub(super) async fn retrieve<R: Resource>(
@@ -112,15 +106,17 @@ impl<R: Resource, S: Send + Sync> FromRequestParts<S> for Key<R> {
     }
 }
 
-/// What the client expects of the row, by `If-Match` and `If-None-Match`; or what is wrong with how it says so.
-pub(super) struct Expected(Result<Precondition, Problem>);
+/// What the client expects of the row that a handler is to change or delete, by `If-Match` and `If-None-Match`; or what is
+/// wrong with how it says so.
+#[derive(Debug)]
+pub struct Expected(Result<Precondition, Problem>);
 
 impl Expected {
     /// The precondition, and how the store's refusal is answered.
     ///
     /// What cannot be read, or is demanded and absent, is a precondition that no row meets: the store says first whether
     /// there is such a row and whether the caller may write it (CND-04).
-    fn into_parts(self) -> (Precondition, impl FnOnce(DbError) -> Problem) {
+    pub fn into_parts(self) -> (Precondition, impl FnOnce(DbError) -> Problem) {
         let (precondition, wrong) = match self.0 {
             Ok(precondition) => (precondition, None),
             Err(problem) => (Precondition::never(), Some(problem)),

@@ -34,7 +34,8 @@ use http::Method;
 pub use self::{
     body::JsonBody,
     etag::ETag,
-    page::{PageBody, Pages},
+    handlers::Expected,
+    page::{PageBody, Pages, RowPages},
     settings::{InvalidUrl, PublicUrl, Settings},
     url::CanonicalUrl,
 };

@@ -4,8 +4,10 @@ use axum::{
     response::Response,
 };
 use bailiwick_core::{
-    model::View,
-    query::{Page, PageQuery, QueryError},
+    access::{Access, List},
+    db::Db,
+    model::{Column, FieldType, Model, View},
+    query::{ListQuery, Page, PageQuery, QueryError},
 };
 use http::{HeaderValue, StatusCode, header, request::Parts};
 use serde::Serialize;
@@ -85,8 +87,54 @@ where
     }
 }
 
+/// The page of rows that a client asked for, with the filters, the order and the search that the model declares. It is the
+/// last argument but the body.
+#[derive(Debug)]
+pub struct RowPages<R> {
+    asked: ListQuery<R>,
+    url: CanonicalUrl,
+    query: String,
+}
+
+impl<R: Model> RowPages<R> {
+    /// The same of those rows alone that have `value` in `column`: of what belongs to one row.
+    #[must_use]
+    pub fn only<T: FieldType, W>(mut self, column: Column<R, T, W>, value: T) -> Self {
+        self.asked = self.asked.only(column, value);
+        self
+    }
+
+    /// 200 with the page.
+    ///
+    /// # Errors
+    /// 404 if the list has no such page (PAG-02); what the store says otherwise.
+    pub async fn answer<V: View<Of = R>>(
+        self,
+        access: &Access<R, List>,
+        db: &Db,
+    ) -> Result<Response, Problem> {
+        let page = db.list(access, &self.asked).await?;
+        page_answer(&PageBody::<V>::new(page, self.url.as_str(), &self.query))
+    }
+}
+
+impl<R: Model, S: Send + Sync> FromRequestParts<S> for RowPages<R>
+where
+    Settings: FromRef<S>,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let query = parts.uri.query().unwrap_or_default().to_owned();
+        let pages = Settings::from_ref(state).pages;
+        let asked = ListQuery::parse(form_urlencoded::parse(query.as_bytes()), &pages).map_err(refused)?;
+        let Ok(url) = CanonicalUrl::from_request_parts(parts, state).await;
+        Ok(Self { asked, url, query })
+    }
+}
+
 /// 200 with a page.
-pub(super) fn page_answer<V: Serialize>(page: &PageBody<V>) -> Result<Response, Problem> {
+fn page_answer<V: Serialize>(page: &PageBody<V>) -> Result<Response, Problem> {
     let about_bytes = (page.results.len() + 1) * answer::OBJECT_BYTES;
     let mut response = answer::json(StatusCode::OK, page, about_bytes)?;
     if let Some(link) = page.link_header() {

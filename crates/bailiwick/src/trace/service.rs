@@ -140,6 +140,12 @@ impl Entry {
                 line.plain("user_id", event.user_id);
                 line.plain("credential_id", event.credential_id());
                 line.plain("remote_addr", self.remote);
+                if let Some(id) = event.object_id() {
+                    line.text("object_id", Some(id));
+                }
+                if let Some(reason) = event.reason() {
+                    line.text("reason", Some(reason));
+                }
             });
         }
     }

@@ -4,7 +4,12 @@ use std::{borrow::Cow, path::Path};
 use http::{HeaderName, Method};
 use serde_json::Value;
 
-use super::super::value::Setting;
+use bailiwick::{
+    secret::Secret,
+    upload::{InvalidScanner, Scanner},
+};
+
+use super::super::value::{REDACTED, Setting};
 
 /// Some text on one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +37,60 @@ impl Setting for Text {
 
     fn show(&self) -> Value {
         self.0.as_str().into()
+    }
+}
+
+/// A text that is never shown.
+#[derive(Clone, Debug)]
+pub struct SecretText(Secret<String>);
+
+impl SecretText {
+    /// The text.
+    #[must_use]
+    pub fn to_secret(&self) -> Secret<String> {
+        Secret::new(self.0.expose().clone())
+    }
+}
+
+impl Setting for SecretText {
+    const SECRET: bool = true;
+
+    fn accepts() -> Cow<'static, str> {
+        Text::accepts()
+    }
+
+    fn from_text(text: &str, base: &Path) -> Result<Self, String> {
+        Text::from_text(text.trim_end(), base).map(|Text(text)| Self(Secret::new(text)))
+    }
+
+    fn show(&self) -> Value {
+        REDACTED.into()
+    }
+}
+
+/// Where a virus scanner listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScannerUrl(Scanner);
+
+impl ScannerUrl {
+    /// The scanner.
+    #[must_use]
+    pub fn to_framework(&self) -> Scanner {
+        self.0.clone()
+    }
+}
+
+impl Setting for ScannerUrl {
+    fn accepts() -> Cow<'static, str> {
+        "`clamd://` with a host and its port, or with the absolute path of a socket".into()
+    }
+
+    fn from_text(text: &str, _: &Path) -> Result<Self, String> {
+        text.parse().map(Self).map_err(|error: InvalidScanner| error.to_string())
+    }
+
+    fn show(&self) -> Value {
+        self.0.to_string().into()
     }
 }
 
