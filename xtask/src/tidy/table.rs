@@ -62,6 +62,7 @@ pub(super) const ROOMS: &[Room] = &[
     control("request_id"),
     control("trace"),
     control("metrics"),
+    control("audit"),
     control("headers"),
     control("hosts"),
     control("limits"),

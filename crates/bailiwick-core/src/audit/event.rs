@@ -76,6 +76,12 @@ impl SecurityEvent {
         if is_credential { Uuid::try_parse(&target.id).ok() } else { None }
     }
 
+    /// The signing key that it is about, by its `kid`, if it is about one.
+    pub fn kid(&self) -> Option<&str> {
+        let target = self.target.as_ref()?;
+        (target.kind == TargetKind::Key).then_some(target.id.as_str())
+    }
+
     /// What it happened to: what is named, or else the account.
     pub(super) fn target(&self) -> Option<Target> {
         self.target.clone().or_else(|| self.user_id.map(Target::from))

@@ -47,12 +47,7 @@ pub(super) fn run(context: &Context) -> Outcome {
             main: listen(server.bind, "server.bind").await?,
             operations: listen(server.operations_bind, "server.operations_bind").await?,
         };
-        let prepared = async {
-            let opened = database::prepare(&loaded).await?;
-            key::begin(&loaded, &opened.store).await?;
-            Ok(opened)
-        };
-        let Some(opened) = stop.unless_told(prepared).await? else {
+        let Some(opened) = stop.unless_told(database::prepare(&loaded)).await? else {
             tell("told to stop before the database was ready: nothing was served");
             return Ok(());
         };
@@ -88,6 +83,8 @@ pub(super) async fn serve(
     log_accepted(report);
     let Some(counters) = stop.unless_told(shared::counters(settings, &opened)).await? else { return Ok(()) };
     let app = application::build(settings, opened.store, counters, log.clone()).map_err(refused)?;
+    // By the ring of the application: the log tells of the first key too.
+    let Some(()) = stop.unless_told(key::begin_in(app.key_ring())).await? else { return Ok(()) };
     let operations = app.operations().ready_if("migrations", database::migrations_check(loaded)?);
     if let (Ok(address), Ok(operations)) = (listeners.main.local_addr(), listeners.operations.local_addr()) {
         tell(&format!("listening on http://{address} until Ctrl-C or SIGTERM"));

@@ -177,7 +177,7 @@ impl Accounts {
 
     /// Makes tokens by which the users with this address may each replace a lost password, once, within
     /// [`RESET_LIFETIME`](Self::RESET_LIFETIME): to be sent to the addresses that they name, and shown nobody else. Asked
-    /// for by the request of which `asked` tells; its line may be written already.
+    /// for by the request of which `asked` tells, which may be answered already.
     ///
     /// # Errors
     /// 503 if the store is out of reach.

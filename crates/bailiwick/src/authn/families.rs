@@ -8,7 +8,7 @@ use std::{
 };
 
 use bailiwick_core::{
-    audit::Actor,
+    audit::{Actor, Noted},
     clock::{Clock, Entropy, Timestamp},
     id::Id,
     identity::UserId,
@@ -117,16 +117,18 @@ pub struct TokenPair {
 }
 
 impl Families {
-    /// None, if the application has no keys: every call is answered like one of a route that is not there.
+    /// None, if the application has no keys: every call is answered like one of a route that is not there. What becomes of
+    /// the keys is told in `noted`.
     pub(crate) fn new(
         store: Arc<dyn Store>,
         log_in: LogIn,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         jwt: Option<Jwt>,
+        noted: Noted,
     ) -> Self {
         let with_keys = |jwt: Jwt| {
-            let ring = jwt.ring(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy));
+            let ring = jwt.ring(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy)).noted_in(noted);
             Arc::new(Parts { store, log_in, clock, entropy, ring, jwt })
         };
         Self(jwt.map(with_keys))

@@ -2,15 +2,17 @@
 use std::{
     collections::HashSet,
     fmt,
+    net::IpAddr,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
 use axum::{Router, response::IntoResponse, routing::get};
 use bailiwick_core::{
+    audit::{SecurityEvent, SecurityEventKind, Witness},
     clock::Clock,
     meter::{Meter, Metered, Reading, Value},
-    request::{AuthMethod, AuthOutcome, Facts, SecurityEventKind, Tally, ThrottleOutcome},
+    request::{AuthMethod, AuthOutcome, Facts, Tally, ThrottleOutcome},
 };
 use http::{HeaderValue, header};
 use prometheus_client::{
@@ -166,9 +168,13 @@ impl Metrics {
             }
             _ => {}
         });
-        facts.each_event(|event| {
-            self.0.events.get_or_create(&Event { event: event.kind.as_str() }).inc();
-        });
+    }
+}
+
+/// An event is counted when it happens, whether a request brought it about or not.
+impl Witness for Metrics {
+    fn hear(&self, event: &SecurityEvent, _: Option<&str>, _: Option<IpAddr>) {
+        self.0.events.get_or_create(&Event { event: event.kind.as_str() }).inc();
     }
 }
 
