@@ -103,6 +103,8 @@ named! {
         LoginSuccess = "authn_login_success",
         /// A user name and a password that do not belong together, or of a user who is kept out.
         LoginFail = "authn_login_fail",
+        /// The last log-in to an account that may fail for now has failed: whoever goes on is refused unheard.
+        LoginFailMax = "authn_login_fail_max",
         /// A password was replaced by its user, or by an operator.
         PasswordChange = "authn_password_change",
         /// A token was made by which a lost password can be replaced.
@@ -173,6 +175,7 @@ impl SecurityEventKind {
         matches!(
             self,
             Self::LoginFail
+                | Self::LoginFailMax
                 | Self::TokenReuse
                 | Self::TokenLeaked
                 | Self::SessionUseAfterExpire
@@ -185,9 +188,11 @@ impl SecurityEventKind {
     /// How it ended for whoever acted.
     pub const fn outcome(self) -> Outcome {
         match self {
-            Self::LoginFail | Self::TokenReuse | Self::SessionUseAfterExpire | Self::AuditLost => {
-                Outcome::Failure
-            }
+            Self::LoginFail
+            | Self::LoginFailMax
+            | Self::TokenReuse
+            | Self::SessionUseAfterExpire
+            | Self::AuditLost => Outcome::Failure,
             Self::MaliciousCsrf | Self::MaliciousCors | Self::AuthzFail => Outcome::Denied,
             _ => Outcome::Success,
         }

@@ -26,7 +26,18 @@ pub struct Guesses {
 /// A try that is under way.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Try(CounterKey);
+pub(super) struct Try {
+    key: CounterKey,
+    /// Whether none is left after it, for now.
+    is_last: bool,
+}
+
+impl Try {
+    /// Whether none is left after it, for now: if this one fails, whoever goes on is refused.
+    pub(super) fn is_last(&self) -> bool {
+        self.is_last
+    }
+}
 
 impl Guesses {
     /// At most `rate` tries of each account that fail.
@@ -50,7 +61,7 @@ impl Guesses {
         match verdicts.iter().find(|verdict| !verdict.allowed) {
             None => {
                 tally(ThrottleOutcome::Allowed);
-                Ok(Try(key))
+                Ok(Try { key, is_last: verdicts.iter().any(|verdict| verdict.remaining == 0) })
             }
             Some(refused) => {
                 tally(ThrottleOutcome::Refused);
@@ -61,7 +72,7 @@ impl Guesses {
     }
 
     /// Forgets the tries of an account that has proved itself (PWD-17).
-    pub(super) async fn succeeded(&self, Try(key): Try) {
+    pub(super) async fn succeeded(&self, Try { key, .. }: Try) {
         if let Err(error) = self.counters.refill(&key).await {
             // The proof stands. What was counted runs out by itself.
             let error: &dyn std::error::Error = &error;
