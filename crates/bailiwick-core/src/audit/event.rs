@@ -135,7 +135,8 @@ named! {
         SessionCreated = "session_created",
         /// A session was ended.
         SessionLogout = "session_logout",
-        /// The cookie of a session that has ended was sent.
+        /// The cookie of a session that is not there was sent. Only the log tells of it: what has ended is removed, and
+        /// anybody can make a text up that looks like one.
         SessionUseAfterExpire = "session_use_after_expire",
         /// A request that another site may have forged was refused.
         MaliciousCsrf = "malicious_csrf",

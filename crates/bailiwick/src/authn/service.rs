@@ -85,12 +85,13 @@ where
                     };
                     tally(&request, AuthMethod::Session, found.outcome());
                     let has_ended = matches!(found, Found::Nobody);
-                    // What can be no session is noise.
+                    // What can be no session is noise. What can be one was perhaps never: a session that has ended leaves
+                    // nothing that it could be known by, so this is no entry of the trail.
                     if has_ended
                         && proof.is_some()
                         && let Some(facts) = request.extensions().get::<Facts>()
                     {
-                        facts.note(SecurityEvent::new(SecurityEventKind::SessionUseAfterExpire));
+                        facts.tell(&SecurityEvent::new(SecurityEventKind::SessionUseAfterExpire));
                     }
                     match found {
                         Found::Somebody => {}
