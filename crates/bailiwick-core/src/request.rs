@@ -13,7 +13,7 @@ use std::{
 use smallvec::SmallVec;
 
 use crate::{
-    audit::{Act, Actor, Noted, SecurityEvent},
+    audit::{Act, Actor, Noted, SecurityEvent, Witness},
     clock::Timestamp,
     identity::{Principal, UserId},
     named::named,
@@ -109,7 +109,8 @@ impl fmt::Debug for RequestId {
     }
 }
 
-/// What the layers and the handler found out about a request, for its line in the access log.
+/// What the layers and the handler found out about a request, for its line in the access log. Its security events do not
+/// wait for that line: whoever [listens](Facts::add_witness) hears of each when it happens.
 ///
 /// The outermost layer puts an empty record into the request's extensions; whoever knows more takes it from there
 /// and fills it in. The first value of a field stays. Cheap to clone: it is shared, not copied.
@@ -260,25 +261,22 @@ impl Facts {
         let _ = self.0.denied_by.set(rule.into());
     }
 
-    /// Notes an event that changed nothing, for a line of its own and for the audit trail. Those of changes are noted by
-    /// the store that makes them, see [`act`](Self::act).
+    /// Has `witness` told of every security event of the request from now on.
+    pub fn add_witness(&self, witness: Arc<dyn Witness>) {
+        self.0.noted.add_witness(witness);
+    }
+
+    /// Tells of an event that changed nothing, and keeps it for the audit trail. Those of changes are told by the store
+    /// that makes them, see [`act`](Self::act).
     pub fn note(&self, event: SecurityEvent) {
-        self.0.noted.note(event);
+        self.tell(&event);
+        self.0.noted.keep(event);
     }
 
-    /// Notes an event for a line of its own alone.
-    pub fn tell(&self, event: SecurityEvent) {
-        self.0.noted.recorded(vec![event]);
-    }
-
-    /// Takes the events out, in the order in which they happened.
-    pub fn take_events(&self) -> Vec<SecurityEvent> {
-        self.0.noted.take_all()
-    }
-
-    /// Gives `each` the events that were noted and not taken out.
-    pub fn each_event(&self, each: impl FnMut(&SecurityEvent)) {
-        self.0.noted.each(each);
+    /// Tells of an event that the audit trail does not have, or has from elsewhere.
+    pub fn tell(&self, event: &SecurityEvent) {
+        let request_id = self.0.request_id.get().map(RequestId::as_str);
+        self.0.noted.tell(event, request_id, self.0.remote_addr.get().copied());
     }
 
     /// Notes what is to be counted.
@@ -300,8 +298,8 @@ impl Facts {
         self.0.noted.take_to_append()
     }
 
-    /// What the request does at this moment, for the audit trail. What a store records under it becomes a line of the log
-    /// too.
+    /// What the request does at this moment, for the audit trail. The witnesses of the request are told what a store
+    /// records under it, also if that is after its end.
     pub fn act(&self, at: Timestamp) -> Act {
         let actor = self.0.principal.get().map_or(Actor::ANONYMOUS, Actor::from);
         let mut act = Act::of(actor, at).noted_in(self.0.noted.clone());

@@ -138,7 +138,7 @@ pub enum Operation {
 
 impl Operation {
     /// All of them, so that a test can let each fail in turn.
-    pub const ALL: [Self; 42] = [
+    pub const ALL: [Self; 43] = [
         Self::Read,
         Self::Write,
         Self::Named,

@@ -4,6 +4,7 @@
 //! - [`TestApp`] starts an application in process, with a [`Person`] of every kind.
 //! - [`FakeClock`] and [`SeededEntropy`] make time and randomness the test's (I10).
 //! - [`FaultyStore`] and [`FaultyCounters`] fail when the test says so (I9).
+//! - [`Heard`] listens to security events.
 //! - [`Scrape`] reads metrics, and refuses what Prometheus would.
 //! - [`databases`] gives each test a database of its own.
 //! - [`conformance`] is what a storage back-end must pass.
@@ -12,6 +13,7 @@ mod clock;
 pub mod conformance;
 pub mod databases;
 mod faulty;
+mod heard;
 mod people;
 mod reply;
 mod scrape;
@@ -20,6 +22,7 @@ pub use self::{
     app::{Parts, TestApp, TestAppBuilder},
     clock::{FakeClock, SeededEntropy, act, audit_keys},
     faulty::{Fault, FaultyCounters, FaultyStore, Operation},
+    heard::Heard,
     people::{Call, Person},
     reply::{Bare, Reply},
     scrape::Scrape,

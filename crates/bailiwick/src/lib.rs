@@ -68,19 +68,19 @@
 //! | put an application together | [`app`] |
 //! | keep its data | [`database`] |
 //! | receive files | [`upload`] |
-//! | take one control alone, as a tower layer | [`throttle`], [`limits`], [`hosts`], [`proxies`], [`headers`], [`cors`], [`request_id`], [`trace`], [`metrics`], [`problem`] |
+//! | take one control alone, as a tower layer | [`audit`], [`throttle`], [`limits`], [`hosts`], [`proxies`], [`headers`], [`cors`], [`request_id`], [`trace`], [`metrics`], [`problem`] |
 
 // The derives write paths that begin with `::bailiwick`, also in this crate.
 extern crate self as bailiwick;
 
 pub use bailiwick_core::{
-    access, audit, choices, clock, db, error, id, identity, meter, model, query, request, secret, store,
-    text, units,
+    access, choices, clock, db, error, id, identity, meter, model, query, request, secret, store, text, units,
 };
 pub use bailiwick_macros::{Input, Model, Patch, View};
 pub use bailiwick_store as database;
 
 pub mod app;
+pub mod audit;
 pub mod authn;
 pub mod check;
 pub mod cookies;

@@ -64,6 +64,7 @@ pub(super) const ROOMS: &[Room] = &[
     control("request_id"),
     control("trace"),
     control("metrics"),
+    control("audit"),
     control("headers"),
     control("hosts"),
     control("proxies"),

@@ -87,6 +87,12 @@ impl SecurityEvent {
         self.details.0.get("reason")?.as_str()
     }
 
+    /// The signing key that it is about, by its `kid`, if it is about one.
+    pub fn kid(&self) -> Option<&str> {
+        let target = self.target.as_ref()?;
+        (target.kind == TargetKind::Key).then_some(target.id.as_str())
+    }
+
     /// What it happened to: what is named, or else the account.
     pub(super) fn target(&self) -> Option<Target> {
         self.target.clone().or_else(|| self.user_id.map(Target::from))
@@ -108,6 +114,8 @@ named! {
         LoginSuccess = "authn_login_success",
         /// A user name and a password that do not belong together, or of a user who is kept out.
         LoginFail = "authn_login_fail",
+        /// The last log-in to an account that may fail for now has failed: whoever goes on is refused unheard.
+        LoginFailMax = "authn_login_fail_max",
         /// A password was replaced by its user, or by an operator.
         PasswordChange = "authn_password_change",
         /// A token was made by which a lost password can be replaced.
@@ -138,7 +146,8 @@ named! {
         SessionCreated = "session_created",
         /// A session was ended.
         SessionLogout = "session_logout",
-        /// The cookie of a session that has ended was sent.
+        /// The cookie of a session that is not there was sent. Only the log tells of it: what has ended is removed, and
+        /// anybody can make a text up that looks like one.
         SessionUseAfterExpire = "session_use_after_expire",
         /// A request that another site may have forged was refused.
         MaliciousCsrf = "malicious_csrf",
@@ -184,6 +193,7 @@ impl SecurityEventKind {
         matches!(
             self,
             Self::LoginFail
+                | Self::LoginFailMax
                 | Self::TokenReuse
                 | Self::TokenLeaked
                 | Self::SessionUseAfterExpire
@@ -198,6 +208,7 @@ impl SecurityEventKind {
     pub const fn outcome(self) -> Outcome {
         match self {
             Self::LoginFail
+            | Self::LoginFailMax
             | Self::TokenReuse
             | Self::SessionUseAfterExpire
             | Self::UploadRefused

@@ -2,7 +2,7 @@
 //!
 //! A store appends the [events](SecurityEvent) of a change in the transaction of that change (LOG-11): which they are is
 //! said once, by functions beside the types of [`store`](crate::store). What fails and changes nothing is appended by
-//! itself. There is a [`Chain`] for each organisation, and one for the site. An [`Entry`] is linked to the one before it:
+//! itself. Whatever was recorded or noted is told its [witnesses](Witness) at that moment. There is a [`Chain`] for each organisation, and one for the site. An [`Entry`] is linked to the one before it:
 //!
 //! ```text
 //! h_0 = SHA-256("bailiwick audit chain" ‖ id of the chain)
@@ -20,10 +20,12 @@ mod chain;
 mod event;
 
 use std::{
+    fmt,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 pub use self::{
@@ -47,7 +49,7 @@ pub struct Act {
     pub remote_addr: Option<IpAddr>,
     /// Now.
     pub at: Timestamp,
-    /// Where lines of the log come from.
+    /// Who is told of its events.
     noted: Noted,
 }
 
@@ -57,12 +59,12 @@ impl Act {
         Self::of(Actor::SYSTEM, at)
     }
 
-    /// What `actor` does without a request.
+    /// What `actor` does without a request. Nobody is told of its events, unless it is [noted](Self::noted_in).
     pub fn of(actor: Actor, at: Timestamp) -> Self {
         Self { actor, request_id: None, remote_addr: None, at, noted: Noted::default() }
     }
 
-    /// The same, where its events also become lines of the log.
+    /// The same, where the witnesses of `noted` are told of its events.
     #[must_use]
     pub fn noted_in(mut self, noted: Noted) -> Self {
         self.noted = noted;
@@ -83,15 +85,18 @@ impl Act {
         self
     }
 
-    /// The same, where its events are lines of the log already.
+    /// The same, of whose events everybody was told already.
     #[must_use]
     pub fn unnoted(self) -> Self {
         self.noted_in(Noted::default())
     }
 
-    /// Says that these events were appended. For stores, once the transaction has committed.
-    pub fn recorded(&self, events: Vec<SecurityEvent>) {
-        self.noted.recorded(events);
+    /// Says that these events were appended, and tells of them. For stores, once the transaction has committed, whether
+    /// anybody waits for the answer or not.
+    pub fn recorded(&self, events: &[SecurityEvent]) {
+        for event in events {
+            self.noted.tell(event, self.request_id.as_deref(), self.remote_addr);
+        }
     }
 }
 
@@ -154,46 +159,62 @@ impl ActorKind {
     }
 }
 
-/// The events of one request, in the order in which they happened: all of them for lines of the log, and those that are
-/// still to be appended to the trail. Cheap to clone: it is shared, not copied.
+/// Who is told of every security event in the moment in which it has happened: the log, the metrics.
+pub trait Witness: fmt::Debug + Send + Sync {
+    /// Hears of `event`, which happened in the request of this id, from this address; or in none, where a key follows
+    /// another by time. Whoever tells may be a thread that all writes pass: it must not wait for anything.
+    fn hear(&self, event: &SecurityEvent, request_id: Option<&str>, remote_addr: Option<IpAddr>);
+}
+
+/// Where security events are told: to its witnesses, at once. A request has one of its own, which also keeps what is still
+/// to be appended to the trail. Cheap to clone: it is shared, not copied.
+///
+/// Nothing waits for the end of a request: what is recorded for one whose client has left, or whose answer was sent long ago,
+/// is told like any other, and so is what no request brought about.
 #[derive(Clone, Debug, Default)]
-pub struct Noted(Arc<Mutex<Lists>>);
+pub struct Noted(Arc<Mutex<Inner>>);
+
+type Witnesses = SmallVec<[Arc<dyn Witness>; 2]>;
 
 #[derive(Debug, Default)]
-struct Lists {
-    all: Vec<SecurityEvent>,
+struct Inner {
+    witnesses: Witnesses,
     to_append: Vec<SecurityEvent>,
 }
 
 impl Noted {
-    /// Notes an event that changed nothing, and is to be appended by whoever answers the request.
-    pub fn note(&self, event: SecurityEvent) {
-        let mut lists = self.lists();
-        lists.to_append.push(event.clone());
-        lists.all.push(event);
+    /// Where these are told.
+    pub fn by(witnesses: impl IntoIterator<Item = Arc<dyn Witness>>) -> Self {
+        let noted = Self::default();
+        noted.inner().witnesses.extend(witnesses);
+        noted
     }
 
-    /// Notes events that are in the trail, or cannot be.
-    pub fn recorded(&self, events: Vec<SecurityEvent>) {
-        self.lists().all.extend(events);
+    /// Has one more told, of what happens from now on.
+    pub fn add_witness(&self, witness: Arc<dyn Witness>) {
+        self.inner().witnesses.push(witness);
     }
 
-    /// Gives `each` the events that were noted and not taken out.
-    pub fn each(&self, each: impl FnMut(&SecurityEvent)) {
-        self.lists().all.iter().for_each(each);
+    /// Tells of an event.
+    pub fn tell(&self, event: &SecurityEvent, request_id: Option<&str>, remote_addr: Option<IpAddr>) {
+        // Not under the lock, which others of the request may want meanwhile.
+        let witnesses: Witnesses = self.inner().witnesses.clone();
+        for witness in witnesses {
+            witness.hear(event, request_id, remote_addr);
+        }
     }
 
-    /// Takes all events out, for lines of the log.
-    pub fn take_all(&self) -> Vec<SecurityEvent> {
-        std::mem::take(&mut self.lists().all)
+    /// Keeps an event that changed nothing, to be appended by whoever answers the request.
+    pub fn keep(&self, event: SecurityEvent) {
+        self.inner().to_append.push(event);
     }
 
     /// Takes those out that are to be appended.
     pub fn take_to_append(&self) -> Vec<SecurityEvent> {
-        std::mem::take(&mut self.lists().to_append)
+        std::mem::take(&mut self.inner().to_append)
     }
 
-    fn lists(&self) -> MutexGuard<'_, Lists> {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

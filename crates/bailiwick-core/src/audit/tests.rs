@@ -194,14 +194,29 @@ fn an_entry_tells_who_did_what_to_whom() {
     assert_eq!(event.credential_id(), Some(Uuid::from_u128(2)));
 }
 
+/// Writes down what it hears.
+#[derive(Debug, Default)]
+struct Hearer(Mutex<Vec<(SecurityEventKind, Option<String>)>>);
+
+impl Witness for Hearer {
+    fn hear(&self, event: &SecurityEvent, request_id: Option<&str>, _: Option<IpAddr>) {
+        self.0.lock().unwrap().push((event.kind, request_id.map(str::to_owned)));
+    }
+}
+
 #[test]
-fn what_is_noted_becomes_a_line_once_and_is_appended_once() {
-    let noted = Noted::default();
-    noted.note(SecurityEvent::new(SecurityEventKind::LoginFail));
+fn every_witness_hears_at_once_what_an_act_records_and_what_is_kept_is_appended_once() {
+    let [first, second] = [(); 2].map(|()| Arc::new(Hearer::default()));
+    let noted = Noted::by([Arc::clone(&first) as Arc<dyn Witness>]);
+    noted.add_witness(Arc::clone(&second) as Arc<dyn Witness>);
     let act = act().noted_in(noted.clone());
-    act.recorded(vec![SecurityEvent::new(SecurityEventKind::UserCreated)]);
+    act.recorded(&[SecurityEvent::new(SecurityEventKind::UserCreated)]);
+    act.clone().unnoted().recorded(&[SecurityEvent::new(SecurityEventKind::UserDisabled)]);
+    let heard = [(SecurityEventKind::UserCreated, act.request_id.as_deref().map(str::to_owned))];
+    assert_eq!(*first.0.lock().unwrap(), heard);
+    assert_eq!(*second.0.lock().unwrap(), heard);
+
+    noted.keep(SecurityEvent::new(SecurityEventKind::LoginFail));
     assert_eq!(noted.take_to_append().len(), 1);
     assert!(noted.take_to_append().is_empty());
-    assert_eq!(noted.take_all().len(), 2);
-    assert!(noted.take_all().is_empty());
 }

@@ -145,7 +145,15 @@ fn list(loaded: &Loaded, format: Format) -> Outcome {
 
 /// Makes the first key, where there is none, and sees that the keys can be read.
 pub(super) async fn begin(loaded: &Loaded, store: &Arc<dyn Store>) -> Result<(), Failure> {
-    ring(loaded, store)?.keys().await.map(drop).map_err(failure)
+    begin_in(Some(&ring(loaded, store)?)).await
+}
+
+/// The same in this ring, if there is one.
+pub(super) async fn begin_in(ring: Option<&KeyRing>) -> Result<(), Failure> {
+    match ring {
+        Some(ring) => ring.keys().await.map(drop).map_err(failure),
+        None => Ok(()),
+    }
 }
 
 /// Changes the ring, and returns when every server acts on it.

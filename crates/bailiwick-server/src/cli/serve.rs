@@ -48,12 +48,7 @@ pub(super) fn run(context: &Context) -> Outcome {
             main: listen(server.bind, "server.bind").await?,
             operations: listen(server.operations_bind, "server.operations_bind").await?,
         };
-        let prepared = async {
-            let opened = database::prepare(&loaded).await?;
-            key::begin(&loaded, &opened.store).await?;
-            Ok(opened)
-        };
-        let Some(opened) = stop.unless_told(prepared).await? else {
+        let Some(opened) = stop.unless_told(database::prepare(&loaded)).await? else {
             tell("told to stop before the database was ready: nothing was served");
             return Ok(());
         };
@@ -94,6 +89,8 @@ pub(super) async fn serve(
         Failure::refused(with_causes(&error), "correct server.tls_cert_file and server.tls_key_file")
     })?;
     let scheme = if tls.is_some() { "https" } else { "http" };
+    // By the ring of the application: the log tells of the first key too.
+    let Some(()) = stop.unless_told(key::begin_in(app.key_ring())).await? else { return Ok(()) };
     let operations = app.operations().ready_if("migrations", database::migrations_check(loaded)?);
     if let (Ok(address), Ok(operations)) = (listeners.main.local_addr(), listeners.operations.local_addr()) {
         tell(&format!("listening on {scheme}://{address} until Ctrl-C or SIGTERM"));
@@ -103,7 +100,7 @@ pub(super) async fn serve(
     let collecting = attachments::keep_collected(application::file_store(settings).map_err(refused)?, rows);
     let serving =
         application::serve(app, operations, settings, tls, max_connections(settings), listeners, async {
-            drop(stopped.await)
+            drop(stopped.await);
         });
     let told_twice = async {
         stop.told().await;

@@ -121,7 +121,7 @@ pub(super) async fn upload(
         }
     };
     let event = SecurityEvent::new(SecurityEventKind::UploadComplete);
-    facts.tell(event.within(access.org_id()).on(Target::attachment(row.id)).with("size", row.size));
+    facts.tell(&event.within(access.org_id()).on(Target::attachment(row.id)).with("size", row.size));
     let tag = ETag::of(&row);
     answer::created(&url.child(&row.id.to_string()), tag, &AttachmentView::from(row))
 }
@@ -220,7 +220,7 @@ fn refused(error: UploadError, access: &Access<Attachment, Create>, facts: &Fact
     if let UploadError::Rejected(rejection) = &error {
         let event = SecurityEvent::new(SecurityEventKind::UploadRefused);
         let event = event.of(access.principal().user_id()).within(access.org_id());
-        facts.tell(event.with("reason", rejection.as_str()));
+        facts.tell(&event.with("reason", rejection.as_str()));
     }
     error.into()
 }

@@ -1,6 +1,7 @@
 //! How often an account may be tried, wherever that comes from (contract §1).
 use std::time::Duration;
 
+use bailiwick::{audit::Chain, store::AuditStore};
 use bailiwick_testkit::{Fault, Operation, Reply, TestApp};
 use serde_json::json;
 
@@ -93,6 +94,52 @@ async fn of_many_guesses_at_once_no_more_than_ten_are_tried() {
     let found = callers.join_all().await;
     let count = |status| found.iter().filter(|found| **found == status).count();
     assert_eq!((count(401), count(429)), (10, 190));
+}
+
+// LOG-06
+#[tokio::test]
+async fn the_try_that_closes_an_account_is_told_once_and_no_answer_says_so() {
+    let app = support::throttled(&[("throttle.rates.login", "1000/s")]).await;
+    let guesser = guesser(&app);
+    let told = async || {
+        let entries = app.store().audit_entries(Chain::Site, 0, 1000).await.unwrap();
+        let entries = entries.into_iter().filter(|entry| entry.event == "authn_login_fail_max");
+        entries.map(|entry| (entry.target_id, entry.remote_addr)).collect::<Vec<_>>()
+    };
+    let (member, mut expected) = (app.member().id().to_string(), Vec::new());
+    for (name, known) in [("member", Some(member.clone())), ("nobody-there", None)] {
+        let first = guesser.tries(name, "wrong").await.expect(401).bare();
+        for _ in 2..10 {
+            guesser.tries(name, "wrong").await.expect(401);
+        }
+        assert_eq!(told().await, expected);
+        let last = guesser.tries(name, "wrong").await.expect(401);
+        assert_eq!(last.bare(), first);
+        expected.push((known, Some(format!("203.0.113.{}", guesser.host.get()))));
+        // Whoever goes on writes nothing.
+        for _ in 0..5 {
+            guesser.tries(name, "wrong").await.expect(429);
+        }
+        assert_eq!(told().await, expected);
+    }
+    // Whoever has the right password closes nothing, and to guess the present one does.
+    for _ in 0..9 {
+        guesser.tries("admin", "wrong").await.expect(401);
+    }
+    guesser.tries("admin", TestApp::PASSWORD).await.expect(200);
+    assert_eq!(told().await, expected);
+    let change = json!({"current_password": "wrong", "new_password": "sheep count themselves at night"});
+    for _ in 0..10 {
+        app.admin().post("/auth/password/", change.clone()).await.expect(422);
+    }
+    expected.push((Some(app.admin().id().to_string()), Some("127.0.0.1".to_owned())));
+    assert_eq!(told().await, expected);
+
+    let log = app.log();
+    let lines: Vec<_> = log.iter().filter(|line| line["event"] == "authn_login_fail_max").collect();
+    assert_eq!((lines.len(), &lines[0]["level"], &lines[0]["user_id"]), (3, &json!("warn"), &json!(member)));
+    let events = [("event", "authn_login_fail_max")];
+    assert_eq!(app.scrape().value("bailiwick_security_events_total", &events), 3.0);
 }
 
 // THR-35

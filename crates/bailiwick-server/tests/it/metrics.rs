@@ -30,7 +30,7 @@ fn ask_as(server: &Server, method: &str, path: &str, host: &str) -> Answer {
     connection.answer(method == "HEAD").unwrap()
 }
 
-fn scrape(server: &Server) -> Scrape {
+pub(crate) fn scrape(server: &Server) -> Scrape {
     let answer = ask(server, "/metrics");
     assert_eq!(answer.status, 200);
     let text = String::from_utf8(answer.body).unwrap();

@@ -186,8 +186,7 @@ fn serial_a_kill_in_a_burst_of_uploads_leaves_every_row_its_file() {
         // What a crash left is too young for the server that has just started.
         let collected = runtime.block_on(async {
             let url = format!("sqlite://{}", site.path("bailiwick.db").display());
-            let options = OpenOptions { audit_keys: audit_keys(), ..OpenOptions::default() };
-            let store = open(&url, &options).await.unwrap();
+            let store = open(&url, &OpenOptions::default(), audit_keys()).await.unwrap();
             let files = FileStore::directory(&site.path("attachments")).unwrap();
             let in_an_hour = SystemClock::new().now().saturating_add(Duration::from_secs(3600));
             let young = collect(&files, &*store, Timestamp::from_micros(0)).await.unwrap();

@@ -119,7 +119,7 @@ impl Lease {
         let added = added.iter().map(|binds| Ask::new(ADD, binds));
         let asks: Vec<_> = added.chain(moved.iter().map(|binds| Ask::new(MOVE_HEAD, binds))).collect();
         self.commit_with_all(&asks).await.map_err(no_entry_behind_the_end)?;
-        recording.act.recorded(events);
+        recording.act.recorded(&events);
         Ok(())
     }
 

@@ -53,9 +53,11 @@ impl SqliteStore {
             append(connection, &keys, &recording, &events).map_err(store_error)?;
             Ok::<_, E>((value, events))
         };
-        let (value, events) = self.writer.run(in_transaction).await?;
-        act.recorded(events);
-        Ok(value)
+        let tell = move |(value, events): (T, Vec<SecurityEvent>)| {
+            act.recorded(&events);
+            value
+        };
+        self.writer.run_and_then(in_transaction, tell).await
     }
 }
 

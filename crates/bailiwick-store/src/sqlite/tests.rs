@@ -1,6 +1,7 @@
 use std::{
     fs,
     future::Future,
+    net::IpAddr,
     path::PathBuf,
     pin::pin,
     sync::{
@@ -14,13 +15,13 @@ use std::{
 };
 
 use bailiwick_core::{
-    audit::Act,
+    audit::{Act, Chain, Noted, SecurityEvent, SecurityEventKind, Witness},
     error::StoreError,
     identity::{OrgId, Role, Slug, UserId, Username},
     model::{Assignments, Model},
     query::{Lane, Plan, Precondition},
     secret::Secret,
-    store::{Directory, DirectoryError, NewOrg, NewUser, RowStore, Written},
+    store::{AuditStore, Directory, DirectoryError, NewOrg, NewUser, RowStore, Written},
 };
 use refinery::{Migration, Runner};
 use rusqlite::Connection;
@@ -31,7 +32,7 @@ use crate::{
     MigrateError, OpenError, OpenOptions,
     fixture::{Actor, Card, Member, NOTES, assigned, migrations, now, random, titled},
 };
-use bailiwick_testkit::{act, audit_keys};
+use bailiwick_testkit::{Heard, act, audit_keys};
 
 const TABLES: &[&bailiwick_core::model::TableDef] = &[Card::TABLE, Member::TABLE];
 
@@ -426,6 +427,54 @@ async fn a_write_that_is_dropped_after_its_turn_began_happens_whole() {
     go.send(()).unwrap();
     store.writer.run(|_| Ok::<_, StoreError>(())).await.unwrap();
     assert_eq!(store.orgs().await.unwrap()[0].name, "new");
+}
+
+// LOG-05, LOG-11: an entry of the trail is never without its line in the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_recorded_is_told_though_nobody_waits_for_the_answer() {
+    let fresh = Fresh::new().await;
+    let store = Arc::new(fresh.open());
+    let heard = Heard::default();
+    let act = act().noted_in(Noted::by([heard.witness()]));
+    let record = |act, is_done: bool| {
+        let (began, begun) = mpsc::channel();
+        let (go, wait) = mpsc::channel::<()>();
+        let change = store.record(act, move |_: &Connection| {
+            began.send(()).unwrap();
+            wait.recv().unwrap();
+            let events = vec![SecurityEvent::new(SecurityEventKind::UserDisabled)];
+            if is_done { Ok(((), events)) } else { Err(StoreError::Refused("by the test".into())) }
+        });
+        let mut change = Box::pin(change);
+        assert!(poll_once(change.as_mut()).is_pending());
+        tokio::task::block_in_place(|| begun.recv().unwrap());
+        drop(change);
+        go.send(()).unwrap();
+    };
+    record(act.clone(), false);
+    record(act, true);
+    store.writer.run(|_| Ok::<_, StoreError>(())).await.unwrap();
+    assert_eq!(heard.kinds(), [SecurityEventKind::UserDisabled]);
+    let entries = store.audit_entries(Chain::Site, 0, 100).await.unwrap();
+    assert_eq!(entries.last().unwrap().event, "user_disabled");
+}
+
+// A witness is another's code: what goes wrong there ends no writes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_witness_that_panics_harms_nobody_else() {
+    #[derive(Debug)]
+    struct Deaf;
+    impl Witness for Deaf {
+        fn hear(&self, _: &SecurityEvent, _: Option<&str>, _: Option<IpAddr>) {
+            panic!("it hears nothing");
+        }
+    }
+    let fresh = Fresh::new().await;
+    let store = fresh.open();
+    let act = act().noted_in(Noted::by([Arc::new(Deaf) as Arc<dyn Witness>]));
+    let events = vec![SecurityEvent::new(SecurityEventKind::AuthzFail)];
+    store.append_events(events, act).await.unwrap_err();
+    card(store.write(fresh.owner.create(titled("a"))).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]

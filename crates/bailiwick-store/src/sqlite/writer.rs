@@ -108,6 +108,21 @@ impl Writer {
         self.run_undone_by(Undo::Savepoint, work).await
     }
 
+    /// The same, and what `then` makes of it once it is on disk: here, so that it is done also for those who have left
+    /// meanwhile. All who write wait for it.
+    pub(super) async fn run_and_then<T, U, E>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        then: impl FnOnce(T) -> U + Send + 'static,
+    ) -> Result<U, E>
+    where
+        T: Send + 'static,
+        U: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.send(Undo::Savepoint, work, then).await
+    }
+
     /// The same for work that says by itself what undoes it.
     pub(super) async fn run_undone_by<T, E>(
         &self,
@@ -118,9 +133,23 @@ impl Writer {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
+        self.send(undo, work, std::convert::identity).await
+    }
+
+    async fn send<T, U, E>(
+        &self,
+        undo: Undo,
+        work: impl FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        then: impl FnOnce(T) -> U + Send + 'static,
+    ) -> Result<U, E>
+    where
+        T: Send + 'static,
+        U: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
         let (answer, answered) = oneshot::channel();
         let asked = self.measured.clock.monotonic();
-        let job = Transaction { undo, asked, work: Some(work), outcome: None, answer };
+        let job = Transaction { undo, asked, work: Some(work), outcome: None, then, answer };
         // A full queue is waited for: whoever writes has a time limit of their own.
         if self.queue.send(Message::Run(Box::new(job))).await.is_err() {
             return Err(closed().into());
@@ -185,18 +214,21 @@ trait Job: Send {
     fn answer(self: Box<Self>, instead: Option<StoreError>);
 }
 
-struct Transaction<W, T, E> {
+struct Transaction<W, T, C, U, E> {
     undo: Undo,
     asked: Duration,
     work: Option<W>,
     outcome: Option<Result<T, E>>,
-    answer: oneshot::Sender<Result<T, E>>,
+    then: C,
+    answer: oneshot::Sender<Result<U, E>>,
 }
 
-impl<W, T, E> Job for Transaction<W, T, E>
+impl<W, T, C, U, E> Job for Transaction<W, T, C, U, E>
 where
     W: FnOnce(&Connection) -> Result<T, E> + Send,
     T: Send,
+    C: FnOnce(T) -> U + Send,
+    U: Send,
     E: From<StoreError> + Send,
 {
     fn undo(&self) -> Undo {
@@ -224,7 +256,7 @@ where
             // What the work refused by itself stays refused, whatever became of the others.
             (_, Some(Err(error))) => Err(error),
             (Some(error), _) => Err(error.into()),
-            (None, Some(outcome)) => outcome,
+            (None, Some(Ok(done))) => Ok((self.then)(done)),
             (None, None) => Err(StoreError::Refused("a write panicked".into()).into()),
         };
         // Whoever asked may be gone.
@@ -341,7 +373,10 @@ impl Loop {
             Ok(()) => {
                 // Before the answers: whoever has one finds it counted.
                 self.measured.groups.record_count(u32::try_from(group.len()).unwrap_or(u32::MAX));
-                group.drain(..).for_each(|job| job.answer(None));
+                for job in group.drain(..) {
+                    // What is made of it runs here too, and must not end the writer.
+                    let _ = catch_unwind(AssertUnwindSafe(|| job.answer(None)));
+                }
             }
             Err(error) => self.fail(group, error),
         }

@@ -8,16 +8,16 @@ use std::{
 };
 
 use bailiwick_core::{
-    audit::Act,
+    audit::{Act, Chain, Noted, SecurityEventKind},
     clock::{Clock, Entropy},
     id::Id,
     identity::Scopes,
     secret::Secret,
-    store::{Directory, NewToken, TokenStore},
+    store::{AuditStore, Directory, NewToken, TokenStore},
 };
 
 use crate::support::{World, connections, is_unavailable};
-use bailiwick_testkit::act;
+use bailiwick_testkit::{Heard, act};
 
 async fn dropped_after<F: Future>(polls: usize, future: F) {
     let mut future = pin!(future);
@@ -70,6 +70,25 @@ async fn drop_one(world: &World, kind: usize, polls: usize, id: Id<crate::suppor
                 .await;
         }
     }
+}
+
+// LOG-05, LOG-11: an entry of the trail is never without its line in the log.
+#[tokio::test]
+async fn what_was_recorded_is_told_though_nobody_waits_for_the_answer() {
+    let Some(world) = World::new(connections(2)).await else { return };
+    let heard = Heard::default();
+    let act = Act::system(world.clock.now()).noted_in(Noted::by([heard.witness()]));
+    let (name, hash) = ("alice".parse().unwrap(), Secret::new("hash".to_owned()));
+    dropped_after(1, world.store.set_password(&name, &hash, act)).await;
+    for _ in 0..500 {
+        if !heard.kinds().is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(heard.kinds(), [SecurityEventKind::PasswordChange]);
+    let entries = world.store.audit_entries(Chain::Site, 0, 100).await.unwrap();
+    assert_eq!(entries.last().unwrap().event, "authn_password_change");
 }
 
 const KINDS: usize = 9;

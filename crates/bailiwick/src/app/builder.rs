@@ -12,6 +12,7 @@ use std::{
 
 use axum::{Router, body::Body, routing::MethodRouter};
 use bailiwick_core::{
+    audit::{Noted, Witness},
     clock::{Clock, Entropy, OsEntropy, SystemClock},
     db::Db,
     meter::Metered,
@@ -33,6 +34,7 @@ use super::{
     state::{Parts, State},
 };
 use crate::{
+    audit::AuditLayer,
     authn::{Authn, AuthnLayer, Built, Guesses, Quotas, issuers::TrustedIssuers, jwks, keys::KeyRing},
     cors::{Cors, Decided as DecidedCors},
     csrf::{Csrf, CsrfLayer},
@@ -436,7 +438,10 @@ impl Builder<Ready> {
             mistakes.push(error.to_string());
             None
         });
-        let built = match authn.build(&store, &clock, &entropy, quotas) {
+        // What no request brings about, such as a key that follows another, is told like what one does.
+        let log_hears = log.iter().map(|log| Arc::new(log.clone()) as Arc<dyn Witness>);
+        let noted = Noted::by(log_hears.chain([Arc::new(metrics.clone()) as Arc<dyn Witness>]));
+        let built = match authn.build(&store, &clock, &entropy, quotas, noted) {
             Ok(built) => Some(built),
             Err(error) => {
                 mistakes.push(error.to_string());
@@ -503,6 +508,8 @@ impl Builder<Ready> {
         }
         let is_https = policies.resources.public_url.as_ref().is_some_and(resource::PublicUrl::is_https);
         let proxies = ProxiesLayer::new(policies.proxies).by(policies.forwarded_by);
+        // A refusal that cannot be recorded is told before its time is over: it stays a refusal.
+        let patience = AuditLayer::PATIENCE.min(policies.limits.time() / 2);
         let layers = Layers {
             entropy: Arc::clone(&entropy),
             proxies: if is_https { proxies.only_https(health::PATH) } else { proxies },
@@ -513,6 +520,7 @@ impl Builder<Ready> {
             hosts: policies.hosts,
             limits: policies.limits,
             authn,
+            audit: AuditLayer::new(Arc::clone(&store), Arc::clone(&clock)).patience(patience),
             csrf: CsrfLayer::new(csrf.clone()).log_ins(browser_log_ins),
             throttle,
         };

@@ -10,6 +10,7 @@ use tower::{ServiceBuilder, util::MapRequestLayer};
 use tower_service::Service;
 
 use crate::{
+    audit::AuditLayer,
     authn::{AuthnLayer, RefuseLayer},
     cors::{Cors, CorsLayer, Decided, PreflightLayer},
     csrf::CsrfLayer,
@@ -51,6 +52,10 @@ pub const STACK: &[(&str, &str)] = &[
     ),
     ("route", "the router matches first, so that the layers inside know the template"),
     ("authn", "before whatever depends on who asks"),
+    (
+        "audit",
+        "inside authn, to know who is refused, and where; outside all else that refuses by it, so that each refusal leaves its entry",
+    ),
     ("throttle", "inside authn, to know whose quota; outside refuse, so that bad credentials are counted"),
     ("refuse", "answers bad credentials, after they were counted and before any gate opens"),
     (
@@ -73,6 +78,7 @@ pub(super) struct Layers {
     pub(super) hosts: AllowedHosts,
     pub(super) limits: LimitsLayer,
     pub(super) authn: AuthnLayer,
+    pub(super) audit: AuditLayer,
     pub(super) csrf: CsrfLayer,
     pub(super) throttle: Option<ThrottleLayer>,
 }
@@ -85,6 +91,7 @@ impl Layers {
             ServiceBuilder::new()
                 .layer(MapRequestLayer::new(note_route))
                 .layer(self.authn.clone())
+                .layer(self.audit.clone())
                 .option_layer(throttle)
                 .layer(RefuseLayer::new())
                 .layer(self.csrf.clone())
@@ -155,6 +162,7 @@ mod tests {
         ("preflight", ".layer(PreflightLayer::"),
         ("route", ".service(router)"),
         ("authn", ".layer(self.authn"),
+        ("audit", ".layer(self.audit"),
         ("throttle", ".option_layer(throttle)"),
         ("refuse", ".layer(RefuseLayer::"),
         ("csrf", ".layer(self.csrf"),
@@ -177,6 +185,6 @@ mod tests {
         assert_eq!(order, table[..order.len()]);
         // The route is noted by a layer too, and one call puts those around the routes in place.
         assert_eq!(code.matches("layer(").count(), order.len() + 1, "a layer is missing in the table");
-        insta::assert_snapshot!(table.join(" > "), @"proxies > request_id > trace > metrics > headers > cors > problem > hosts > limits > preflight > route > authn > throttle > refuse > csrf > gate > input > db");
+        insta::assert_snapshot!(table.join(" > "), @"proxies > request_id > trace > metrics > headers > cors > problem > hosts > limits > preflight > route > authn > audit > throttle > refuse > csrf > gate > input > db");
     }
 }

@@ -2,18 +2,17 @@
 use std::{sync::Arc, time::Duration};
 
 use bailiwick_core::{
-    audit::{SecurityEvent, SecurityEventKind},
     clock::{Clock, Entropy},
     id::Id,
     identity::{Credential, InvalidUsername, Principal, Username, is_email_address},
     request::Facts,
     secret::Secret,
-    store::{Addressee, DirectoryError, NewPasswordReset, NewUser, PasswordChange, Store},
+    store::{Addressee, DirectoryError, Login, NewPasswordReset, NewUser, PasswordChange, Store},
 };
 
 use super::{
     Guesses, LogIn,
-    login::unavailable,
+    login::{Failed, unavailable},
     password::{self, UnfitPassword},
     token::{self, TokenKind, TokenText},
 };
@@ -124,17 +123,13 @@ impl Accounts {
         facts: &Facts,
     ) -> Result<Option<TokenText>, Problem> {
         let mut errors: Vec<_> = self.unfit("#/new_password", &new, &caller.username).into_iter().collect();
-        // What is proved is no log-in; only that it fails is of interest, and that it is counted.
-        let proving = Facts::new();
-        let proved = self.log_in.prove(&caller.username, current, &proving).await;
-        proving.each_tally(|tally| facts.tally(*tally));
-        let proved = match proved {
-            Ok(login) => Some(login).filter(|login| login.user_id == caller.user_id()),
-            Err(problem) if problem.code() == Code::InvalidCredentials => None,
-            Err(problem) => return Err(problem),
-        };
+        let attempted = self.log_in.attempt(&caller.username, current, facts).await?;
+        // The name may be somebody else's by now.
+        let is_theirs = |login: &Login| login.user_id == caller.user_id();
+        let own =
+            attempted.and_then(|login| if is_theirs(&login) { Ok(login) } else { Err(Failed::by(None)) });
+        let proved = own.map_err(|failed| failed.of(caller.user_id()).note(facts)).ok();
         if proved.is_none() {
-            facts.note(SecurityEvent::new(SecurityEventKind::LoginFail).of(caller.user_id()));
             errors.insert(0, wrong_current_password());
         }
         let Some(login) = proved.filter(|_| errors.is_empty()) else {
@@ -177,7 +172,7 @@ impl Accounts {
 
     /// Makes tokens by which the users with this address may each replace a lost password, once, within
     /// [`RESET_LIFETIME`](Self::RESET_LIFETIME): to be sent to the addresses that they name, and shown nobody else. Asked
-    /// for by the request of which `asked` tells; its line may be written already.
+    /// for by the request of which `asked` tells, which may be answered already.
     ///
     /// # Errors
     /// 503 if the store is out of reach.

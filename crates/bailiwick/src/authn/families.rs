@@ -8,7 +8,7 @@ use std::{
 };
 
 use bailiwick_core::{
-    audit::Actor,
+    audit::{Actor, Noted},
     clock::{Clock, Entropy, Timestamp},
     id::Id,
     identity::UserId,
@@ -120,16 +120,18 @@ impl Families {
     /// How many live families a user may have: one more ends the one that was used longest ago.
     pub const MAX_PER_USER: u32 = 50;
 
-    /// None, if the application has no keys: every call is answered like one of a route that is not there.
+    /// None, if the application has no keys: every call is answered like one of a route that is not there. What becomes of
+    /// the keys is told in `noted`.
     pub(crate) fn new(
         store: Arc<dyn Store>,
         log_in: LogIn,
         clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         jwt: Option<Jwt>,
+        noted: Noted,
     ) -> Self {
         let with_keys = |jwt: Jwt| {
-            let ring = jwt.ring(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy));
+            let ring = jwt.ring(Arc::clone(&store), Arc::clone(&clock), Arc::clone(&entropy)).noted_in(noted);
             Arc::new(Parts { store, log_in, clock, entropy, ring, jwt })
         };
         Self(jwt.map(with_keys))

@@ -26,7 +26,18 @@ pub struct Guesses {
 /// A try that is under way.
 #[derive(Debug)]
 #[must_use]
-pub(super) struct Try(Charge);
+pub(super) struct Try {
+    charge: Charge,
+    /// Whether none is left after it, for now.
+    is_last: bool,
+}
+
+impl Try {
+    /// Whether none is left after it, for now: if this one fails, whoever goes on is refused.
+    pub(super) fn is_last(&self) -> bool {
+        self.is_last
+    }
+}
 
 impl Guesses {
     /// At most `rate` tries of each account that fail.
@@ -50,7 +61,7 @@ impl Guesses {
         match verdicts.iter().find(|verdict| !verdict.allowed) {
             None => {
                 tally(ThrottleOutcome::Allowed);
-                Ok(Try(charge))
+                Ok(Try { charge, is_last: verdicts.iter().any(|verdict| verdict.remaining == 0) })
             }
             Some(refused) => {
                 tally(ThrottleOutcome::Refused);
@@ -61,7 +72,7 @@ impl Guesses {
     }
 
     /// Forgets the tries of an account that has proved itself (PWD-17).
-    pub(super) async fn succeeded(&self, Try(charge): Try) {
+    pub(super) async fn succeeded(&self, Try { charge, .. }: Try) {
         if let Err(error) = self.counters.refill(&charge.key).await {
             // The proof stands. What was counted runs out by itself.
             let error: &dyn std::error::Error = &error;
@@ -71,7 +82,7 @@ impl Guesses {
 
     /// Takes back a try that nobody could decide: what is counted are failures of whoever tries, not of the server. Nothing
     /// is learnt by such a try, however often it is made.
-    pub(super) async fn undecided(&self, Try(charge): Try) {
+    pub(super) async fn undecided(&self, Try { charge, .. }: Try) {
         if let Err(error) = self.counters.give_back(&charge).await {
             // It runs out by itself.
             let error: &dyn std::error::Error = &error;

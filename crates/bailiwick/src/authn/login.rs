@@ -102,8 +102,8 @@ impl LogIn {
         }
     }
 
-    /// The user who is called so and has this password, unless the account was tried too often. Every way to prove a
-    /// password leads through here. That it succeeded is recorded with what is made of it, that it failed here.
+    /// The user who is called so and has this password, unless the account was tried too often. That it succeeded is
+    /// recorded with what is made of it, that it failed here.
     ///
     /// # Errors
     /// 429 if it was, also for the right password, and whether there is such an account or not; 401
@@ -121,6 +121,21 @@ impl LogIn {
         password: Secret<String>,
         facts: &Facts,
     ) -> Result<Login, Problem> {
+        let attempted = self.attempt(username, password, facts).await?;
+        attempted.map_err(|failed| failed.refuse(facts))
+    }
+
+    /// The same, for whoever says otherwise than by a refused log-in that it failed. Every way to prove a password leads
+    /// through here.
+    ///
+    /// # Errors
+    /// As [`prove`](Self::prove). Inside: that it failed, which is to be noted.
+    pub(super) async fn attempt(
+        &self,
+        username: &str,
+        password: Secret<String>,
+        facts: &Facts,
+    ) -> Result<Result<Login, Failed>, Problem> {
         let tried = match &self.guesses {
             Some(guesses) => Some((guesses, guesses.begin(username, facts).await?)),
             None => None,
@@ -132,11 +147,11 @@ impl LogIn {
                 if let Some((guesses, tried)) = tried {
                     guesses.succeeded(tried).await;
                 }
-                Ok(login)
+                Ok(Ok(login))
             }
             Ok(Proof::Refused(known)) => {
                 tally(AuthOutcome::Failure);
-                Err(refused(known, facts))
+                Ok(Err(Failed { user: known, was_last: tried.is_some_and(|(_, tried)| tried.is_last()) }))
             }
             Err(problem) => {
                 tally(AuthOutcome::Unavailable);
@@ -227,10 +242,46 @@ impl std::fmt::Debug for Issue {
     }
 }
 
-/// A log-in that is no good, of this user if the name is anyone's: noted, and answered like every other.
+/// A user name and a password that prove nobody.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Failed {
+    /// Whose account was tried, if the name is anyone's.
+    user: Option<UserId>,
+    /// Whether it was the last try that may fail, for now.
+    was_last: bool,
+}
+
+impl Failed {
+    /// One that is not of how often an account may be tried.
+    pub(super) fn by(user: Option<UserId>) -> Self {
+        Self { user, was_last: false }
+    }
+
+    /// The same, where it is known whose account it was.
+    pub(super) fn of(self, user: UserId) -> Self {
+        Self { user: Some(user), ..self }
+    }
+
+    /// Notes it. That an account is closed to guesses is noted once, with the try that closed it and not with those that
+    /// are refused for it: so no flood of them fills the trail (LOG-06).
+    pub(super) fn note(self, facts: &Facts) {
+        facts.note(SecurityEvent::new(SecurityEventKind::LoginFail).of(self.user));
+        if self.was_last {
+            facts.note(SecurityEvent::new(SecurityEventKind::LoginFailMax).of(self.user));
+        }
+    }
+
+    /// Notes it, and answers it like every other.
+    fn refuse(self, facts: &Facts) -> Problem {
+        self.note(facts);
+        Problem::invalid_credentials()
+    }
+}
+
+/// A log-in that is no good any more, of this user: noted, and answered like every other.
 pub(super) fn refused(user: Option<UserId>, facts: &Facts) -> Problem {
-    facts.note(SecurityEvent::new(SecurityEventKind::LoginFail).of(user));
-    Problem::invalid_credentials()
+    Failed::by(user).refuse(facts)
 }
 
 /// A log-in that cannot be decided is refused (I9).

@@ -2,6 +2,7 @@
 use std::{sync::Arc, thread, time::Duration};
 
 use bailiwick_core::{
+    audit::Noted,
     clock::{Clock, Entropy},
     store::Store,
 };
@@ -128,6 +129,7 @@ impl Authn {
         clock: &Arc<dyn Clock>,
         entropy: &Arc<dyn Entropy>,
         quotas: Quotas,
+        noted: Noted,
     ) -> Result<Built, HasherError> {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         let hasher = PasswordHasher::new(self.hash_cost, threads, Arc::clone(entropy))?;
@@ -169,6 +171,7 @@ impl Authn {
             Arc::clone(clock),
             Arc::clone(entropy),
             self.jwt,
+            noted,
         );
         Ok(Built { log_in, tokens, sessions, families, accounts })
     }

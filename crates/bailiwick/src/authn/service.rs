@@ -7,13 +7,12 @@ use std::{
 
 use axum::extract::MatchedPath;
 use bailiwick_core::{
-    audit::{Route, SecurityEvent, SecurityEventKind},
-    error::StoreError,
-    identity::{FoundMembership, Membership, Principal, PrincipalParts, Slug, UserId},
+    audit::{SecurityEvent, SecurityEventKind},
+    identity::{FoundMembership, Principal, PrincipalParts, Slug, UserId},
     request::{AuthMethod, AuthOutcome, EndedSession, Facts, TENANT_PARAMETER, Tally, path_parameter},
     store::Proof,
 };
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use tower_service::Service;
 
 use super::{
@@ -86,12 +85,13 @@ where
                     };
                     tally(&request, AuthMethod::Session, found.outcome());
                     let has_ended = matches!(found, Found::Nobody);
-                    // What can be no session is noise.
+                    // What can be no session is noise. What can be one was perhaps never: a session that has ended leaves
+                    // nothing that it could be known by, so this is no entry of the trail.
                     if has_ended
                         && proof.is_some()
                         && let Some(facts) = request.extensions().get::<Facts>()
                     {
-                        facts.note(SecurityEvent::new(SecurityEventKind::SessionUseAfterExpire));
+                        facts.tell(&SecurityEvent::new(SecurityEventKind::SessionUseAfterExpire));
                     }
                     match found {
                         Found::Somebody => {}
@@ -105,7 +105,6 @@ where
                     reject(&mut request, problem);
                 }
             }
-            let trail = Trail::of(&request);
             let mut response = inner.call(request).await?;
             if let Some((reach, has_ended)) = ended {
                 let headers = response.headers_mut();
@@ -114,87 +113,7 @@ where
                     headers.append(header::SET_COOKIE, Cookie::Session.clear(reach));
                 }
             }
-            if let Some(trail) = trail
-                && let Some(refused) = trail.refused(&response)
-            {
-                trail.append(&layer, refused).await;
-            }
             Ok(response)
-        })
-    }
-}
-
-/// What the audit trail has to know of a request that is refused.
-struct Trail {
-    facts: Facts,
-    user: Option<UserId>,
-    /// The caller's place in the organisation that the route names, if it names one.
-    place: Option<Option<Membership>>,
-    route: Option<MatchedPath>,
-}
-
-impl Trail {
-    fn of<B>(request: &Request<B>) -> Option<Self> {
-        let extensions = request.extensions();
-        Some(Self {
-            facts: extensions.get::<Facts>()?.clone(),
-            user: extensions.get::<Principal>().map(Principal::user_id),
-            place: extensions.get::<FoundMembership>().map(|found| found.membership),
-            route: extensions.get().cloned(),
-        })
-    }
-
-    /// What the request was refused for. What changed something was appended with the change.
-    fn refused<R>(&self, response: &Response<R>) -> Option<Vec<SecurityEvent>> {
-        let mut events = self.facts.take_events_to_append();
-        // Else whoever floods the site would fill the trail too.
-        if response.status() == StatusCode::TOO_MANY_REQUESTS {
-            return None;
-        }
-        if events.is_empty() {
-            let denial = self.denial(response)?;
-            self.facts.tell(denial.clone());
-            events.push(denial);
-        }
-        Some(events)
-    }
-
-    /// Appends events, before anyone is told. If the trail is out of reach the answer stays what it is, and the log tells of
-    /// the loss (LOG-05).
-    async fn append(&self, layer: &AuthnLayer, events: Vec<SecurityEvent>) {
-        let lost = events.len();
-        let act = self.facts.act(layer.clock.now()).unnoted();
-        if let Err(error) = layer.store.append_events(events, act).await {
-            let error: &dyn std::error::Error = &error as &StoreError;
-            tracing::error!(error, lost, "events are missing from the audit trail");
-            self.facts.tell(SecurityEvent::new(SecurityEventKind::AuditLost).of(self.user));
-        }
-    }
-
-    /// What a known user was denied: a member in the organisation, an outsider on the site.
-    fn denial<R>(&self, response: &Response<R>) -> Option<SecurityEvent> {
-        let user = self.user?;
-        let is_outsider = matches!(self.place, Some(None));
-        let is_denied = match response.status() {
-            StatusCode::FORBIDDEN => true,
-            // The organisation is not there for them, whether there is one or not.
-            StatusCode::NOT_FOUND => is_outsider,
-            _ => false,
-        };
-        if !is_denied {
-            return None;
-        }
-        let org = self.place.flatten().map(|membership| membership.org_id());
-        let mut denial = SecurityEvent::new(SecurityEventKind::AuthzFail).of(user).within(org);
-        if let Some(route) = &self.route {
-            denial = denial.with("route", Route(route.as_str().to_owned()));
-        }
-        let permission = response.extensions().get::<Problem>().and_then(Problem::permission);
-        let rule = permission.map(|permission| permission.to_string());
-        let rule = rule.or_else(|| self.facts.denied_by().map(str::to_owned));
-        Some(match rule {
-            Some(rule) => denial.with("denied_by", Route(rule)),
-            None => denial,
         })
     }
 }

@@ -109,7 +109,7 @@ where
         }
         if self.policy.grant(&request).is_none() {
             if let Some(facts) = request.extensions().get::<Facts>() {
-                facts.tell(SecurityEvent::new(SecurityEventKind::MaliciousCors));
+                facts.tell(&SecurityEvent::new(SecurityEventKind::MaliciousCors));
                 facts.set_denied_by(DeniedBy::Cors);
             }
             return RefusedOr::refused(Problem::forbidden().with_detail("pages of this origin may not call"));

@@ -2,6 +2,7 @@ use std::{convert::Infallible, time::Duration};
 
 use axum::body::Body;
 use bailiwick_core::{audit::SecurityEventKind, request::Facts};
+use bailiwick_testkit::Heard;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use proptest::{prop_assert, prop_assert_eq, prop_oneof, proptest, strategy::Strategy};
 use tower::{Layer, ServiceExt, service_fn};
@@ -258,11 +259,11 @@ async fn a_preflight_of_a_stranger_is_noted_and_nothing_else_is() {
         (request(Method::GET, "/", &[("origin", EVIL)]), false),
         (request(Method::OPTIONS, "/", &[("origin", EVIL)]), false),
     ] {
-        let (facts, mut request) = (Facts::new(), request);
+        let (facts, heard, mut request) = (Facts::new(), Heard::default(), request);
+        facts.add_witness(heard.witness());
         request.extensions_mut().insert(facts.clone());
         ask(&listed(), request).await;
-        let kinds: Vec<_> = facts.take_events().into_iter().map(|event| event.kind).collect();
-        assert_eq!(kinds, if is_noted { &[SecurityEventKind::MaliciousCors][..] } else { &[] });
+        assert_eq!(heard.kinds(), if is_noted { &[SecurityEventKind::MaliciousCors][..] } else { &[] });
         assert_eq!(facts.denied_by(), is_noted.then_some("cors"));
     }
 }

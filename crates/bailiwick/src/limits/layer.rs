@@ -103,6 +103,11 @@ impl LimitsLayer {
         self
     }
 
+    /// How long a request may take.
+    pub fn time(&self) -> Duration {
+        self.request_timeout
+    }
+
     /// Limits the number of query parameters. The default is 100.
     #[must_use]
     pub fn max_query_parameters(mut self, limit: usize) -> Self {

@@ -1,8 +1,9 @@
 //! What the server counts, for Prometheus: requests, what was decided about them, and what its parts measure of themselves.
 //!
 //! A [`MetricsLayer`] counts requests into [`Metrics`], whose [`render`](Metrics::render) is the text that Prometheus reads.
-//! What only the layers inside know, they put into the [`Facts`](bailiwick_core::request::Facts) of the request; what has
-//! no request, such as a queue, is read when somebody looks, from the parts that are [watched](Metrics::watch).
+//! What only the layers inside know, they put into the [`Facts`](bailiwick_core::request::Facts) of the request. Security
+//! events are counted when they happen, also those that no request brings about: [`Metrics`] are a
+//! [`Witness`](bailiwick_core::audit::Witness). What else has no request, such as a queue, is read when somebody looks, from the parts that are [watched](Metrics::watch).
 //!
 //! | metric | labels |
 //! |---|---|

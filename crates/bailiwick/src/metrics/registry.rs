@@ -2,13 +2,14 @@
 use std::{
     collections::HashSet,
     fmt,
+    net::IpAddr,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
 use axum::{Router, response::IntoResponse, routing::get};
 use bailiwick_core::{
-    audit::SecurityEventKind,
+    audit::{SecurityEvent, SecurityEventKind, Witness},
     clock::Clock,
     meter::{Meter, Metered, Reading, Value},
     request::{AuthMethod, AuthOutcome, Facts, Tally, ThrottleOutcome},
@@ -167,9 +168,13 @@ impl Metrics {
             }
             _ => {}
         });
-        facts.each_event(|event| {
-            self.0.events.get_or_create(&Event { event: event.kind.as_str() }).inc();
-        });
+    }
+}
+
+/// An event is counted when it happens, whether a request brought it about or not.
+impl Witness for Metrics {
+    fn hear(&self, event: &SecurityEvent, _: Option<&str>, _: Option<IpAddr>) {
+        self.0.events.get_or_create(&Event { event: event.kind.as_str() }).inc();
     }
 }
 

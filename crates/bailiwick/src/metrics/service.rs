@@ -2,11 +2,15 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
-use bailiwick_core::request::{Facts, Scheme, Unread};
+use bailiwick_core::{
+    audit::Witness,
+    request::{Facts, Scheme, Unread},
+};
 use http::{Request, Response};
 use pin_project_lite::pin_project;
 use prometheus_client::metrics::gauge::Gauge;
@@ -22,11 +26,12 @@ use super::{
 pub struct MetricsService<S> {
     inner: S,
     metrics: Metrics,
+    witness: Arc<dyn Witness>,
 }
 
 impl<S> MetricsService<S> {
-    pub(super) fn new(inner: S, metrics: Metrics) -> Self {
-        Self { inner, metrics }
+    pub(super) fn new(inner: S, metrics: Metrics, witness: Arc<dyn Witness>) -> Self {
+        Self { inner, metrics, witness }
     }
 }
 
@@ -43,7 +48,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let counted = Counted::begin(self.metrics.clone(), &mut request);
+        let counted = Counted::begin(self.metrics.clone(), Arc::clone(&self.witness), &mut request);
         MetricsFuture { future: self.inner.call(request), counted: Some(counted) }
     }
 }
@@ -63,7 +68,7 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    fn begin<B>(metrics: Metrics, request: &mut Request<B>) -> Self {
+    fn begin<B>(metrics: Metrics, witness: Arc<dyn Witness>, request: &mut Request<B>) -> Self {
         let facts = match request.extensions().get::<Facts>() {
             Some(facts) => facts.clone(),
             // There is no log around this layer.
@@ -73,6 +78,7 @@ impl Counted {
                 facts
             }
         };
+        facts.add_witness(witness);
         let extensions = request.extensions();
         let unread = extensions.get::<Unread>();
         let labels = Active {

@@ -9,7 +9,7 @@ use std::{
 
 use axum::body::Body;
 use bailiwick_core::{
-    audit::{SecurityEvent, SecurityEventKind},
+    audit::{Act, Noted, SecurityEvent, SecurityEventKind, Witness},
     clock::{Clock, Timestamp},
     meter::{Distribution, Meter, Metered, Value},
     request::{AuthMethod, AuthOutcome, Facts, Scheme, Tally, ThrottleOutcome, Unread},
@@ -221,6 +221,16 @@ async fn what_was_noted_is_counted_and_the_log_tells_it_all_the_same() {
     assert!(log.flush(Duration::from_secs(5)));
     let lines = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
     assert_eq!(lines.matches("authn_token_reuse").count(), 4, "{lines}");
+}
+
+#[test]
+fn an_event_without_a_request_is_counted() {
+    let metrics = metrics();
+    let act = Act::system(Ticking::default().now());
+    let event = SecurityEvent::new(SecurityEventKind::KeyRetired);
+    act.noted_in(Noted::by([Arc::new(metrics.clone()) as Arc<dyn Witness>])).recorded(&[event]);
+    let scrape = scrape(&metrics);
+    assert_eq!((scrape.value(EVENTS, &[("event", "key_retired")]), scrape.value(EVENTS, &[])), (1.0, 1.0));
 }
 
 #[test]

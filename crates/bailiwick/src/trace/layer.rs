@@ -1,4 +1,7 @@
 //! The layer that writes the access log.
+use std::sync::Arc;
+
+use bailiwick_core::audit::Witness;
 use tower_layer::Layer;
 
 use super::{Log, TraceService};
@@ -9,12 +12,14 @@ use super::{Log, TraceService};
 #[derive(Clone, Debug)]
 pub struct TraceLayer {
     log: Log,
+    /// The same log, as whoever has security events knows it.
+    witness: Arc<dyn Witness>,
 }
 
 impl TraceLayer {
     /// A layer that writes to `log`.
     pub fn new(log: Log) -> Self {
-        Self { log }
+        Self { witness: Arc::new(log.clone()), log }
     }
 }
 
@@ -22,6 +27,6 @@ impl<S> Layer<S> for TraceLayer {
     type Service = TraceService<S>;
 
     fn layer(&self, inner: S) -> TraceService<S> {
-        TraceService::new(inner, self.log.clone())
+        TraceService::new(inner, self.log.clone(), Arc::clone(&self.witness))
     }
 }

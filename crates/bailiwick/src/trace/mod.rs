@@ -10,9 +10,10 @@
 //!   server stops, the status is 499, which is never sent.
 //! - `level` is `error` for a status of 500 and above, else `info`.
 //! - The cause of a failure is a line of its own, with the `event` `request_failed` and the same `request_id`.
-//! - What happened to an account is a line of its own too, before that of the request: its `event` is one of
-//!   [`SecurityEventKind`](bailiwick_core::audit::SecurityEventKind), with `request_id`, `user_id`, `credential_id` and
-//!   `remote_addr`. Its level is `warn` if it may be the sign of an attack.
+//! - What happened to an account is a line of its own too, written when it happens: its `event` is one of
+//!   [`SecurityEventKind`](bailiwick_core::audit::SecurityEventKind), with `request_id`, `user_id`, `credential_id`,
+//!   `remote_addr`, and the `kid` of a signing key. Its level is `warn` if it may be the sign of an attack. A [`Log`] is a
+//!   [`Witness`](bailiwick_core::audit::Witness): what no request brings about is the same line, with fewer members known.
 //! - What no request tells begins with the same three members, with the `event` `diagnostic`.
 //!
 //! # Security
@@ -21,6 +22,7 @@
 //! (LOG-04). A log that cannot be written, or only slowly, does not slow down requests: lines are dropped and counted
 //! (LOG-05).
 mod body;
+mod events;
 mod facts;
 mod layer;
 mod line;

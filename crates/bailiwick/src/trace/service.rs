@@ -4,12 +4,14 @@ use std::{
     future::Future,
     net::IpAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bailiwick_core::{
     access::Permission,
+    audit::Witness,
     request::{ClientAddr, Facts, RequestId, Unread},
 };
 use http::{Method, Request, Response, Uri};
@@ -25,11 +27,12 @@ use crate::problem::Cause;
 pub struct TraceService<S> {
     inner: S,
     log: Log,
+    witness: Arc<dyn Witness>,
 }
 
 impl<S> TraceService<S> {
-    pub(super) fn new(inner: S, log: Log) -> Self {
-        Self { inner, log }
+    pub(super) fn new(inner: S, log: Log, witness: Arc<dyn Witness>) -> Self {
+        Self { inner, log, witness }
     }
 }
 
@@ -46,7 +49,7 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let entry = Entry::begin(self.log.clone(), &mut request);
+        let entry = Entry::begin(self.log.clone(), Arc::clone(&self.witness), &mut request);
         TraceFuture { future: self.inner.call(request), entry: Some(entry) }
     }
 }
@@ -74,8 +77,9 @@ const CLIENT_GONE: u16 = 499;
 const MAX_METHOD: usize = 32;
 
 impl Entry {
-    fn begin<B>(log: Log, request: &mut Request<B>) -> Self {
+    fn begin<B>(log: Log, witness: Arc<dyn Witness>, request: &mut Request<B>) -> Self {
         let facts = Facts::new();
+        facts.add_witness(witness);
         request.extensions_mut().insert(facts.clone());
         let extensions = request.extensions();
         let request_id = extensions.get::<RequestId>().cloned();
@@ -130,30 +134,8 @@ impl Entry {
     }
 }
 
-impl Entry {
-    /// Writes a line for each event of the request (LOG-02).
-    fn tell_events(&self) {
-        for event in self.facts.take_events() {
-            let level = if event.kind.is_suspicious() { Level::WARN } else { Level::INFO };
-            self.log.line(level, event.kind.as_str(), |line| {
-                line.of_client("request_id", self.request_id(), MAX_TEXT);
-                line.plain("user_id", event.user_id);
-                line.plain("credential_id", event.credential_id());
-                line.plain("remote_addr", self.remote);
-                if let Some(id) = event.object_id() {
-                    line.text("object_id", Some(id));
-                }
-                if let Some(reason) = event.reason() {
-                    line.text("reason", Some(reason));
-                }
-            });
-        }
-    }
-}
-
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.tell_events();
         let level = if self.status >= 500 { Level::ERROR } else { Level::INFO };
         self.log.line(level, "http_request", |line| {
             line.of_client("request_id", self.request_id(), MAX_TEXT);

@@ -8,6 +8,7 @@ use std::{
 
 use axum::body::Body;
 use bailiwick_core::{
+    audit::{Act, Noted, SecurityEvent, SecurityEventKind, Target, Witness},
     clock::{Clock, Timestamp},
     id::Id,
     request::{ClientAddr, Facts, RequestId, Unread},
@@ -273,6 +274,44 @@ async fn people_get_text_without_what_is_not_known() {
         "2026-01-31T09:00:00.500000Z info  http_request request_id=request-0001 method=GET path=/healthz \
          status=200 duration_ms=1.500 remote_addr=127.0.0.1 bytes_out=0\n"
     );
+}
+
+// LOG-02: what no request brings about, such as a key that follows another, is the same line.
+#[test]
+fn an_event_without_a_request_is_a_line_like_any_other() {
+    let sink = Sink::default();
+    let log = sink.log(Format::Json, Level::INFO);
+    let act = Act::system("2026-01-31T09:00:00Z".parse().unwrap());
+    let event = SecurityEvent::new(SecurityEventKind::KeyPromoted).on(Target::key("2026-01-a"));
+    act.noted_in(Noted::by([Arc::new(log.clone()) as Arc<dyn Witness>])).recorded(&[event]);
+    assert_eq!(
+        sink.text(&log),
+        "{\"timestamp\":\"2026-01-31T09:00:00.500000Z\",\"level\":\"info\",\"event\":\"key_promoted\",\
+         \"request_id\":null,\"user_id\":null,\"credential_id\":null,\"remote_addr\":null,\"kid\":\"2026-01-a\"}\n"
+    );
+}
+
+#[tokio::test]
+async fn what_happens_after_the_line_of_its_request_is_told_all_the_same() {
+    let sink = Sink::default();
+    let log = sink.log(Format::Json, Level::INFO);
+    let facts: Arc<Mutex<Option<Facts>>> = Arc::default();
+    let kept = Arc::clone(&facts);
+    let service = service_fn(move |request: Request<Body>| {
+        *kept.lock().unwrap() = request.extensions().get::<Facts>().cloned();
+        async { Ok(Response::new(Body::empty())) }
+    });
+    serve(&log, service, request("/")).await;
+    let facts = facts.lock().unwrap().take().unwrap();
+    let act = facts.act("2026-01-31T09:00:01Z".parse().unwrap());
+    act.recorded(&[SecurityEvent::new(SecurityEventKind::PasswordResetRequested)]);
+    let lines = sink.lines(&log);
+    let [line, late] = &lines[..] else { panic!("{lines:?}") };
+    assert_eq!(
+        (&line["event"], &late["event"]),
+        (&json!("http_request"), &json!("authn_password_reset_requested"))
+    );
+    assert_eq!((&late["request_id"], &late["remote_addr"]), (&json!("request-0001"), &json!("127.0.0.1")));
 }
 
 /// Does not write until it is allowed to.

@@ -20,7 +20,7 @@ use std::{
 };
 
 use bailiwick_core::{
-    audit::{Act, Actor},
+    audit::{Act, Actor, Noted},
     clock::{Clock, Entropy, Timestamp},
     error::StoreError,
     store::{KeyPurpose, KeyRecord, KeyRingRecord, KeyState, Store},
@@ -67,7 +67,11 @@ pub enum RingError {
 
 /// The keys of a ring. Cheap to clone.
 #[derive(Clone)]
-pub struct KeyRing(Arc<Parts>, Actor);
+pub struct KeyRing {
+    parts: Arc<Parts>,
+    actor: Actor,
+    noted: Noted,
+}
 
 struct Parts {
     store: Arc<dyn Store>,
@@ -103,23 +107,30 @@ impl KeyRing {
     ) -> Self {
         let (latest, looking) = (RwLock::new(None), tokio::sync::Mutex::new(()));
         let parts = Parts { store, clock, entropy, master, algorithm, schedule, latest, looking };
-        Self(Arc::new(parts), Actor::SYSTEM)
+        Self { parts: Arc::new(parts), actor: Actor::SYSTEM, noted: Noted::default() }
     }
 
     /// The same ring, in whose trail it is told that `actor` changed it (KEY-10): else the server did by itself.
     #[must_use]
     pub fn by(mut self, actor: Actor) -> Self {
-        self.1 = actor;
+        self.actor = actor;
+        self
+    }
+
+    /// The same ring, where the witnesses of `noted` are told what becomes of its keys here: else nobody is.
+    #[must_use]
+    pub fn noted_in(mut self, noted: Noted) -> Self {
+        self.noted = noted;
         self
     }
 
     /// The times that keys go by.
     pub fn schedule(&self) -> &Schedule {
-        &self.0.schedule
+        &self.parts.schedule
     }
 
     pub(super) fn master(&self) -> &MasterKeys {
-        &self.0.master
+        &self.parts.master
     }
 
     /// The keys, as they were less than [`KeyRing::LOOK`] ago. Where there is none that signs, one is made.
@@ -127,11 +138,11 @@ impl KeyRing {
     /// # Errors
     /// If the store fails, or a key cannot be decrypted.
     pub async fn keys(&self) -> Result<Arc<Keys>, RingError> {
-        if let Some(keys) = self.0.fresh() {
+        if let Some(keys) = self.parts.fresh() {
             return Ok(keys);
         }
-        let _looking = self.0.looking.lock().await;
-        match self.0.fresh() {
+        let _looking = self.parts.looking.lock().await;
+        match self.parts.fresh() {
             Some(keys) => Ok(keys),
             None => self.look().await,
         }
@@ -150,29 +161,30 @@ impl KeyRing {
         tokens: &AccessTokens,
         text: &str,
     ) -> Result<Result<Arc<AccessClaims>, Invalid>, RingError> {
-        let began = self.0.clock.monotonic();
-        let read = self.keys().await?.verify(tokens, text, self.0.clock.now());
+        let began = self.parts.clock.monotonic();
+        let read = self.keys().await?.verify(tokens, text, self.parts.clock.now());
         if !matches!(read, Err(Invalid::UnknownKey)) {
             return Ok(read);
         }
-        let _looking = self.0.looking.lock().await;
-        let keys = match self.0.latest() {
+        let _looking = self.parts.looking.lock().await;
+        let keys = match self.parts.latest() {
             Some(latest) if latest.asked > began => latest.keys,
             _ => self.look().await?,
         };
-        Ok(keys.verify(tokens, text, self.0.clock.now()))
+        Ok(keys.verify(tokens, text, self.parts.clock.now()))
     }
 
     /// Looks at the ring's version, and reads the ring if it is another than is known.
     async fn look(&self) -> Result<Arc<Keys>, RingError> {
         loop {
-            let asked = self.0.clock.monotonic();
-            let known = self.0.latest();
-            let version = self.0.store.key_ring_version(RING).await?;
+            let asked = self.parts.clock.monotonic();
+            let known = self.parts.latest();
+            let version = self.parts.store.key_ring_version(RING).await?;
             let keys = match known {
                 Some(known) if known.keys.record.version == version => known.keys,
                 known => {
-                    let keys = Arc::new(Keys::open(self.0.store.key_ring(RING).await?, &self.0.master)?);
+                    let keys =
+                        Arc::new(Keys::open(self.parts.store.key_ring(RING).await?, &self.parts.master)?);
                     if let Some(known) = known {
                         tell_of_changes(&known.keys.record, &keys.record);
                     }
@@ -183,7 +195,7 @@ impl KeyRing {
                 self.begin().await?;
                 continue;
             }
-            *self.0.latest.write().unwrap_or_else(PoisonError::into_inner) =
+            *self.parts.latest.write().unwrap_or_else(PoisonError::into_inner) =
                 Some(Latest { keys: Arc::clone(&keys), asked });
             return Ok(keys);
         }
@@ -192,7 +204,7 @@ impl KeyRing {
     /// Makes the first key sign. If somebody else was faster, theirs does.
     async fn begin(&self) -> Result<(), RingError> {
         let fresh = self.make().await?;
-        let schedule = self.0.schedule;
+        let schedule = self.parts.schedule;
         self.try_change(|ring, now| match active(ring) {
             Some(_) => Ok((Vec::new(), ())),
             None => Ok((pass_time(ring, now, &schedule, Some(&fresh)), ())),
@@ -205,7 +217,7 @@ impl KeyRing {
     /// # Errors
     /// If the store fails.
     pub async fn list(&self) -> Result<Vec<KeyRecord>, RingError> {
-        Ok(self.0.store.key_ring(RING).await?.keys)
+        Ok(self.parts.store.key_ring(RING).await?.keys)
     }
 
     /// Publishes a key, which signs when it is [promoted](Self::promote). Answers with its `kid`.
@@ -222,7 +234,7 @@ impl KeyRing {
     /// # Errors
     /// If there is no such key, or it is not its turn.
     pub async fn promote(&self, kid: &str, wait: Wait) -> Result<(), RingError> {
-        self.change(|ring, now| change::promote(ring, kid, now, &self.0.schedule, wait)).await
+        self.change(|ring, now| change::promote(ring, kid, now, &self.parts.schedule, wait)).await
     }
 
     /// Stops a key signing; it verifies through the grace. Another that is due takes over.
@@ -230,7 +242,7 @@ impl KeyRing {
     /// # Errors
     /// If there is no such key, none can take over, or it is over already.
     pub async fn retire(&self, kid: &str) -> Result<(), RingError> {
-        self.change(|ring, now| change::retire(ring, kid, now, &self.0.schedule)).await
+        self.change(|ring, now| change::retire(ring, kid, now, &self.parts.schedule)).await
     }
 
     /// Ends a key and all that it signed at once (KEY-04). If it was the one that signs, another one does.
@@ -239,7 +251,7 @@ impl KeyRing {
     /// If there is no such key, or it was revoked already.
     pub async fn revoke(&self, kid: &str) -> Result<(), RingError> {
         let fresh = self.make().await?;
-        self.change(|ring, now| change::revoke(ring, kid, now, &self.0.schedule, &fresh)).await
+        self.change(|ring, now| change::revoke(ring, kid, now, &self.parts.schedule, &fresh)).await
     }
 
     /// Publishes a key and lets it sign: when nobody can have a JWKS document without it, by a server that is running
@@ -249,7 +261,7 @@ impl KeyRing {
     /// If the store fails, or the key cannot be made.
     pub async fn rotate(&self, wait: Wait) -> Result<Rotation, RingError> {
         let fresh = self.make().await?;
-        self.change(|ring, now| change::rotate(ring, now, &self.0.schedule, wait, &fresh)).await
+        self.change(|ring, now| change::rotate(ring, now, &self.parts.schedule, wait, &fresh)).await
     }
 
     /// Does once what [`keep`](Self::keep) does: looks at the ring, and does what time brings.
@@ -258,16 +270,16 @@ impl KeyRing {
     /// If the store fails, or a key cannot be made or decrypted.
     pub async fn tend(&self) -> Result<(), RingError> {
         let keys = {
-            let _looking = self.0.looking.lock().await;
+            let _looking = self.parts.looking.lock().await;
             self.look().await?
         };
-        let (now, schedule) = (self.0.clock.now(), self.0.schedule);
+        let (now, schedule) = (self.parts.clock.now(), self.parts.schedule);
         let needs_fresh =
-            |ring: &KeyRingRecord, now| needs_fresh(ring, now, &schedule, self.0.algorithm.as_str());
+            |ring: &KeyRingRecord, now| needs_fresh(ring, now, &schedule, self.parts.algorithm.as_str());
         let fresh = if needs_fresh(&keys.record, now) { Some(self.make().await?) } else { None };
         let idle = fresh.is_none()
             && pass_time(&keys.record, now, &schedule, None).is_empty()
-            && self.0.sealed_anew(&keys.record)?.is_empty();
+            && self.parts.sealed_anew(&keys.record)?.is_empty();
         if idle {
             return Ok(());
         }
@@ -275,7 +287,7 @@ impl KeyRing {
         self.change(|ring, now| {
             let fresh = fresh.as_ref().filter(|_| needs_fresh(ring, now));
             let mut changed = pass_time(ring, now, &schedule, fresh);
-            let anew = self.0.sealed_anew(ring).unwrap_or_default();
+            let anew = self.parts.sealed_anew(ring).unwrap_or_default();
             changed.extend(anew.into_iter().filter(|key| !ring_has(&changed, &key.kid)).collect::<Vec<_>>());
             Ok((changed, ()))
         })
@@ -304,16 +316,16 @@ impl KeyRing {
 
     /// A key that nobody knows of yet. RSA takes its time, so it is made on a thread of its own.
     async fn make(&self) -> Result<KeyRecord, RingError> {
-        let (algorithm, entropy) = (self.0.algorithm, Arc::clone(&self.0.entropy));
+        let (algorithm, entropy) = (self.parts.algorithm, Arc::clone(&self.parts.entropy));
         let made = tokio::task::spawn_blocking(move || SigningKey::generate(algorithm, &*entropy)).await;
         let (key, private) = made.unwrap_or(Err(KeyError::NotMade))?;
         Ok(KeyRecord {
             kid: key.kid().to_owned(),
             algorithm: algorithm.as_str().to_owned(),
             state: KeyState::Next,
-            sealed_by: self.0.master.id().to_owned(),
-            sealed: self.0.master.seal(key.kid(), &private, &*self.0.entropy),
-            created_at: self.0.clock.now(),
+            sealed_by: self.parts.master.id().to_owned(),
+            sealed: self.parts.master.seal(key.kid(), &private, &*self.parts.entropy),
+            created_at: self.parts.clock.now(),
             promote_at: None,
             activated_at: None,
             retiring_at: None,
@@ -327,7 +339,7 @@ impl KeyRing {
         work: impl Fn(&KeyRingRecord, Timestamp) -> Changed<T>,
     ) -> Result<T, RingError> {
         let value = self.try_change(work).await?;
-        let _looking = self.0.looking.lock().await;
+        let _looking = self.parts.looking.lock().await;
         self.look().await?;
         Ok(value)
     }
@@ -338,14 +350,14 @@ impl KeyRing {
         work: impl Fn(&KeyRingRecord, Timestamp) -> Changed<T>,
     ) -> Result<T, RingError> {
         for _ in 0..ATTEMPTS {
-            let ring = self.0.store.key_ring(RING).await?;
-            let now = self.0.clock.now();
+            let ring = self.parts.store.key_ring(RING).await?;
+            let now = self.parts.clock.now();
             let (changed, value) = work(&ring, now)?;
             if changed.is_empty() {
                 return Ok(value);
             }
-            let act = Act::of(self.1.clone(), now);
-            if self.0.store.change_keys(RING, ring.version, changed, act).await? {
+            let act = Act::of(self.actor.clone(), now).noted_in(self.noted.clone());
+            if self.parts.store.change_keys(RING, ring.version, changed, act).await? {
                 return Ok(value);
             }
         }
@@ -396,6 +408,6 @@ impl Parts {
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyRing").field("algorithm", &self.0.algorithm).finish_non_exhaustive()
+        f.debug_struct("KeyRing").field("algorithm", &self.parts.algorithm).finish_non_exhaustive()
     }
 }
