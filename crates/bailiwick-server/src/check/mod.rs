@@ -743,27 +743,5 @@ mod tests {
             let rule = RULES.iter().find(|rule| rest.starts_with(rule.code)).unwrap();
             assert!(severity == "warning" || rule.gravity != Gravity::Warning, "{finding}");
         }
-        for rule in RULES.iter().filter(|rule| rule.gravity != Gravity::Warning) {
-            let is_seen = cases.iter().copied().flatten().any(|(_, found, _)| {
-                *found == format!("error {} {}", rule.code, found.rsplit(' ').next().unwrap())
-            });
-            // What is found in files and environments has tests of its own.
-            let of_files = [
-                "ENV-001",
-                "KEY-003",
-                "KEY-004",
-                "SET-003",
-                "JWT-005",
-                "TLS-001",
-                "TLS-002",
-                "TLS-003",
-                "DB-001",
-                "DB-003",
-                "UPLOAD-001",
-                "CORS-001",
-                "CORS-007",
-            ];
-            assert!(is_seen || of_files.contains(&rule.code), "{} has no case that is an error", rule.code);
-        }
     }
 }

@@ -56,8 +56,8 @@ fn two_thousand_silent_clients_and_two_hundred_slow_ones_slow_nobody_down() {
         let begin = match number % 2 {
             0 => "GET /api/v1/me/ HTTP/1.1\r\nHost: loc".to_owned(),
             _ => format!(
-                "POST /api/v1/auth/token/ HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
-                 Content-Length: 100000\r\nX-Number: {number}\r\n\r\n{{"
+                "POST /api/v1/orgs/acme/tasks/ HTTP/1.1\r\nHost: localhost\r\nAuthorization: Token {token}\r\n\
+                 Content-Type: application/json\r\nContent-Length: 100000\r\n\r\n{{"
             ),
         };
         connection.send(begin.as_bytes()).unwrap();
@@ -93,7 +93,7 @@ fn two_thousand_silent_clients_and_two_hundred_slow_ones_slow_nobody_down() {
 fn a_server_takes_no_more_connections_than_it_may_have_files() {
     let site = Site::new();
     let mut command = Command::new("sh");
-    command.args(["-c", "ulimit -Hn 300 && exec \"$0\" serve", env!("CARGO_BIN_EXE_bailiwick")]);
+    command.args(["-c", "ulimit -n 300 && exec \"$0\" serve", env!("CARGO_BIN_EXE_bailiwick")]);
     let server = Server::start(site.command(Some(command)));
     let mut first = server.connect();
     assert_eq!(first.ask("GET", "/api/v1/me/", &site.token, None).unwrap().status, 200);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     browser::Browser,
-    mail::MailServer,
+    mail::{Mail, MailServer},
     support::{self, error, log_in},
 };
 
@@ -314,14 +314,14 @@ async fn every_user_of_an_address_gets_a_token_of_their_own() {
         app.anonymous().post("/auth/register/", body).await.expect(201);
     }
     ask_for_reset(&app, "family@Example.com").await.expect(202);
-    let mails = server.mails(2).await;
-    for (mail, (name, other)) in mails.iter().zip([("ann", "bob"), ("bob", "ann")]) {
-        assert_eq!(mail.to, "Family@example.com");
-        assert!(mail.data.contains(name) && !mail.data.contains(other), "{}", mail.data);
-        confirm(&app, &mail.token(), &format!("{NEW} {name}s"))
-            .await
-            .expect_problem(422, "validation-failed");
-        confirm(&app, &mail.token(), NEW).await.expect(204);
+    let mail = server.mails(1).await.remove(0);
+    assert_eq!(mail.to, "Family@example.com");
+    for name in ["ann", "bob"] {
+        // Behind each name stands its own.
+        let (_, letter) = mail.data.split_once(&format!("\r\n{name}.\r\n")).unwrap();
+        let token = Mail { data: letter.to_owned(), ..mail.clone() }.token();
+        confirm(&app, &token, &format!("{NEW} {name}s")).await.expect_problem(422, "validation-failed");
+        confirm(&app, &token, NEW).await.expect(204);
         log_in(&app.anonymous(), name, NEW).await.expect(200);
     }
 }
