@@ -91,13 +91,13 @@ pub(super) async fn serve(
     let scheme = if tls.is_some() { "https" } else { "http" };
     // By the ring of the application: the log tells of the first key too.
     let Some(()) = stop.unless_told(key::begin_in(app.key_ring())).await? else { return Ok(()) };
+    let collecting = attachments::keep_collected(application::file_store(settings).map_err(refused)?, rows);
     let operations = app.operations().ready_if("migrations", database::migrations_check(loaded)?);
     if let (Ok(address), Ok(operations)) = (listeners.main.local_addr(), listeners.operations.local_addr()) {
         tell(&format!("listening on {scheme}://{address} until Ctrl-C or SIGTERM"));
         tell(&format!("metrics and health on http://{operations}"));
     }
     let (stopping, stopped) = oneshot::channel::<()>();
-    let collecting = attachments::keep_collected(application::file_store(settings).map_err(refused)?, rows);
     let serving =
         application::serve(app, operations, settings, tls, max_connections(settings), listeners, async {
             drop(stopped.await);

@@ -58,7 +58,8 @@ fn no_field_that_a_client_sends_gives_it_another_quota() {
 // PRX-02, THR-11
 #[test]
 fn behind_a_trusted_proxy_each_client_has_its_own_quota_and_no_other() {
-    let server = site("127.0.0.1, 10.0.0.0/8").serve();
+    let site = site("127.0.0.1, 10.0.0.0/8");
+    let server = site.serve();
     let of = |client: &str| get(&server, ME, &[&format!("X-Forwarded-For: {client}")]).0;
     for client in ["198.51.100.7", "198.51.100.8", "2001:db8:1:2::1"] {
         assert_eq!([(); 4].map(|()| of(client)), [401, 401, 401, 429], "{client}");
@@ -126,7 +127,8 @@ fn a_site_of_https_answers_only_what_its_proxy_says_came_so() {
 // HST-02, HST-05
 #[test]
 fn a_host_that_a_proxy_tells_is_held_against_the_list_too() {
-    let server = site("127.0.0.1").serve();
+    let site = site("127.0.0.1");
+    let server = site.serve();
     let of = |host: &str| {
         get(&server, ME, &["X-Forwarded-For: 198.51.100.9", &format!("X-Forwarded-Host: {host}")]).0
     };

@@ -71,7 +71,8 @@ fn get(stream: &mut Stream, path: &str) -> std::io::Result<String> {
 #[test]
 fn https_is_spoken_by_tls_1_2_and_1_3_and_nothing_is_said_in_the_clear() {
     let pair = certificate();
-    let server = site(&pair).serve();
+    let site = site(&pair);
+    let server = site.serve();
     for version in [&TLS12, &TLS13] {
         let mut stream = connect(&server, &pair.0, &[version]);
         let answer = get(&mut stream, "/api/v1/me/").unwrap().to_ascii_lowercase();
