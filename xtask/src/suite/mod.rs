@@ -4,8 +4,10 @@
 //! the machine lacks is installed, or named in one line with the way to get it.
 mod browser;
 mod clamd;
+mod django;
 pub(crate) mod keeper;
 mod postgres;
+mod python;
 mod redis;
 mod s3;
 mod tally;
@@ -73,6 +75,10 @@ pub(crate) fn run(root: &Path, options: &Options) -> ExitCode {
 
     let whole = Stopwatch::start();
     if let Some(Err(missing)) = suite.step("browser", Suite::find_browser) {
+        println!("{missing}");
+        return ExitCode::from(2);
+    }
+    if let Some(Err(missing)) = suite.step("django", Suite::find_django) {
         println!("{missing}");
         return ExitCode::from(2);
     }
@@ -177,6 +183,14 @@ impl Suite<'_> {
             let program = program.to_string_lossy().into_owned();
             println!("browser {program}");
             self.environment.push((browser::CHROMIUM.to_owned(), program));
+        }))
+    }
+
+    /// The inner `Err` names what this machine lacks.
+    fn find_django(&mut self) -> Result<Result<(), String>, Failure> {
+        Ok(django::find(self.root).map(|python| {
+            println!("Django of {python}");
+            self.environment.push((django::DJANGO_PYTHON.to_owned(), python));
         }))
     }
 

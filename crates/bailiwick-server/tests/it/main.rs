@@ -12,6 +12,7 @@ mod conditions;
 mod cors;
 mod crowds;
 mod csrf;
+mod django_cors;
 mod faults;
 mod files;
 mod guesses;
