@@ -150,7 +150,12 @@ const LINES: &[(&str, &str, By, &str)] = &[
         By::You,
         "shared.url is redis:// or database wherever more than one server runs",
     ),
-    ("Documentation and versions", "who may read the OpenAPI document is decided", By::You, "docs.access"),
+    (
+        "Documentation and versions",
+        "not everybody may read the documentation",
+        By::Rules(&["DOCS-001"]),
+        "docs.access",
+    ),
     (
         "Documentation and versions",
         "how versions end is decided and documented",

@@ -7,6 +7,7 @@ mod accounts;
 mod checklist;
 mod cors;
 mod database;
+mod docs;
 mod jwt;
 mod limits;
 mod secrets;
@@ -499,6 +500,12 @@ const RULES: &[Rule] = &[
         find: uploads::huge_uploads,
     },
     Rule {
+        code: "DOCS-001",
+        gravity: Gravity::Error,
+        finds: "documentation that everybody reads, in production",
+        find: docs::public_docs,
+    },
+    Rule {
         code: "LOG-001",
         gravity: Gravity::Warning,
         finds: "a log of details",
@@ -558,9 +565,9 @@ mod tests {
     /// Of a rule: settings that trigger it, what is then found, and settings that clear it.
     pub(super) type Case = (&'static str, &'static str, &'static str);
 
-    #[test]
-    fn every_rule_is_triggered_and_cleared() {
-        let cases = [
+    /// Those of every section.
+    fn cases() -> impl Iterator<Item = &'static Case> {
+        let sections = [
             settings::tests::CASES,
             secrets::tests::CASES,
             server::tests::CASES,
@@ -571,8 +578,13 @@ mod tests {
             database::tests::CASES,
             uploads::tests::CASES,
         ];
+        sections.into_iter().flatten()
+    }
+
+    #[test]
+    fn every_rule_is_triggered_and_cleared() {
         assert_eq!(find(""), [""; 0], "the safe settings are safe");
-        for &(unsafe_settings, finding, safe_settings) in cases.into_iter().flatten() {
+        for &(unsafe_settings, finding, safe_settings) in cases() {
             assert_eq!(find(unsafe_settings), [finding], "{unsafe_settings}");
             assert_eq!(find(safe_settings), [""; 0], "{safe_settings}");
         }
@@ -675,7 +687,8 @@ mod tests {
             [
                 "error ENV-001 server.environment",
                 "error RATE-001 throttle.enabled",
-                "error PWD-001 passwords.min_length"
+                "error PWD-001 passwords.min_length",
+                "error DOCS-001 docs.access"
             ]
         );
         assert_eq!(find_with("", Strictness::Deploy), [""; 0]);
@@ -727,18 +740,7 @@ mod tests {
     // DEP-02
     #[test]
     fn no_finding_is_graver_than_its_rule_says() {
-        let cases = [
-            settings::tests::CASES,
-            secrets::tests::CASES,
-            server::tests::CASES,
-            cors::tests::CASES,
-            jwt::tests::CASES,
-            accounts::tests::CASES,
-            limits::tests::CASES,
-            database::tests::CASES,
-            uploads::tests::CASES,
-        ];
-        for &(_, finding, _) in cases.into_iter().flatten() {
+        for &(_, finding, _) in cases() {
             let (severity, rest) = finding.split_once(' ').unwrap();
             let rule = RULES.iter().find(|rule| rest.starts_with(rule.code)).unwrap();
             assert!(severity == "warning" || rule.gravity != Gravity::Warning, "{finding}");

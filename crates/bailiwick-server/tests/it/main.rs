@@ -33,6 +33,7 @@ mod paths;
 mod problems;
 mod process;
 mod proxies;
+mod refusals;
 mod registration;
 mod session_commands;
 mod sessions;
