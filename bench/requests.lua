@@ -1,9 +1,10 @@
 -- Sends the requests of a file in turn, for ever, and prints what happened as one line of JSON.
 --
--- wrk -s requests.lua URL -- FILE [verify]
+-- wrk -s requests.lua URL -- FILE ORIGIN [verify]
 --
 -- A line of FILE is METHOD, PATH, CREDENTIAL and BODY, parted by tabs; the last two may be empty. A credential is what
 -- `Authorization` says, or `Cookie: ` and what that says.
+-- ORIGIN is what `Origin` says in every request, or `-` for none.
 -- With `verify` every status is counted too, which costs the load generator too much for a measured round.
 
 local threads = {}
@@ -25,6 +26,9 @@ function init(args)
     elseif credential ~= "" then
       headers["Authorization"] = credential
     end
+    if args[2] ~= "-" then
+      headers["Origin"] = args[2]
+    end
     if body == "" then
       body = nil
     else
@@ -32,7 +36,7 @@ function init(args)
     end
     table.insert(requests, wrk.format(method, path, headers, body))
   end
-  if args[2] == "verify" then
+  if args[3] == "verify" then
     local seen = {}
     function response(status)
       seen[status] = (seen[status] or 0) + 1

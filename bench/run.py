@@ -5,6 +5,7 @@
     bench/run.py --quick              one short round: does it run at all
     bench/run.py --only bare,django   some of the servers
     bench/run.py --credentials        only the list of bailiwick by token, by JWT and by session
+    bench/run.py --controls           only bailiwick, with its controls and without
     bench/run.py --write              also put the tables into bench/README.md
 
 The servers have one core, where only one works at a time, and wrk has another. First every server must give the
@@ -56,6 +57,9 @@ SCENARIOS = ("list", "retrieve", "create", "401")
 CREDENTIALS = ("token", "jwt", "session")
 # What issue 3 asks for: CPU time at most so many times that with a token, throughput at least so many times.
 CREDENTIAL_GOALS = (1.10, 0.90)
+# What issue 4 asks for: throughput with the controls at least so many times that without.
+CONTROLS_GOAL = 0.85
+ORIGIN = "https://app.example.com"
 PASSWORD = "a password of the bench"
 # What issue 2 asks for: CPU time at most so many times that of bare, throughput at least so many times django's.
 GOALS = {"list": (1.8, 35), "retrieve": (2.5, 70), "create": (2.0, 30)}
@@ -229,6 +233,8 @@ class Server:
     name: str
     about: str
     takes_every_credential = False
+    # What its requests say of where their page is from.
+    origin = None
 
     def build(self) -> None:
         """Makes it runnable."""
@@ -292,6 +298,8 @@ class Bailiwick(Server):
     about = "this repository, every control on"
     settings = WORK / "bailiwick.toml"
     takes_every_credential = True
+    # What else its settings say.
+    more = ""
 
     @property
     def binary(self) -> Path:
@@ -319,7 +327,7 @@ url = "sqlite://{database}"
 anon = {rate}
 user = {rate}
 login = {rate}
-"""
+{self.more}"""
         )
 
     def load(self, data: Data) -> None:
@@ -340,6 +348,41 @@ login = {rate}
     def command(self, port: int) -> tuple[list[str], dict[str, str]]:
         self.write_settings(port, self.database)
         return [str(self.binary), "serve", "--config", str(self.settings)], {}
+
+
+class Controlled(Bailiwick):
+    """The same, asked by pages of another origin, so that CORS has something to say too."""
+
+    name = "controlled"
+    about = "bailiwick, every control on, with an `Origin`"
+    settings = WORK / "controlled.toml"
+    takes_every_credential = False
+    origin = ORIGIN
+    more = f"""
+[cors]
+allowed_origins = ["{ORIGIN}"]
+"""
+
+
+class Uncontrolled(Bailiwick):
+    """The same program without CORS, throttle, limits and load shedding: a build that nothing but this bench makes."""
+
+    name = "uncontrolled"
+    about = "bailiwick, built without CORS, throttle, limits and load shedding"
+    settings = WORK / "uncontrolled.toml"
+    takes_every_credential = False
+    origin = ORIGIN
+    target = WORK / "uncontrolled-target"
+
+    @property
+    def binary(self) -> Path:
+        """The build that leaves them out."""
+        return self.target / "release" / "bailiwick"
+
+    def build(self) -> None:
+        without = {"RUSTFLAGS": "--cfg bailiwick_bench_uncontrolled"}
+        command = ("cargo", "build", "--release", "--locked", "-p", "bailiwick-server")
+        run(*command, "--target-dir", str(self.target), cwd=ROOT, env=without)
 
 
 class Django(Server):
@@ -773,7 +816,8 @@ def wrk(running: Running, scenario: str, seconds: int, core: int, verify: bool =
     requests = WORK / f"{running.server.name}-{scenario}.txt"
     command = ["wrk", "--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{seconds}s",
                "--timeout", "10s", "--latency", "--script", str(BENCH / "requests.lua"),
-               f"http://127.0.0.1:{running.port}", "--", str(requests)]  # fmt: skip
+               f"http://127.0.0.1:{running.port}", "--", str(requests),
+               running.server.origin or "-"]  # fmt: skip
     command += ["verify"] if verify else []
     usage, cpu, began = resource.getrusage(resource.RUSAGE_CHILDREN), running.cpu_seconds(), time.monotonic()
     done = subprocess.run(
@@ -952,27 +996,32 @@ def tables(results: dict, rounds: int, seconds: int, scenarios) -> str:
             "‡ The server waited, for the disk or for a core that others used: only the CPU time counts.",
         ]
 
+    no_goal = lambda scenario: ""  # noqa: E731
+    cpu_goal = lambda scenario: f", goal ≤ {GOALS[scenario][0]:g}" if scenario in GOALS else ""  # noqa: E731
+    speed_goal = lambda scenario: f", goal ≥ {GOALS[scenario][1]:g}" if scenario in GOALS else ""  # noqa: E731
+    bare_goal = lambda scenario: f", goal ≥ {BARE_OVER_DJANGO_GOAL}" if scenario == "list" else ""  # noqa: E731
+    controls_goal = lambda scenario: f", goal ≥ {CONTROLS_GOAL:.2f}"  # noqa: E731
     columns = []
+    if {"controlled", "uncontrolled"} <= results.keys():
+        title, both = "with ÷ without controls", ("controlled", "uncontrolled")
+        columns.append((f"requests/s {title}", "per_second", *both, ".2f", controls_goal))
+        columns.append((f"CPU {title}", "cpu_us", *both, ".2f", no_goal))
     if {"bailiwick", "bare"} <= results.keys():
-        columns.append(("CPU bailiwick ÷ bare", "cpu_us", "bailiwick", "bare", ".2f", 0))
-        columns.append(("p99 bailiwick ÷ bare", "p99_us", "bailiwick", "bare", ".2f", None))
+        columns.append(("CPU bailiwick ÷ bare", "cpu_us", "bailiwick", "bare", ".2f", cpu_goal))
+        columns.append(("p99 bailiwick ÷ bare", "p99_us", "bailiwick", "bare", ".2f", no_goal))
     if {"bailiwick", "django"} <= results.keys():
-        columns.append(("requests/s bailiwick ÷ django", "per_second", "bailiwick", "django", ".0f", 1))
+        columns.append(("requests/s bailiwick ÷ django", "per_second", "bailiwick", "django", ".0f", speed_goal))
     if {"bare", "django"} <= results.keys():
-        columns.append(("requests/s bare ÷ django", "per_second", "bare", "django", ".0f", None))
-        columns.append(("CPU django ÷ bare", "cpu_us", "django", "bare", ".0f", None))
+        columns.append(("requests/s bare ÷ django", "per_second", "bare", "django", ".0f", bare_goal))
+        columns.append(("CPU django ÷ bare", "cpu_us", "django", "bare", ".0f", no_goal))
     if columns and scenarios:
         lines += ["", "| | " + " | ".join(column[0] for column in columns) + " |"]
         lines.append("|---" + "|--:" * len(columns) + "|")
         for scenario in scenarios:
-            cells = []
-            for title, key, first, second, form, goal in columns:
-                cell = over(ratios(key, results[first][scenario], results[second][scenario]), form)
-                if goal is not None and scenario in GOALS:
-                    cell += f", goal {'≤≥'[goal]} {GOALS[scenario][goal]:g}"
-                elif title == "requests/s bare ÷ django" and scenario == "list":
-                    cell += f", goal ≥ {BARE_OVER_DJANGO_GOAL}"
-                cells.append(cell)
+            cells = [
+                over(ratios(key, results[first][scenario], results[second][scenario]), form) + goal(scenario)
+                for _, key, first, second, form, goal in columns
+            ]
             lines.append(f"| {scenario} | " + " | ".join(cells) + " |")
 
     for name, result in results.items():
@@ -1072,6 +1121,8 @@ def main() -> int:
     )
     credentials = "only the list of bailiwick, by " + ", ".join(CREDENTIALS)
     parser.add_argument("--credentials", action="store_true", help=credentials)
+    controls = "only bailiwick, with CORS, throttle, limits and load shedding and built without them"
+    parser.add_argument("--controls", action="store_true", help=controls)
     parser.add_argument("--rounds", type=int, help="how many rounds (5)")
     parser.add_argument("--seconds", type=int, help="how long a turn is (2)")
     priority = "0 to 20 (0): put server and wrk before other programs on their cores; needs root"
@@ -1081,12 +1132,19 @@ def main() -> int:
     options = parser.parse_args()
     rounds = options.rounds or (1 if options.quick else 5)
     seconds = options.seconds or (1 if options.quick else 2)
-    names = ["bailiwick"] if options.credentials else options.only.split(",")
+    names = options.only.split(",")
+    if options.credentials:
+        names = ["bailiwick"]
+    elif options.controls:
+        names = ["controlled", "uncontrolled"]
+        every |= {server.name: server for server in (Controlled(), Uncontrolled())}
     scenarios = () if options.credentials else SCENARIOS
     if rounds < 1 or seconds < 1 or not set(names) <= every.keys():
         parser.error("rounds and seconds are at least 1, and --only names " + ", ".join(every))
-    if options.credentials and options.write:
-        parser.error("--write puts all tables into bench/README.md, and --credentials measures one")
+    if options.credentials and options.controls:
+        parser.error("--credentials and --controls measure different things")
+    if options.write and (options.credentials or options.controls):
+        parser.error("--write puts all tables into bench/README.md, and this measures one")
     if options.priority not in range(21) or (options.priority and os.geteuid() != 0):
         parser.error("--priority is 0 to 20, and more than 0 only for root")
     global PRIORITY

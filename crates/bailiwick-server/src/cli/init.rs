@@ -61,7 +61,8 @@ const SETTINGS: &str = "\
 [server]
 bind = \"127.0.0.1:8000\"
 # Before other machines can reach the server: put a proxy with https in front, on this machine, and write here
-# the address that clients use, such as \"https://api.example.com\", and its host below.
+# the address that clients use, such as \"https://api.example.com\", its host below, and
+# trusted_proxies = [\"127.0.0.1\"], so that the proxy may say where requests come from.
 public_url = \"http://127.0.0.1:8000\"
 allowed_hosts = [\"localhost\", \"127.0.0.1\", \"[::1]\"]
 
