@@ -134,7 +134,7 @@ impl Throttle {
 }
 
 fn charge(policy: &'static str, caller: Caller, rate: bailiwick_core::units::Rate) -> Charge {
-    Charge { key: CounterKey { policy, caller }, rate }
+    Charge::new(CounterKey { policy, caller }, rate)
 }
 
 /// Has what each quota said counted.
