@@ -314,6 +314,42 @@ mod tests {
         }
     }
 
+    // THR-33, THR-37: against a bucket that is filled and emptied in whole nanoseconds.
+    #[test]
+    fn whatever_is_asked_when_no_more_is_spent_than_there_was_and_nothing_is_refused_that_was_there() {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut random = |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        for rate in [Rate::per_minute(10), Rate::per_second(7), Rate::per_hour(1000)] {
+            let quota = Gcra::new(rate);
+            let (mut now, mut arrival, mut filled) = (SECOND, 0, quota.tolerance());
+            let mut passed = [0; 2];
+            for _ in 0..20_000 {
+                let passes = random(3 * quota.interval());
+                now += passes;
+                filled = (filled + passes).min(quota.tolerance());
+                let cost = units(u32::try_from(random(14)).unwrap() + 1);
+                let (verdict, after) = quota.decide(arrival, now, cost);
+                let price = quota.price(cost);
+                assert_eq!(verdict.allowed, filled >= price);
+                if verdict.allowed {
+                    filled -= price;
+                } else {
+                    let next = u64::try_from(verdict.next.as_nanos()).unwrap();
+                    assert_eq!(next, price - filled);
+                }
+                assert_eq!(u64::from(verdict.remaining), filled / quota.interval());
+                passed[usize::from(verdict.allowed)] += 1;
+                arrival = after;
+            }
+            assert!(passed.iter().all(|count| *count > 1000), "both were tried: {passed:?}");
+        }
+    }
+
     // THR-37
     #[test]
     fn what_costs_more_than_the_whole_quota_needs_the_whole_quota() {

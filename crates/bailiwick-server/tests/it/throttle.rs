@@ -94,23 +94,37 @@ async fn of_two_hundred_wrong_log_ins_at_once_five_are_tried_and_the_rest_are_to
     log_in(&app.anonymous().from([203, 0, 113, 7]), "member", TestApp::PASSWORD).await.expect(200);
 }
 
-/// Wherever quotas are counted: the name, the counters, and what must stay while they count.
-async fn everywhere() -> Vec<(&'static str, Arc<dyn CounterStore>, Box<dyn Any>)> {
-    let memory = Arc::new(MemoryCounters::new(Arc::new(FakeClock::new())));
-    let mut all: Vec<(_, Arc<dyn CounterStore>, Box<dyn Any>)> = vec![("memory", memory, Box::new(()))];
-    let sqlite = databases::fresh_sqlite();
-    let opened = open_fresh(&sqlite.url()).await;
-    all.push(("SQLite", Arc::clone(&opened.counters), Box::new((opened, sqlite))));
-    if let Some(postgres) = databases::fresh_postgres().await {
-        let opened = open_fresh(&postgres.url()).await;
-        all.push(("PostgreSQL", Arc::clone(&opened.counters), Box::new((opened, postgres))));
+/// Where quotas are counted.
+struct Place {
+    name: &'static str,
+    counters: Arc<dyn CounterStore>,
+    /// What must stay while they count.
+    _keep: Box<dyn Any>,
+}
+
+impl Place {
+    fn new(name: &'static str, counters: Arc<dyn CounterStore>, keep: impl Any) -> Self {
+        Self { name, counters, _keep: Box::new(keep) }
     }
-    if let Some(url) = databases::redis_url() {
-        let prefix = databases::random_name("test-");
-        let redis = RedisCounters::connect(&url, &prefix, &RedisOptions::default()).await.unwrap();
-        all.push(("Redis", Arc::new(redis), Box::new(())));
+
+    /// All there are on this machine.
+    async fn all() -> Vec<Self> {
+        let memory = Arc::new(MemoryCounters::new(Arc::new(FakeClock::new())));
+        let mut all = vec![Self::new("memory", memory, ())];
+        let sqlite = databases::fresh_sqlite();
+        let opened = open_fresh(&sqlite.url()).await;
+        all.push(Self::new("SQLite", Arc::clone(&opened.counters), (opened, sqlite)));
+        if let Some(postgres) = databases::fresh_postgres().await {
+            let opened = open_fresh(&postgres.url()).await;
+            all.push(Self::new("PostgreSQL", Arc::clone(&opened.counters), (opened, postgres)));
+        }
+        if let Some(url) = databases::redis_url() {
+            let prefix = databases::random_name("test-");
+            let redis = RedisCounters::connect(&url, &prefix, &RedisOptions::default()).await.unwrap();
+            all.push(Self::new("Redis", Arc::new(redis), ()));
+        }
+        all
     }
-    all
 }
 
 async fn open_fresh(url: &str) -> Opened {
@@ -145,17 +159,17 @@ async fn spent_at_once(person: &Person, count: usize, ask: impl Fn(usize) -> (u6
 // THR-33, THR-37: five hundred at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn of_five_hundred_at_once_exactly_the_quota_passes_wherever_it_is_counted() {
-    for (place, counters, _keep) in everywhere().await {
+    for Place { name, counters, _keep } in Place::all().await {
         let app = support::counted(Some(counters), &[("throttle.rates.user", "60/hour")]).await;
-        assert_eq!(spent_at_once(&app.member(), 500, |_| (1, "")).await, 60, "{place}");
+        assert_eq!(spent_at_once(&app.member(), 500, |_| (1, "")).await, 60, "{name}");
         // Fifteen pages of a hundred rows.
-        assert_eq!(spent_at_once(&app.viewer(), 500, |_| (4, "?page_size=100")).await, 60, "{place}");
-        assert_eq!(spent_at_once(&app.viewer(), 50, |_| (1, "")).await, 0, "{place}");
+        assert_eq!(spent_at_once(&app.viewer(), 500, |_| (4, "?page_size=100")).await, 60, "{name}");
+        assert_eq!(spent_at_once(&app.viewer(), 50, |_| (1, "")).await, 0, "{name}");
         // Of long and short ones, as many as sixty units buy: some want one unit, so none is left over.
         let mixed = |number| {
             [(1, ""), (4, "?page_size=1000"), (3, "?page_size=75"), (2, "?page_size=26")][number % 4]
         };
-        assert_eq!(spent_at_once(&app.admin(), 500, mixed).await, 60, "{place}");
+        assert_eq!(spent_at_once(&app.admin(), 500, mixed).await, 60, "{name}");
     }
     // What is no multiple of four leaves something for whoever wants less.
     let app = support::throttled(&[("throttle.rates.user", "61/hour")]).await;

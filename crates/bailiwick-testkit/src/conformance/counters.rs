@@ -284,7 +284,7 @@ pub async fn what_costs_more_than_a_whole_quota_needs_the_whole_quota(subject: C
     let year = charge("exports", 1, Rate::new(u32::MAX, Rate::MAX_WINDOW).unwrap());
     let verdict = subject.spend(&[costing(u32::MAX, year.clone())]).await[0];
     assert_eq!((verdict.allowed, verdict.remaining), (true, 0));
-    assert!(!subject.allowed(&[year.clone()]).await);
+    assert!(!subject.allowed(std::slice::from_ref(&year)).await);
     // A server that is not ours alone need not keep it for a year.
     subject.one.refill(&year.key).await.unwrap();
 }

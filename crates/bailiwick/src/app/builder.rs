@@ -213,14 +213,14 @@ impl Policies {
         self
     }
 
-    /// How often an address without a credential may call. The default is 60 a minute.
+    /// How often an address without a credential may call; what weighs several counts for as many. The default is 60 a minute.
     #[must_use]
     pub fn throttle_anonymous(mut self, rate: Rate) -> Self {
         self.anon = rate;
         self
     }
 
-    /// How often a user may call. The default is 600 a minute.
+    /// How often a user may call; what weighs several counts for as many. The default is 600 a minute.
     #[must_use]
     pub fn throttle_users(mut self, rate: Rate) -> Self {
         self.user = rate;
