@@ -1,5 +1,5 @@
 //! What the shared back-ends do to quotas between reading and writing them: one formula for all (THR-30).
-use std::collections::HashMap;
+use std::{collections::HashMap, num::NonZeroU32};
 
 use bailiwick_core::{
     error::StoreError,
@@ -14,11 +14,12 @@ pub(crate) const EXPIRED_FOR_EACH_NEW: usize = 4;
 pub(crate) struct OwnedCharge {
     pub(crate) key: String,
     pub(crate) gcra: Gcra,
+    pub(crate) cost: NonZeroU32,
 }
 
 impl From<&Charge> for OwnedCharge {
     fn from(charge: &Charge) -> Self {
-        Self { key: charge.key.to_string(), gcra: Gcra::in_micros(charge.rate) }
+        Self { key: charge.key.to_string(), gcra: Gcra::in_micros(charge.rate), cost: charge.cost }
     }
 }
 
@@ -56,9 +57,9 @@ impl<'k> Ledger<'k> {
     pub(crate) fn spend(&mut self, charges: &'k [OwnedCharge]) -> Result<Vec<Verdict>, StoreError> {
         let mut verdicts = Vec::with_capacity(charges.len());
         let mut spent: Vec<(&'k str, u64)> = Vec::with_capacity(charges.len());
-        for OwnedCharge { key, gcra } in charges {
+        for OwnedCharge { key, gcra, cost } in charges {
             let earlier = spent.iter().rev().find(|(of, _)| of == key).map(|(_, arrival)| *arrival);
-            let (verdict, arrival) = gcra.decide(earlier.unwrap_or(self.row(key)?.arrival), self.now);
+            let (verdict, arrival) = gcra.decide(earlier.unwrap_or(self.row(key)?.arrival), self.now, *cost);
             verdicts.push(verdict);
             spent.push((key, arrival));
         }
@@ -68,7 +69,7 @@ impl<'k> Ledger<'k> {
             }
             return Ok(verdicts);
         }
-        for (verdict, OwnedCharge { key, gcra }) in verdicts.iter_mut().zip(charges) {
+        for (verdict, OwnedCharge { key, gcra, .. }) in verdicts.iter_mut().zip(charges) {
             let arrival = self.row(key)?.arrival;
             if verdict.allowed {
                 *verdict = gcra.look(arrival, self.now);
@@ -94,9 +95,10 @@ impl<'k> Ledger<'k> {
     ///
     /// # Errors
     /// If its quota was not read.
-    pub(crate) fn give_back(&mut self, OwnedCharge { key, gcra }: &OwnedCharge) -> Result<(), StoreError> {
+    pub(crate) fn give_back(&mut self, charge: &OwnedCharge) -> Result<(), StoreError> {
+        let OwnedCharge { key, gcra, cost } = charge;
         let Row { arrival, is_new, .. } = self.row(key)?;
-        if is_new { Ok(()) } else { self.set(key, gcra.given_back(arrival, self.now)) }
+        if is_new { Ok(()) } else { self.set(key, gcra.given_back(arrival, self.now, *cost)) }
     }
 
     /// The quotas to be written, in microseconds.

@@ -78,7 +78,7 @@ async fn what_is_lost_on_the_way_to_redis_is_spent_again_and_never_given_back_ag
     let counters =
         RedisCounters::connect(&through, &random_name("test-"), &RedisOptions::default()).await.unwrap();
     let caller = Caller::from_account("ann");
-    let charge = Charge { key: CounterKey { policy: "login_account", caller }, rate: Rate::per_hour(5) };
+    let charge = Charge::new(CounterKey { policy: "login_account", caller }, Rate::per_hour(5));
     let left = async || counters.spend(std::slice::from_ref(&charge)).await.unwrap()[0].remaining;
     assert_eq!(left().await, 4);
     wire.lose_one.store(true, Ordering::SeqCst);

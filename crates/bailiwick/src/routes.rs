@@ -47,6 +47,7 @@ pub(crate) struct Route<S> {
     pub(crate) handler: MethodRouter<S>,
     pub(crate) prepare: fn(&mut gate::Context),
     pub(crate) scope: Option<(&'static str, throttle::By)>,
+    pub(crate) weight: Option<throttle::Weight>,
     pub(crate) credential_in_body: bool,
     pub(crate) ends_credentials: bool,
     pub(crate) logs_in_browsers: bool,
@@ -130,6 +131,30 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self
     }
 
+    /// Lets each request to the route added last spend so many units of the caller's general quota (`user` or `anon`), whatever
+    /// its answer, instead of one: for what costs more than a row, such as an upload or an export (THR-37). Its scope, if it
+    /// has one, counts requests all the same.
+    ///
+    /// # Panics
+    /// If it is zero, or no route was added: routes are built at start.
+    #[must_use]
+    pub fn weighing(mut self, units: u32) -> Self {
+        self.last().weight = Some(throttle::Weight::units(units));
+        self
+    }
+
+    /// Lets requests to the route added last weigh by the page that they ask for: one unit of the caller's general quota for
+    /// each begun page of the default size. It is for handlers that take [`Pages`](crate::resource::Pages) or
+    /// [`RowPages`](crate::resource::RowPages); lists of resources do so anyway.
+    ///
+    /// # Panics
+    /// If no route was added: routes are built at start.
+    #[must_use]
+    pub fn weighing_by_page(mut self) -> Self {
+        self.last().weight = Some(throttle::Weight::ByPage);
+        self
+    }
+
     /// Says that the route added last takes its credential in the body, so that `Authorization` and cookies are ignored
     /// there.
     ///
@@ -209,6 +234,7 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
             handler,
             prepare,
             scope: None,
+            weight: None,
             credential_in_body: false,
             ends_credentials: false,
             logs_in_browsers: false,

@@ -400,12 +400,13 @@ impl From<&crate::identity::Username> for Detail {
     }
 }
 
-impl From<Route> for Detail {
-    fn from(Route(template): Route) -> Self {
-        Self(template.into())
+impl From<Declared> for Detail {
+    fn from(Declared(text): Declared) -> Self {
+        Self(text.into())
     }
 }
 
-/// The template of a route, or the name of what denied something there: a text of the application, not of a client.
+/// A text that the application declares and no client can choose: the template of a route, or the name of the rule that denied
+/// something there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Route(pub String);
+pub struct Declared(pub String);

@@ -30,7 +30,7 @@ use uuid::Uuid;
 
 pub use self::{
     chain::{AuditKeys, Broken, Chain, Entry, Fault, Head, Verifier},
-    event::{Detail, Details, Outcome, Route, SecurityEvent, SecurityEventKind, Target, TargetKind},
+    event::{Declared, Detail, Details, Outcome, SecurityEvent, SecurityEventKind, Target, TargetKind},
 };
 use crate::{
     clock::Timestamp,

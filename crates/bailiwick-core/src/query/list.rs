@@ -1,5 +1,5 @@
 //! Lists: pages, filters, order and search, from a query string.
-use std::{borrow::Cow, marker::PhantomData};
+use std::{borrow::Cow, marker::PhantomData, num::NonZeroU32};
 
 use smallvec::SmallVec;
 
@@ -23,6 +23,27 @@ pub struct PageSettings {
 impl Default for PageSettings {
     fn default() -> Self {
         Self { default_size: 25, max_size: 100, over_limit: OverLimit::Cap }
+    }
+}
+
+impl PageSettings {
+    /// How many pages of the default size the page begins that the decoded parameters of a query string ask for (THR-37): of
+    /// 25 rows and at most 100, one page for 25 rows, two for 26, four for 100 and for whatever is more.
+    ///
+    /// It is one if nothing is asked for or what is no size. A size above the cap counts as the cap, also where it is refused;
+    /// of a size that is repeated, which is refused, the first counts.
+    pub fn pages_asked<'q>(
+        &self,
+        mut parameters: impl Iterator<Item = (Cow<'q, str>, Cow<'q, str>)>,
+    ) -> NonZeroU32 {
+        let asked = parameters.find(|(name, _)| name == PAGE_SIZE).and_then(|(_, value)| positive(&value));
+        let rows = asked.map_or(self.default_size, |asked| self.capped(asked));
+        NonZeroU32::new(rows.div_ceil(self.default_size.max(1))).unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// How many rows a page has at most for which `asked` were asked.
+    fn capped(&self, asked: u64) -> u32 {
+        u32::try_from(asked).map_or(self.max_size, |asked| asked.min(self.max_size))
     }
 }
 
@@ -104,6 +125,8 @@ impl<R> Page<R> {
     }
 }
 
+/// The parameter that names the size of a page.
+const PAGE_SIZE: &str = "page_size";
 /// How many terms a search may have.
 const MAX_SEARCH_TERMS: usize = 8;
 /// How long a search may be, in characters.
@@ -137,7 +160,7 @@ impl<R: Model> ListQuery<R> {
                     }
                     Ok(())
                 }
-                "page_size" => query.read_size(&value, settings),
+                PAGE_SIZE => query.read_size(&value, settings),
                 "ordering" => query.read_order(&value),
                 "search" => query.read_search(&value),
                 other => query.read_filter(other, &value),
@@ -326,7 +349,7 @@ impl PageQuery {
                     no_such_page = positive(&value).map(|page| query.page = page).is_none();
                     Ok(())
                 }
-                "page_size" => page_size(&value, settings).map(|size| query.size = size),
+                PAGE_SIZE => page_size(&value, settings).map(|size| query.size = size),
                 _ => Err((UNKNOWN, "not accepted here; accepted are page, page_size".to_owned())),
             };
             if let Err((code, detail)) = read {
@@ -356,7 +379,7 @@ type Invalid = (&'static str, String);
 const UNKNOWN: &str = "unknown-parameter";
 
 fn unknown<R: Model>() -> Invalid {
-    let mut allowed = vec!["page".to_owned(), "page_size".to_owned()];
+    let mut allowed = vec!["page".to_owned(), PAGE_SIZE.to_owned()];
     if R::TABLE.columns.iter().any(|column| column.order) {
         allowed.push("ordering".to_owned());
     }
@@ -414,7 +437,7 @@ fn page_size(value: &str, settings: &PageSettings) -> Result<u32, Invalid> {
     if size > cap && settings.over_limit == OverLimit::Reject {
         return Err(("too-large", format!("at most {cap}")));
     }
-    Ok(u32::try_from(size.min(cap)).unwrap_or(settings.max_size))
+    Ok(settings.capped(size))
 }
 
 /// Reads a positive integer of ASCII digits; what is too large for 64 bits is the largest (PAG-04).
@@ -456,6 +479,45 @@ mod tests {
         for wrong in ["page_size=0", "ordering=x", "page=1&page=0", "page_size=1&page_size=1"] {
             assert!(matches!(page(wrong), Err(QueryError::Invalid(_))), "{wrong}");
         }
+    }
+
+    // THR-37: what a page weighs agrees with what the list would be.
+    #[test]
+    fn a_page_counts_once_for_each_begun_page_of_the_default_size() {
+        let pairs = |query: &'static str| {
+            let pairs = query.split('&').filter(|pair| !pair.is_empty());
+            let pairs = pairs.map(|pair| pair.split_once('=').unwrap());
+            pairs.map(|(name, value)| (Cow::Borrowed(name), Cow::Borrowed(value)))
+        };
+        let settings = PageSettings::default();
+        for (query, pages) in [
+            ("", 1),
+            ("page=7&search=x", 1),
+            ("page_size=1", 1),
+            ("page_size=25", 1),
+            ("page_size=26", 2),
+            ("page_size=50", 2),
+            ("page_size=0051", 3),
+            ("ordering=x&page_size=100", 4),
+            ("page_size=101", 4),
+            ("page_size=99999999999999999999999", 4),
+        ] {
+            assert_eq!(settings.pages_asked(pairs(query)).get(), pages, "{query}");
+            let refusing = PageSettings { over_limit: OverLimit::Reject, ..settings };
+            assert_eq!(refusing.pages_asked(pairs(query)).get(), pages, "{query}");
+            if let Ok(list) = PageQuery::parse(pairs(query), &settings) {
+                assert_eq!(list.size.div_ceil(25), pages, "{query}");
+            }
+        }
+        for wrong in ["page_size=", "page_size=0", "page_size=-100", "page_size=1e2", "page_size=１００"] {
+            assert_eq!(settings.pages_asked(pairs(wrong)).get(), 1, "{wrong}");
+            assert!(PageQuery::parse(pairs(wrong), &settings).is_err(), "{wrong}");
+        }
+        assert_eq!(settings.pages_asked(pairs("page_size=1&page_size=100")).get(), 1);
+        // Settings that nobody should make divide by nothing, and let nobody pass for nothing.
+        let odd = PageSettings { default_size: 0, max_size: 0, over_limit: OverLimit::Cap };
+        assert_eq!(odd.pages_asked(pairs("")).get(), 1);
+        assert_eq!(odd.pages_asked(pairs("page_size=9")).get(), 1);
     }
 
     // PAG-04

@@ -2,6 +2,7 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv6Addr},
+    num::NonZeroU32,
     time::Duration,
 };
 
@@ -25,8 +26,8 @@ pub trait CounterStore: Send + Sync + 'static {
     /// If the counters are out of reach: the quota is as it was.
     fn refill<'a>(&'a self, key: &'a CounterKey) -> Answer<'a, ()>;
 
-    /// Takes back one charge that was spent a moment ago and came to nothing: its quota has one unit more, and is whole at
-    /// most.
+    /// Takes back one charge that was spent a moment ago and came to nothing: its quota has as many units more as it cost, and
+    /// is whole at most.
     ///
     /// # Errors
     /// If the counters are out of reach: it was taken back, or stays spent. It must not be tried again: nobody gets more
@@ -34,13 +35,28 @@ pub trait CounterStore: Send + Sync + 'static {
     fn give_back<'a>(&'a self, charge: &'a Charge) -> Answer<'a, ()>;
 }
 
-/// One unit to spend of one quota.
+/// Units to spend of one quota: all of them, or none.
 #[derive(Clone, Debug)]
 pub struct Charge {
     /// Whose quota of what.
     pub key: CounterKey,
     /// How large the quota is.
     pub rate: Rate,
+    /// How many units (THR-37). What costs more than a whole quota needs the whole quota.
+    pub cost: NonZeroU32,
+}
+
+impl Charge {
+    /// One unit of a quota as large as `rate`.
+    pub const fn new(key: CounterKey, rate: Rate) -> Self {
+        Self { key, rate, cost: NonZeroU32::MIN }
+    }
+
+    /// The same of `cost` units.
+    #[must_use]
+    pub const fn costing(self, cost: NonZeroU32) -> Self {
+        Self { cost, ..self }
+    }
 }
 
 /// Names one caller's quota under one policy, for example `anon` of an address.
@@ -99,11 +115,11 @@ impl Caller {
 /// What a quota says to a charge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// Whether the quota had a unit left.
+    /// Whether the quota had all units that the charge costs.
     pub allowed: bool,
-    /// Units left now.
+    /// Units left now. A refused charge that costs several may leave some, which a smaller one can spend.
     pub remaining: u32,
-    /// Until a further unit is there: for a refused charge, the earliest time a retry can pass.
+    /// Until a further unit is there: for a refused charge, until all are that it costs, the earliest time a retry can pass.
     pub next: Duration,
 }
 
@@ -142,6 +158,12 @@ impl Gcra {
         self.tolerance
     }
 
+    /// The time in which a quota gets `cost` units, in nanoseconds: the whole of its tolerance at most. So what costs more
+    /// than a whole quota needs the whole quota, and no charge is impossible (THR-37).
+    pub fn price(self, cost: NonZeroU32) -> u64 {
+        self.interval.saturating_mul(cost.get().into()).min(self.tolerance)
+    }
+
     /// The arrival time that counts at `now`: no earlier, and no later than that of a quota just used up. A later one was
     /// left behind by a clock that went back or by a larger rate; it must lock nobody out for longer than a caller who
     /// has used up all, and mints nothing (THR-32).
@@ -149,17 +171,15 @@ impl Gcra {
         arrival.clamp(now, now.saturating_add(self.tolerance))
     }
 
-    /// What a quota whose arrival time is `arrival` says to one unit at `now`, and the arrival time if it is
-    /// spent. Both are nanoseconds on one clock; an unknown quota has arrival 0.
-    pub fn decide(self, arrival: u64, now: u64) -> (Verdict, u64) {
+    /// What a quota whose arrival time is `arrival` says at `now` to whoever wants `cost` units, and its arrival time after
+    /// that. All times are nanoseconds on one clock; an unknown quota has arrival 0.
+    pub fn decide(self, arrival: u64, now: u64, cost: NonZeroU32) -> (Verdict, u64) {
         let arrival = self.held(arrival, now);
-        let spent = arrival.saturating_add(self.interval);
+        let spent = arrival.saturating_add(self.price(cost));
         let earliest = spent.saturating_sub(self.tolerance);
         if now < earliest {
-            return (
-                Verdict { allowed: false, remaining: 0, next: Duration::from_nanos(earliest - now) },
-                arrival,
-            );
+            let next = Duration::from_nanos(earliest - now);
+            return (Verdict { allowed: false, next, ..self.look(arrival, now) }, arrival);
         }
         (Verdict { allowed: true, ..self.look(spent, now) }, spent)
     }
@@ -174,10 +194,10 @@ impl Gcra {
         Verdict { allowed: remaining > 0, remaining, next: Duration::from_nanos(next) }
     }
 
-    /// The arrival time of a quota whose arrival time is `arrival`, once one unit comes back that was spent of it: one
-    /// interval earlier. It is never before `now`, so a quota is whole at most.
-    pub fn given_back(self, arrival: u64, now: u64) -> u64 {
-        self.held(arrival, now).saturating_sub(self.interval).max(now)
+    /// The arrival time of a quota whose arrival time is `arrival`, once `cost` units come back that were spent of it. It is
+    /// never before `now`, so a quota is whole at most.
+    pub fn given_back(self, arrival: u64, now: u64, cost: NonZeroU32) -> u64 {
+        self.held(arrival, now).saturating_sub(self.price(cost)).max(now)
     }
 
     /// When a quota is full again and may be forgotten.
@@ -191,6 +211,11 @@ mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
+    const ONE: NonZeroU32 = NonZeroU32::MIN;
+
+    fn units(count: u32) -> NonZeroU32 {
+        NonZeroU32::new(count).unwrap()
+    }
 
     // THR-11
     #[test]
@@ -216,41 +241,147 @@ mod tests {
         let start = 1_000 * SECOND;
         let mut arrival = 0;
         for left in (0..10).rev() {
-            let (verdict, spent) = quota.decide(arrival, start);
+            let (verdict, spent) = quota.decide(arrival, start, ONE);
             assert_eq!((verdict.allowed, verdict.remaining), (true, left));
             arrival = spent;
         }
-        let (refused, kept) = quota.decide(arrival, start);
+        let (refused, kept) = quota.decide(arrival, start, ONE);
         assert_eq!((refused.allowed, refused.next), (false, Duration::from_secs(6)));
         assert_eq!(kept, arrival);
 
-        let (verdict, arrival) = quota.decide(arrival, start + 6 * SECOND);
+        let (verdict, arrival) = quota.decide(arrival, start + 6 * SECOND, ONE);
         assert!(verdict.allowed);
-        let (refused, _) = quota.decide(arrival, start + 6 * SECOND);
+        let (refused, _) = quota.decide(arrival, start + 6 * SECOND, ONE);
         assert_eq!((refused.allowed, refused.next), (false, Duration::from_secs(6)));
 
         let mut arrival = arrival;
         for left in (0..8).rev() {
-            let (verdict, spent) = quota.decide(arrival, start + 59 * SECOND);
+            let (verdict, spent) = quota.decide(arrival, start + 59 * SECOND, ONE);
             assert_eq!((verdict.allowed, verdict.remaining), (true, left));
             arrival = spent;
         }
-        let (refused, _) = quota.decide(arrival, start + 59 * SECOND);
+        let (refused, _) = quota.decide(arrival, start + 59 * SECOND, ONE);
         assert_eq!((refused.allowed, refused.next), (false, Duration::from_secs(1)));
+    }
+
+    // THR-31, THR-37
+    #[test]
+    fn what_costs_several_units_waits_until_all_are_there_and_spends_none_until_then() {
+        let quota = Gcra::new(Rate::per_minute(10));
+        let start = 1_000 * SECOND;
+        let mut arrival = 0;
+        for left in [6, 2] {
+            let (verdict, spent) = quota.decide(arrival, start, units(4));
+            assert_eq!((verdict.allowed, verdict.remaining), (true, left));
+            assert_eq!(verdict.next, Duration::from_secs(6), "a further unit, not four");
+            arrival = spent;
+        }
+        // Two are left: four are there in two times six seconds, and what costs less passes meanwhile.
+        let (refused, kept) = quota.decide(arrival, start, units(4));
+        assert_eq!(refused, Verdict { allowed: false, remaining: 2, next: Duration::from_secs(12) });
+        assert_eq!(kept, arrival);
+        assert!(quota.decide(arrival, start, units(2)).0.allowed);
+        assert!(!quota.decide(arrival, start + 12 * SECOND - 1, units(4)).0.allowed);
+        let (verdict, arrival) = quota.decide(arrival, start + 12 * SECOND, units(4));
+        assert_eq!((verdict.allowed, verdict.remaining), (true, 0));
+        let (refused, _) = quota.decide(arrival, start + 12 * SECOND, units(4));
+        assert_eq!((refused.remaining, refused.next), (0, Duration::from_secs(24)));
+        let (refused, _) = quota.decide(arrival, start + 12 * SECOND, ONE);
+        assert_eq!((refused.remaining, refused.next), (0, Duration::from_secs(6)));
+        // Ten seconds later one is there, and four are in fourteen more.
+        let (refused, _) = quota.decide(arrival, start + 22 * SECOND, units(4));
+        assert_eq!((refused.remaining, refused.next), (1, Duration::from_secs(14)));
+    }
+
+    // THR-37
+    #[test]
+    fn units_are_spent_together_as_they_would_be_one_by_one() {
+        for rate in [Rate::per_minute(10), Rate::per_hour(1000), Rate::per_second(7)] {
+            for quota in [Gcra::new(rate), Gcra::in_micros(rate)] {
+                for cost in 1..=7 {
+                    let (together, at_once) = quota.decide(0, SECOND, units(cost));
+                    let mut one_by_one = 0;
+                    for _ in 0..cost {
+                        let (last, spent) = quota.decide(one_by_one, SECOND, ONE);
+                        one_by_one = spent;
+                        assert!(last.allowed);
+                    }
+                    assert_eq!(at_once, one_by_one);
+                    assert_eq!(together, Verdict { allowed: true, ..quota.look(one_by_one, SECOND) });
+                    assert_eq!(quota.given_back(at_once, SECOND, units(cost)), SECOND);
+                }
+            }
+        }
+    }
+
+    // THR-33, THR-37: against a bucket that is filled and emptied in whole nanoseconds.
+    #[test]
+    fn whatever_is_asked_when_no_more_is_spent_than_there_was_and_nothing_is_refused_that_was_there() {
+        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut random = |below: u64| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state % below
+        };
+        for rate in [Rate::per_minute(10), Rate::per_second(7), Rate::per_hour(1000)] {
+            let quota = Gcra::new(rate);
+            let (mut now, mut arrival, mut filled) = (SECOND, 0, quota.tolerance());
+            let mut passed = [0; 2];
+            for _ in 0..20_000 {
+                let passes = random(3 * quota.interval());
+                now += passes;
+                filled = (filled + passes).min(quota.tolerance());
+                let cost = units(u32::try_from(random(14)).unwrap() + 1);
+                let (verdict, after) = quota.decide(arrival, now, cost);
+                let price = quota.price(cost);
+                assert_eq!(verdict.allowed, filled >= price);
+                if verdict.allowed {
+                    filled -= price;
+                } else {
+                    let next = u64::try_from(verdict.next.as_nanos()).unwrap();
+                    assert_eq!(next, price - filled);
+                }
+                assert_eq!(u64::from(verdict.remaining), filled / quota.interval());
+                passed[usize::from(verdict.allowed)] += 1;
+                arrival = after;
+            }
+            assert!(passed.iter().all(|count| *count > 1000), "both were tried: {passed:?}");
+        }
+    }
+
+    // THR-37
+    #[test]
+    fn what_costs_more_than_the_whole_quota_needs_the_whole_quota() {
+        for cost in [10, 11, 1000, u32::MAX].map(units) {
+            let quota = Gcra::new(Rate::per_minute(10));
+            assert_eq!(quota.price(cost), quota.tolerance());
+            let (verdict, arrival) = quota.decide(0, SECOND, cost);
+            assert_eq!((verdict.allowed, verdict.remaining), (true, 0));
+            let (refused, _) = quota.decide(arrival, SECOND, cost);
+            assert_eq!((refused.allowed, refused.next), (false, Duration::from_secs(60)));
+            assert!(!quota.decide(arrival, 61 * SECOND - 1, cost).0.allowed);
+            assert!(quota.decide(arrival, 61 * SECOND, cost).0.allowed);
+            assert_eq!(quota.given_back(arrival, SECOND, cost), SECOND);
+        }
+        // Nothing runs over, whatever the rate.
+        let year = Gcra::new(Rate::new(u32::MAX, Rate::MAX_WINDOW).unwrap());
+        let (verdict, arrival) = year.decide(0, SECOND, units(u32::MAX));
+        assert_eq!((verdict.allowed, verdict.remaining, arrival), (true, 0, SECOND + year.tolerance()));
     }
 
     #[test]
     fn a_unit_that_comes_back_is_as_if_it_had_not_been_spent() {
         let quota = Gcra::new(Rate::per_minute(10));
-        let (_, once) = quota.decide(0, SECOND);
-        let (_, twice) = quota.decide(once, 2 * SECOND);
-        assert_eq!(quota.given_back(twice, 2 * SECOND), once);
+        let (_, once) = quota.decide(0, SECOND, ONE);
+        let (_, twice) = quota.decide(once, 2 * SECOND, ONE);
+        assert_eq!(quota.given_back(twice, 2 * SECOND, ONE), once);
         // What is whole stays so, and what a clock left behind comes back to one unit.
-        assert_eq!(quota.given_back(once, 5 * SECOND), 5 * SECOND);
-        assert_eq!(quota.given_back(0, 5 * SECOND), 5 * SECOND);
-        let ahead = quota.given_back(100_000 * SECOND, SECOND);
-        let (verdict, ahead) = quota.decide(ahead, SECOND);
-        assert!(verdict.allowed && !quota.decide(ahead, SECOND).0.allowed);
+        assert_eq!(quota.given_back(once, 5 * SECOND, ONE), 5 * SECOND);
+        assert_eq!(quota.given_back(0, 5 * SECOND, ONE), 5 * SECOND);
+        let ahead = quota.given_back(100_000 * SECOND, SECOND, ONE);
+        let (verdict, ahead) = quota.decide(ahead, SECOND, ONE);
+        assert!(verdict.allowed && !quota.decide(ahead, SECOND, ONE).0.allowed);
     }
 
     #[test]
@@ -258,13 +389,13 @@ mod tests {
         for rate in [Rate::per_minute(7), Rate::per_hour(1000), Rate::per_second(3)] {
             let quota = Gcra::new(rate);
             let mut arrival = 0;
-            while let (Verdict { allowed: true, .. }, spent) = quota.decide(arrival, SECOND) {
+            while let (Verdict { allowed: true, .. }, spent) = quota.decide(arrival, SECOND, ONE) {
                 arrival = spent;
             }
-            let (refused, _) = quota.decide(arrival, SECOND);
+            let (refused, _) = quota.decide(arrival, SECOND, ONE);
             let next = u64::try_from(refused.next.as_nanos()).unwrap();
-            assert!(!quota.decide(arrival, SECOND + next - 1).0.allowed);
-            assert!(quota.decide(arrival, SECOND + next).0.allowed);
+            assert!(!quota.decide(arrival, SECOND + next - 1, ONE).0.allowed);
+            assert!(quota.decide(arrival, SECOND + next, ONE).0.allowed);
         }
     }
 
@@ -272,21 +403,21 @@ mod tests {
     #[test]
     fn a_clock_that_goes_back_mints_no_quota() {
         let quota = Gcra::new(Rate::per_minute(2));
-        let (_, arrival) = quota.decide(0, 100 * SECOND);
-        let (_, arrival) = quota.decide(arrival, 100 * SECOND);
-        assert!(!quota.decide(arrival, 50 * SECOND).0.allowed);
+        let (_, arrival) = quota.decide(0, 100 * SECOND, ONE);
+        let (_, arrival) = quota.decide(arrival, 100 * SECOND, ONE);
+        assert!(!quota.decide(arrival, 50 * SECOND, ONE).0.allowed);
     }
 
     // THR-32
     #[test]
     fn an_arrival_from_a_clock_that_was_ahead_locks_nobody_out_for_long() {
         let quota = Gcra::new(Rate::per_minute(2));
-        let (refused, kept) = quota.decide(100_000 * SECOND, 100 * SECOND);
+        let (refused, kept) = quota.decide(100_000 * SECOND, 100 * SECOND, ONE);
         assert_eq!((refused.allowed, refused.next), (false, Duration::from_secs(30)));
         assert_eq!(quota.look(100_000 * SECOND, 100 * SECOND).next, Duration::from_secs(30));
-        assert!(!quota.decide(kept, 130 * SECOND - 1).0.allowed);
-        let (verdict, kept) = quota.decide(kept, 130 * SECOND);
-        assert!(verdict.allowed && !quota.decide(kept, 130 * SECOND).0.allowed);
+        assert!(!quota.decide(kept, 130 * SECOND - 1, ONE).0.allowed);
+        let (verdict, kept) = quota.decide(kept, 130 * SECOND, ONE);
+        assert!(verdict.allowed && !quota.decide(kept, 130 * SECOND, ONE).0.allowed);
     }
 
     #[test]
@@ -297,7 +428,7 @@ mod tests {
             let (exact, coarse) = (Gcra::new(rate), Gcra::in_micros(rate));
             assert!(coarse.interval().is_multiple_of(1000) && coarse.tolerance().is_multiple_of(1000));
             assert!((exact.interval()..exact.interval() + 1000).contains(&coarse.interval()), "{rate:?}");
-            let (verdict, arrival) = coarse.decide(0, 5000 * SECOND);
+            let (verdict, arrival) = coarse.decide(0, 5000 * SECOND, ONE);
             assert_eq!((verdict.allowed, verdict.remaining), (true, rate.limit().get() - 1));
             assert!(arrival.is_multiple_of(1000));
         }

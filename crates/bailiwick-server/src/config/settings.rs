@@ -255,9 +255,9 @@ section! {
 section! {
     /// Requests in a window of time, such as `60/min` or `10/15min`.
     pub struct ThrottleRates {
-        /// Requests without a valid credential, for each address.
+        /// Requests without a valid credential, for each address. Long pages, uploads and downloads count for several.
         anon: Rate = "60/min";
-        /// Requests of one user.
+        /// Requests of one user. Long pages, uploads and downloads count for several.
         user: Rate = "600/min";
         /// Log-ins, for each address.
         login: Rate = "5/min";

@@ -16,6 +16,11 @@ pub(crate) use self::attachments::Attachments;
 /// The longest life that anyone can give a token, in days.
 pub(crate) const MAX_TOKEN_DAYS: i64 = 3650;
 
+/// What an upload spends of a quota: its content is judged whole, and kept (THR-37).
+const UPLOAD_WEIGHT: u32 = 5;
+/// What a download spends of a quota: megabytes instead of rows.
+const DOWNLOAD_WEIGHT: u32 = 2;
+
 /// Who may make an account by a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Registration {
@@ -48,6 +53,7 @@ pub(crate) fn routes(registration: Registration, upload_body: ByteSize) -> Route
         .delete("/auth/token/", auth::revoke_token)
         .ends_credentials()
         .get("/auth/tokens/", tokens::list)
+        .weighing_by_page()
         .post("/auth/tokens/", tokens::create)
         .delete("/auth/tokens/{id}/", tokens::end)
         .ends_credentials()
@@ -73,6 +79,7 @@ pub(crate) fn routes(registration: Registration, upload_body: ByteSize) -> Route
         .delete("/auth/session/", sessions::end)
         .ends_credentials()
         .get("/auth/sessions/", sessions::list)
+        .weighing_by_page()
         .delete("/auth/sessions/", sessions::end_others)
         .ends_credentials()
         .delete("/auth/sessions/{id}/", sessions::end_one)
@@ -81,15 +88,19 @@ pub(crate) fn routes(registration: Registration, upload_body: ByteSize) -> Route
         .post("/orgs/", orgs::create)
         .get("/orgs/{org}/", orgs::show)
         .get("/orgs/{org}/tokens/", org_tokens::list)
+        .weighing_by_page()
         .post("/orgs/{org}/tokens/", org_tokens::create)
         .delete("/orgs/{org}/tokens/{id}/", org_tokens::end)
         .ends_credentials()
         .post("/orgs/{org}/tokens/{id}/rotate/", org_tokens::rotate)
         .get("/orgs/{org}/tasks/{id}/attachments/", attachments::list)
+        .weighing_by_page()
         .post("/orgs/{org}/tasks/{id}/attachments/", attachments::upload)
         .throttled("uploads", By::Principal)
+        .weighing(UPLOAD_WEIGHT)
         .max_body(upload_body)
         .get("/orgs/{org}/tasks/{id}/attachments/{attachment}/", attachments::show)
         .delete("/orgs/{org}/tasks/{id}/attachments/{attachment}/", attachments::delete)
         .get("/orgs/{org}/tasks/{id}/attachments/{attachment}/content/", attachments::content)
+        .weighing(DOWNLOAD_WEIGHT)
 }

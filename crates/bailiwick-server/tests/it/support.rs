@@ -1,6 +1,7 @@
 //! The server in process, with settings of a test.
-use std::ffi::OsString;
+use std::{ffi::OsString, sync::Arc};
 
+use bailiwick::store::CounterStore;
 use bailiwick_server::{
     application,
     config::{Inputs, Loaded, Settings},
@@ -35,10 +36,19 @@ pub(crate) async fn throttled(changes: &[(&str, &str)]) -> TestApp {
     builder(changes).start().await
 }
 
+/// The same, whose quotas are counted in `others` instead of in memory, if there are any.
+pub(crate) async fn counted(others: Option<Arc<dyn CounterStore>>, changes: &[(&str, &str)]) -> TestApp {
+    assemble(changes, others).start().await
+}
+
 /// The server with these settings, not started yet.
 pub(crate) fn builder(changes: &[(&str, &str)]) -> TestAppBuilder<'static> {
+    assemble(changes, None)
+}
+
+fn assemble(changes: &[(&str, &str)], others: Option<Arc<dyn CounterStore>>) -> TestAppBuilder<'static> {
     // Goes with the application, which holds it.
-    let files = std::sync::Arc::new(tempfile::tempdir().unwrap());
+    let files = Arc::new(tempfile::tempdir().unwrap());
     let in_there = [("uploads.directory", files.path().to_str().unwrap())];
     let settings = settings(&[&in_there, changes].concat());
     TestApp::builder(testing::resources(), testing::routes(), testing::migrations()).made_by(
@@ -49,7 +59,7 @@ pub(crate) fn builder(changes: &[(&str, &str)]) -> TestAppBuilder<'static> {
                 .clock(clock)
                 .entropy(entropy)
                 .give(files)
-                .policies(|policies| policies.counters(counters))
+                .policies(|policies| policies.counters(others.unwrap_or(counters)))
                 .build();
             built.map_err(application::ApplicationError::from)
         },

@@ -1,12 +1,21 @@
 //! Quotas.
-use std::{collections::HashMap, time::Duration};
+use std::{any::Any, collections::HashMap, sync::Arc, time::Duration};
 
-use bailiwick_testkit::{Fault, Operation, Reply, TestApp};
+use bailiwick::{
+    database::{
+        MemoryCounters, OpenOptions, Opened, RedisCounters, RedisOptions, migrate, open_with_counters,
+        refinery::Runner,
+    },
+    store::CounterStore,
+};
+use bailiwick_testkit::{FakeClock, Fault, Operation, Person, Reply, TestApp, audit_keys, databases};
+use http::Method;
 use serde_json::json;
 
 use crate::{
     browser::Browser,
-    support::{self, NOBODY, TASKS, log_in},
+    files::form,
+    support::{self, NOBODY, TASKS, Tasks, log_in},
 };
 
 /// What is left of a quota, as `RateLimit` says.
@@ -83,6 +92,231 @@ async fn of_two_hundred_wrong_log_ins_at_once_five_are_tried_and_the_rest_are_to
     assert_eq!(retry_after(&again), Duration::from_secs(12));
     // Another address is another caller.
     log_in(&app.anonymous().from([203, 0, 113, 7]), "member", TestApp::PASSWORD).await.expect(200);
+}
+
+/// Where quotas are counted.
+struct Place {
+    name: &'static str,
+    counters: Arc<dyn CounterStore>,
+    /// What must stay while they count.
+    _keep: Box<dyn Any>,
+}
+
+impl Place {
+    fn new(name: &'static str, counters: Arc<dyn CounterStore>, keep: impl Any) -> Self {
+        Self { name, counters, _keep: Box::new(keep) }
+    }
+
+    /// All there are on this machine.
+    async fn all() -> Vec<Self> {
+        let memory = Arc::new(MemoryCounters::new(Arc::new(FakeClock::new())));
+        let mut all = vec![Self::new("memory", memory, ())];
+        let sqlite = databases::fresh_sqlite();
+        let opened = open_fresh(&sqlite.url()).await;
+        all.push(Self::new("SQLite", Arc::clone(&opened.counters), (opened, sqlite)));
+        if let Some(postgres) = databases::fresh_postgres().await {
+            let opened = open_fresh(&postgres.url()).await;
+            all.push(Self::new("PostgreSQL", Arc::clone(&opened.counters), (opened, postgres)));
+        }
+        if let Some(url) = databases::redis_url() {
+            let prefix = databases::random_name("test-");
+            let redis = RedisCounters::connect(&url, &prefix, &RedisOptions::default()).await.unwrap();
+            all.push(Self::new("Redis", Arc::new(redis), ()));
+        }
+        all
+    }
+}
+
+async fn open_fresh(url: &str) -> Opened {
+    let options = OpenOptions::default();
+    migrate(url, &options, &Runner::new(&[]), &[]).await.unwrap();
+    open_with_counters(url, &options, audit_keys()).await.unwrap()
+}
+
+/// What the requests spend that pass of `count` which `person` makes at once, each of a cost and a query that `ask` names.
+async fn spent_at_once(person: &Person, count: usize, ask: impl Fn(usize) -> (u64, &'static str)) -> u64 {
+    let mut callers = tokio::task::JoinSet::new();
+    for number in 0..count {
+        let (cost, query) = ask(number);
+        let call = person.get(&format!("{TASKS}{query}"));
+        callers.spawn(async move {
+            let reply = call.await;
+            // Nothing passes uncounted.
+            let left = left(&reply, "user");
+            match reply.status().as_u16() {
+                200 => cost,
+                429 => {
+                    assert!(left < cost, "refused, and it would have been enough: {reply:?}");
+                    0
+                }
+                _ => panic!("{reply:?}"),
+            }
+        });
+    }
+    callers.join_all().await.into_iter().sum()
+}
+
+// THR-33, THR-37: five hundred at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_five_hundred_at_once_exactly_the_quota_passes_wherever_it_is_counted() {
+    for Place { name, counters, _keep } in Place::all().await {
+        let app = support::counted(Some(counters), &[("throttle.rates.user", "60/hour")]).await;
+        assert_eq!(spent_at_once(&app.member(), 500, |_| (1, "")).await, 60, "{name}");
+        // Fifteen pages of a hundred rows.
+        assert_eq!(spent_at_once(&app.viewer(), 500, |_| (4, "?page_size=100")).await, 60, "{name}");
+        assert_eq!(spent_at_once(&app.viewer(), 50, |_| (1, "")).await, 0, "{name}");
+        // Of long and short ones, as many as sixty units buy: some want one unit, so none is left over.
+        let mixed = |number| {
+            [(1, ""), (4, "?page_size=1000"), (3, "?page_size=75"), (2, "?page_size=26")][number % 4]
+        };
+        assert_eq!(spent_at_once(&app.admin(), 500, mixed).await, 60, "{name}");
+    }
+    // What is no multiple of four leaves something for whoever wants less.
+    let app = support::throttled(&[("throttle.rates.user", "61/hour")]).await;
+    assert_eq!(spent_at_once(&app.member(), 100, |_| (4, "?page_size=100")).await, 60);
+    assert_eq!(spent_at_once(&app.member(), 100, |_| (1, "")).await, 1);
+}
+
+// THR-37
+#[tokio::test]
+async fn a_page_costs_one_for_each_begun_page_of_the_default_size_whatever_the_answer() {
+    let app = support::throttled(&[]).await;
+    let task = app.owner().task(json!({"title": "x"})).await;
+    let (viewer, outsider) = (app.viewer(), app.other_tenant());
+    let mut expected = 600;
+    for (query, status, cost) in [
+        ("", 200, 1),
+        ("?page_size=25", 200, 1),
+        ("?page_size=26", 200, 2),
+        ("?page_size=100", 200, 4),
+        ("?page_size=1000", 200, 4),
+        ("?page_size=99999999999999999999999999", 200, 4),
+        ("?page%5Fsize=%31%30%30", 200, 4),
+        ("?page_size=100&page=9", 404, 4),
+        ("?page_size=100&nonsense=1", 422, 4),
+        ("?page_size=", 422, 1),
+        ("?page_size=0", 422, 1),
+        ("?page_size=1e3", 422, 1),
+        ("?page_size=%00", 422, 1),
+        ("?page_size=1&page_size=100", 422, 1),
+    ] {
+        let reply = viewer.get(&format!("{TASKS}{query}")).await.expect(status);
+        expected -= cost;
+        assert_eq!(left(&reply, "user"), expected, "{query}");
+        let reply = viewer.head(&format!("{TASKS}{query}")).await.expect(status);
+        expected -= cost;
+        assert_eq!(left(&reply, "user"), expected, "HEAD {query}");
+    }
+    // A row is a row, whatever is asked beside it.
+    let reply = viewer.get(&format!("{task}?page_size=100")).await;
+    assert_eq!(left(&reply, "user"), expected - 1);
+    // Who may not read pays as who may (THR-25): the price tells nobody what is there.
+    for path in [TASKS, "/orgs/nowhere/tasks/"] {
+        let before = left(&outsider.get("/me/").await, "user");
+        let reply = outsider.get(&format!("{path}?page_size=100")).await.expect(404);
+        assert_eq!(left(&reply, "user"), before - 4, "{path}");
+    }
+    let anonymous = app.anonymous().get(&format!("{TASKS}?page_size=100")).await.expect(401);
+    assert_eq!(left(&anonymous, "anon"), 56);
+}
+
+// THR-37: none was forgotten.
+#[tokio::test]
+async fn every_list_of_the_server_weighs_by_its_page() {
+    let app = support::throttled(&[("pagination.default_size", "10"), ("pagination.max_size", "70")]).await;
+    let owner = app.owner();
+    let task = owner.task(json!({"title": "x"})).await;
+    let id = task.trim_start_matches(TASKS).trim_end_matches('/');
+    let mut lists = Vec::new();
+    for route in app.routes().iter().filter(|route| route.method == Method::GET) {
+        let Some(path) = route.path.strip_prefix("/api/v1") else { continue };
+        let path = path.replace("{org}", "acme").replace("{id}", id).replace("{attachment}", NOBODY);
+        let before = left(&owner.get("/me/").await, "user");
+        let reply = owner.get(&format!("{path}?page_size=1000")).await;
+        if reply.status() == 200 && !reply.json()["results"].is_null() {
+            assert_eq!(left(&reply, "user"), before - 7, "{path}");
+            lists.push(path);
+        }
+    }
+    lists.sort();
+    let attachments = format!("{task}attachments/");
+    assert_eq!(
+        lists,
+        [
+            "/auth/sessions/",
+            "/auth/tokens/",
+            "/orgs/",
+            "/orgs/acme/members/",
+            TASKS,
+            &attachments,
+            "/orgs/acme/tokens/"
+        ]
+    );
+}
+
+// THR-37
+#[tokio::test]
+async fn an_upload_costs_five_and_a_download_two_and_the_quota_of_uploads_counts_requests() {
+    let app = support::throttled(&[("throttle.rates.uploads", "4/hour")]).await;
+    let (member, viewer) = (app.member(), app.viewer());
+    let task = member.task(json!({"title": "x"})).await;
+    let path = format!("{task}attachments/");
+    let upload = |person: &Person, content_type: &'static str| {
+        let (form_type, body) = form("a.txt", Some(content_type), b"text");
+        person.request(Method::POST, &path).body(&form_type, body)
+    };
+    let mut expected = left(&member.get("/me/").await, "user");
+    let made = upload(&member, "text/plain").await.expect(201);
+    expected -= 5;
+    assert_eq!((left(&made, "user"), left(&made, "uploads")), (expected, 3));
+    // Accepted or not.
+    let refused = upload(&member, "image/png").await.expect(422);
+    expected -= 5;
+    assert_eq!((left(&refused, "user"), left(&refused, "uploads")), (expected, 2));
+    let denied = upload(&viewer, "text/plain").await.expect(403);
+    assert_eq!((left(&denied, "user"), left(&denied, "uploads")), (595, 3));
+    let content = format!("{path}{}/content/", made.id());
+    for reply in [member.get(&content).await.expect(200), member.head(&content).await.expect(200)] {
+        expected -= 2;
+        assert_eq!(left(&reply, "user"), expected);
+    }
+    let shown = member.get(&format!("{path}{}/", made.id())).await.expect(200);
+    expected -= 1;
+    assert_eq!(left(&shown, "user"), expected);
+    // What the quota of uploads refuses costs nothing of the other.
+    for _ in 0..2 {
+        upload(&member, "text/plain").await.expect(201);
+        expected -= 5;
+    }
+    let refused = upload(&member, "text/plain").await.expect_problem(429, "throttled");
+    assert_eq!(refused.json()["violated-policies"], json!(["uploads"]));
+    assert_eq!((left(&refused, "user"), left(&refused, "uploads")), (expected, 0));
+}
+
+// THR-26, THR-37
+#[tokio::test]
+async fn a_page_that_costs_too_much_now_is_told_when_it_does_not_and_a_shorter_one_is_answered() {
+    let app = support::throttled(&[("throttle.rates.user", "6/min")]).await;
+    let member = app.member();
+    let long = format!("{TASKS}?page_size=100");
+    member.get(&long).await.expect(200);
+    let refused = member.get(&long).await.expect_problem(429, "throttled");
+    assert_eq!(refused.header("ratelimit"), Some("\"user\";r=2;t=20"));
+    assert_eq!(retry_after(&refused), Duration::from_secs(20));
+    app.clock().advance(Duration::from_secs(20) - Duration::from_nanos(1));
+    member.get(&long).await.expect(429);
+    app.clock().advance(Duration::from_nanos(1));
+    assert_eq!(left(&member.get(&long).await.expect(200), "user"), 0);
+    app.clock().advance(Duration::from_secs(10));
+    member.get(&long).await.expect(429);
+    member.get(TASKS).await.expect(200);
+    // With a quota smaller than one page costs, a page needs all of it, and can be had.
+    let app = support::throttled(&[("throttle.rates.user", "3/min")]).await;
+    for _ in 0..3 {
+        assert_eq!(left(&app.member().get(&long).await.expect(200), "user"), 0);
+        assert_eq!(retry_after(&app.member().get(&long).await.expect(429)), Duration::from_secs(60));
+        app.clock().advance(Duration::from_secs(60));
+    }
 }
 
 // THR-26: never too early, whatever the rate.
@@ -219,7 +453,7 @@ async fn without_a_throttle_nobody_is_counted() {
 #[tokio::test]
 async fn with_the_counters_out_of_reach_reads_pass_and_changes_are_503() {
     let app = support::throttled(&[]).await;
-    let task = support::Tasks::task(&app.owner(), json!({"title": "x"})).await;
+    let task = app.owner().task(json!({"title": "x"})).await;
     for fault in [Fault::Unavailable, Fault::Corrupt, Fault::NotWritable, Fault::Refused] {
         app.counters().fail_all(Operation::Spend, fault);
         let owner = app.owner();
@@ -244,7 +478,7 @@ async fn with_the_counters_out_of_reach_reads_pass_and_changes_are_503() {
         }
     }
     app.counters().mend();
-    assert_eq!(support::Tasks::titles(&app.owner(), "").await, ["x"]);
+    assert_eq!(app.owner().titles("").await, ["x"]);
     app.owner().get("/orgs/y/").await.expect(404);
     log_in(&app.anonymous(), "owner", TestApp::PASSWORD).await.expect(200);
 }

@@ -86,14 +86,14 @@ impl MemoryCounters {
 
         let mut verdicts = Vec::with_capacity(charges.len());
         let mut spent: SmallVec<[(&CounterKey, u64); 4]> = SmallVec::new();
-        for Charge { key, rate } in charges {
-            let (verdict, after) = Gcra::new(*rate).decide(locked.arrival(key, &spent), now);
+        for Charge { key, rate, cost } in charges {
+            let (verdict, after) = Gcra::new(*rate).decide(locked.arrival(key, &spent), now, *cost);
             verdicts.push(verdict);
             spent.push((key, after));
         }
         if verdicts.iter().any(|verdict| !verdict.allowed) {
             // All or none: what the others would have had left is what they still have.
-            for (verdict, Charge { key, rate }) in verdicts.iter_mut().zip(charges) {
+            for (verdict, Charge { key, rate, .. }) in verdicts.iter_mut().zip(charges) {
                 if verdict.allowed {
                     *verdict = Gcra::new(*rate).look(locked.arrival(key, &[]), now);
                 }
@@ -141,7 +141,7 @@ impl CounterStore for MemoryCounters {
             let now = self.now();
             // What is not known is whole.
             if let Some(arrival) = shard.arrivals.get_mut(&charge.key) {
-                *arrival = Gcra::new(charge.rate).given_back(*arrival, now);
+                *arrival = Gcra::new(charge.rate).given_back(*arrival, now, charge.cost);
             }
             Ok(())
         })

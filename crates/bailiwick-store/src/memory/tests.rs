@@ -1,5 +1,6 @@
 use std::{
     net::{IpAddr, Ipv4Addr},
+    num::NonZeroU32,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     thread,
     time::Duration,
@@ -33,7 +34,7 @@ impl Clock for Manual {
 
 fn charge(policy: &'static str, caller: u32, rate: Rate) -> Charge {
     let caller = Caller::Address(IpAddr::V4(Ipv4Addr::from_bits(caller)));
-    Charge { key: CounterKey { policy, caller }, rate }
+    Charge::new(CounterKey { policy, caller }, rate)
 }
 
 fn allowed(counters: &MemoryCounters, charges: &[Charge]) -> bool {
@@ -71,6 +72,32 @@ fn exactly_the_quota_is_admitted_from_many_threads() {
         }
     });
     assert_eq!(admitted.into_inner(), 1000);
+}
+
+// THR-33, THR-37
+#[test]
+fn exactly_the_quota_is_spent_from_many_threads_whatever_each_charge_costs() {
+    let counters = MemoryCounters::new(Manual::new());
+    let spent = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for thread in 0..16_u32 {
+            let (counters, spent) = (&counters, &spent);
+            scope.spawn(move || {
+                for at in 0..200 {
+                    let cost = NonZeroU32::new((thread + at) % 6 + 1).unwrap();
+                    let charge = charge("user", 1, Rate::per_minute(1000)).costing(cost);
+                    if allowed(counters, &[charge]) {
+                        spent.fetch_add(cost.get() as usize, Ordering::SeqCst);
+                    }
+                }
+                // Last of all, one unit at a time, until there is none.
+                while allowed(counters, &[charge("user", 1, Rate::per_minute(1000))]) {
+                    spent.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+        }
+    });
+    assert_eq!(spent.into_inner(), 1000);
 }
 
 // THR-33

@@ -143,9 +143,9 @@ impl RedisCounters {
     /// What both scripts take: quotas, and what is to be known of each.
     fn call<'s>(&self, script: &'s Script, charges: &[Charge]) -> ScriptInvocation<'s> {
         let mut call = script.prepare_invoke();
-        for Charge { key, rate } in charges {
+        for Charge { key, rate, cost } in charges {
             let gcra = Gcra::in_micros(*rate);
-            call.key(self.key(key)).arg(gcra.interval() / 1000).arg(gcra.tolerance() / 1000);
+            call.key(self.key(key)).arg(gcra.price(*cost) / 1000).arg(gcra.tolerance() / 1000);
         }
         if let Some(clock) = &self.clock {
             call.arg(clock.now().as_micros());
@@ -169,11 +169,11 @@ fn verdicts(charges: &[Charge], answer: &[u64]) -> Option<Vec<Verdict>> {
         return None;
     }
     let mut verdicts = Vec::with_capacity(charges.len());
-    for (at, Charge { key, rate }) in charges.iter().enumerate() {
+    for (at, Charge { key, rate, cost }) in charges.iter().enumerate() {
         let gcra = Gcra::in_micros(*rate);
         // Times since now, which is as good as any other beginning.
         let used_nanos = |at: usize| used[at].saturating_mul(1000);
-        let (verdict, _) = gcra.decide(used_nanos(at), 0);
+        let (verdict, _) = gcra.decide(used_nanos(at), 0, *cost);
         verdicts.push(if *all_allowed == 0 && verdict.allowed {
             // Nothing was spent, by an earlier charge of the same quota neither.
             let first = charges.iter().position(|charge| charge.key == *key)?;
@@ -235,7 +235,7 @@ mod tests {
 
     fn charge(policy: &'static str, rate: Rate) -> Charge {
         let caller = Caller::Address(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        Charge { key: CounterKey { policy, caller }, rate }
+        Charge::new(CounterKey { policy, caller }, rate)
     }
 
     #[test]

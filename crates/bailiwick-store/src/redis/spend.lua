@@ -1,6 +1,7 @@
--- Spends one unit of each quota, or of none: the generic cell rate algorithm (THR-30) in microseconds, which a number of
--- Lua holds exactly. KEYS are the quotas; ARGV has the interval and the tolerance of each, and then the time, if it is not
--- to be this server's. Answers whether all had a unit, and how much time each had used of its tolerance before.
+-- Spends what each charge costs, or nothing: the generic cell rate algorithm (THR-30) in microseconds, which a number of
+-- Lua holds exactly. KEYS are the quotas; ARGV has the price and the tolerance of each: the time in which its quota gets the
+-- units that are wanted, and that in which it gets all; and then the time, if it is not to be this server's. Answers whether
+-- all had their units, and how much time each had used of its tolerance before.
 local now = tonumber(ARGV[2 * #KEYS + 1])
 if not now then
   local time = redis.call('TIME')
@@ -8,7 +9,7 @@ if not now then
 end
 local answer, arrivals, ahead = { 1 }, {}, {}
 for i, key in ipairs(KEYS) do
-  local interval, tolerance = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
+  local price, tolerance = tonumber(ARGV[2 * i - 1]), tonumber(ARGV[2 * i])
   local arrival = arrivals[key]
   if not arrival then
     local kept = redis.call('GET', key)
@@ -21,10 +22,10 @@ for i, key in ipairs(KEYS) do
   end
   arrival = math.max(arrival, now)
   answer[i + 1] = arrival - now
-  if arrival + interval > now + tolerance then
+  if arrival + price > now + tolerance then
     answer[1] = 0
   else
-    arrival = arrival + interval
+    arrival = arrival + price
   end
   arrivals[key] = arrival
 end

@@ -4,6 +4,7 @@ use std::{
     fmt,
     future::Future,
     net::{IpAddr, Ipv4Addr},
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -139,6 +140,12 @@ macro_rules! counter_conformance_tests {
         $crate::counter_conformance_tests! { @ $subject;
             ten_a_minute_is_exactly_that
             of_five_hundred_at_once_exactly_the_quota_passes
+            what_costs_several_units_waits_until_all_are_there
+            what_costs_more_than_a_whole_quota_needs_the_whole_quota
+            of_five_hundred_at_once_that_cost_four_each_a_quarter_of_the_quota_passes
+            of_many_at_once_that_cost_more_and_less_exactly_the_quota_is_spent
+            what_one_charge_cannot_have_whole_no_other_of_its_request_spends
+            what_cost_several_units_comes_back_whole
             several_quotas_are_spent_together_or_not_at_all_in_any_order
             a_refusal_says_what_is_left_of_each_quota_and_when_to_come_back
             one_quota_charged_twice_is_spent_twice_or_not_at_all
@@ -168,7 +175,11 @@ fn key(policy: &'static str, caller: u32) -> CounterKey {
 }
 
 fn charge(policy: &'static str, caller: u32, rate: Rate) -> Charge {
-    Charge { key: key(policy, caller), rate }
+    Charge::new(key(policy, caller), rate)
+}
+
+fn costing(cost: u32, charge: Charge) -> Charge {
+    charge.costing(NonZeroU32::new(cost).expect("a charge costs something"))
 }
 
 impl CounterSubject {
@@ -182,16 +193,21 @@ impl CounterSubject {
 
     /// How many of `count` requests pass that are made at once through both hands.
     async fn admitted(&self, count: usize, charges: impl Fn(usize) -> Vec<Charge>) -> usize {
+        self.passing(count, charges).await.len()
+    }
+
+    /// Which of them.
+    async fn passing(&self, count: usize, charges: impl Fn(usize) -> Vec<Charge>) -> Vec<usize> {
         let mut callers = JoinSet::new();
         for number in 0..count {
             let counters = Arc::clone(if number % 2 == 0 { &self.one } else { &self.other });
             let charges = charges(number);
             callers.spawn(async move {
                 let verdicts = counters.spend(&charges).await.unwrap();
-                verdicts.iter().all(|verdict| verdict.allowed)
+                verdicts.iter().all(|verdict| verdict.allowed).then_some(number)
             });
         }
-        callers.join_all().await.into_iter().filter(|allowed| *allowed).count()
+        callers.join_all().await.into_iter().flatten().collect()
     }
 }
 
@@ -225,6 +241,133 @@ pub async fn of_five_hundred_at_once_exactly_the_quota_passes(subject: CounterSu
     assert_eq!(subject.admitted(100, |_| charges()).await, 0);
     subject.clock.advance(Duration::from_secs(30 * 60));
     assert_eq!(subject.admitted(200, |_| charges()).await, 30);
+}
+
+// THR-31, THR-37
+pub async fn what_costs_several_units_waits_until_all_are_there(subject: CounterSubject) {
+    let four = [costing(4, charge("user", 1, Rate::per_minute(10)))];
+    let one = [charge("user", 1, Rate::per_minute(10))];
+    let spend = async || subject.spend(&four).await[0];
+    let allowed = |left| Verdict { allowed: true, remaining: left, next: Duration::from_secs(6) };
+    assert_eq!(spend().await, allowed(6));
+    assert_eq!(spend().await, allowed(2));
+    let refused = Verdict { allowed: false, remaining: 2, next: Duration::from_secs(12) };
+    assert_eq!(spend().await, refused);
+    assert_eq!(spend().await, refused, "what is refused spends nothing");
+    subject.clock.advance(Duration::from_secs(12) - Duration::from_micros(1));
+    assert_eq!(spend().await, Verdict { remaining: 3, next: Duration::from_micros(1), ..refused });
+    subject.clock.advance(Duration::from_micros(1));
+    assert_eq!(spend().await, allowed(0));
+    assert_eq!(spend().await, Verdict { remaining: 0, next: Duration::from_secs(24), ..refused });
+    // Whoever wants less need not wait for as much.
+    subject.clock.advance(Duration::from_secs(14));
+    assert_eq!(spend().await, Verdict { next: Duration::from_secs(10), ..refused });
+    let verdict = subject.spend(&one).await[0];
+    assert_eq!(verdict, Verdict { allowed: true, remaining: 1, next: Duration::from_secs(4) });
+}
+
+// THR-37
+pub async fn what_costs_more_than_a_whole_quota_needs_the_whole_quota(subject: CounterSubject) {
+    for (caller, cost) in [(1, 10), (2, 11), (3, 1000), (4, u32::MAX)] {
+        let all = [costing(cost, charge("user", caller, Rate::per_minute(10)))];
+        let verdict = subject.spend(&all).await[0];
+        assert_eq!(verdict, Verdict { allowed: true, remaining: 0, next: Duration::from_secs(6) }, "{cost}");
+        let refused = Verdict { allowed: false, remaining: 0, next: Duration::from_secs(60) };
+        assert_eq!(subject.spend(&all).await, [refused], "{cost}");
+        subject.clock.advance(Duration::from_secs(60) - Duration::from_micros(1));
+        let refused = Verdict { allowed: false, remaining: 9, next: Duration::from_micros(1) };
+        assert_eq!(subject.spend(&all).await, [refused], "{cost}");
+        subject.clock.advance(Duration::from_micros(1));
+        assert!(subject.allowed(&all).await, "{cost}");
+    }
+    // The largest numbers there are.
+    let year = charge("exports", 1, Rate::new(u32::MAX, Rate::MAX_WINDOW).unwrap());
+    let verdict = subject.spend(&[costing(u32::MAX, year.clone())]).await[0];
+    assert_eq!((verdict.allowed, verdict.remaining), (true, 0));
+    assert!(!subject.allowed(std::slice::from_ref(&year)).await);
+    // A server that is not ours alone need not keep it for a year.
+    subject.one.refill(&year.key).await.unwrap();
+}
+
+// THR-33, THR-37
+pub async fn of_five_hundred_at_once_that_cost_four_each_a_quarter_of_the_quota_passes(
+    subject: CounterSubject,
+) {
+    let charges = |caller| vec![costing(4, charge("user", caller, Rate::per_hour(60)))];
+    assert_eq!(subject.admitted(500, |_| charges(1)).await, 15);
+    assert_eq!(subject.admitted(100, |_| charges(1)).await, 0);
+    // Thirty units come in half an hour: seven times four, and two that a smaller one can have.
+    subject.clock.advance(Duration::from_secs(30 * 60));
+    assert_eq!(subject.admitted(200, |_| charges(1)).await, 7);
+    assert_eq!(subject.admitted(100, |_| vec![charge("user", 1, Rate::per_hour(60))]).await, 2);
+}
+
+// THR-33, THR-37
+pub async fn of_many_at_once_that_cost_more_and_less_exactly_the_quota_is_spent(subject: CounterSubject) {
+    const COSTS: [u32; 5] = [5, 1, 3, 7, 2];
+    let cost = |number: usize| COSTS[number / 2 % COSTS.len()];
+    for caller in 1..=4 {
+        let charges = |number| vec![costing(cost(number), charge("user", caller, Rate::per_hour(61)))];
+        let passed = subject.passing(500, charges).await;
+        // A hundred wanted one unit, which is more than there are: one of them found none, so none is left over.
+        assert_eq!(passed.iter().map(|number| cost(*number)).sum::<u32>(), 61);
+        assert_eq!(subject.admitted(50, |_| charges(2)).await, 0);
+    }
+    // Where nobody wants one unit alone, no more are left over than the smallest wish lacks.
+    let charges = |number| vec![costing(cost(number) + 2, charge("user", 9, Rate::per_hour(61)))];
+    let passed = subject.passing(500, charges).await;
+    let spent = passed.iter().map(|number| cost(*number) + 2).sum::<u32>();
+    assert!((59..=61).contains(&spent), "{spent}");
+    let left = subject.admitted(50, |_| vec![charge("user", 9, Rate::per_hour(61))]).await;
+    assert_eq!(left, usize::try_from(61 - spent).unwrap());
+}
+
+// THR-33, THR-37
+pub async fn what_one_charge_cannot_have_whole_no_other_of_its_request_spends(subject: CounterSubject) {
+    let user = charge("user", 1, Rate::per_hour(100));
+    let uploads = charge("uploads", 1, Rate::per_hour(12));
+    let charges = |number: usize| {
+        let mut charges = vec![costing(5, user.clone()), uploads.clone()];
+        if number % 4 < 2 {
+            charges.reverse();
+        }
+        charges
+    };
+    assert_eq!(subject.admitted(200, charges).await, 12);
+    let verdicts = subject.spend(&charges(2)).await;
+    assert_eq!((verdicts[0].allowed, verdicts[0].remaining), (true, 40), "what is still there");
+    assert_eq!((verdicts[1].allowed, verdicts[1].remaining), (false, 0));
+    // The other way round: 40 units are no 41, and nothing is taken for it elsewhere.
+    let scope = charge("exports", 1, Rate::per_hour(3));
+    let verdicts = subject.spend(&[costing(41, user.clone()), scope.clone()]).await;
+    assert_eq!((verdicts[0].allowed, verdicts[0].remaining), (false, 40));
+    assert_eq!((verdicts[1].allowed, verdicts[1].remaining), (true, 3));
+    // One quota twice in one request is spent by both.
+    let twice = [costing(30, user.clone()), costing(11, user.clone())];
+    assert!(!subject.allowed(&twice).await);
+    let twice = [costing(30, user.clone()), costing(10, user)];
+    let verdicts = subject.spend(&twice).await;
+    assert_eq!((verdicts[0].remaining, verdicts[1].remaining), (10, 0));
+}
+
+// THR-37
+pub async fn what_cost_several_units_comes_back_whole(subject: CounterSubject) {
+    let rate = Rate::per_hour(20);
+    let four = costing(4, charge("user", 1, rate));
+    let spend = async |charge: &Charge| subject.spend(std::slice::from_ref(charge)).await[0];
+    for left in [16, 12] {
+        assert_eq!(spend(&four).await.remaining, left);
+    }
+    // By another process than the one that counted.
+    subject.other.give_back(&four).await.unwrap();
+    assert_eq!(spend(&charge("user", 1, rate)).await.remaining, 15);
+    // Whatever was spent as the whole quota comes back as that, and a quota is whole at most.
+    let all = costing(1000, charge("user", 2, rate));
+    assert_eq!(spend(&all).await.remaining, 0);
+    for _ in 0..2 {
+        subject.other.give_back(&all).await.unwrap();
+        assert_eq!(spend(&charge("user", 2, rate)).await.remaining, 19);
+    }
 }
 
 // THR-33
@@ -270,9 +413,9 @@ pub async fn one_quota_charged_twice_is_spent_twice_or_not_at_all(subject: Count
 
 // PWD-17
 pub async fn a_quota_that_is_refilled_is_whole_and_no_other_is(subject: CounterSubject) {
-    let account = |name| Charge {
-        key: CounterKey { policy: "login_account", caller: Caller::from_account(name) },
-        rate: Rate::per_minute(2),
+    let account = |name| {
+        let key = CounterKey { policy: "login_account", caller: Caller::from_account(name) };
+        Charge::new(key, Rate::per_minute(2))
     };
     let (ann, bob) = ([account("ann")], [account("bob")]);
     for charges in [&ann, &bob] {
@@ -358,7 +501,7 @@ pub async fn quotas_are_told_apart_by_policy_and_by_caller(subject: CounterSubje
     ];
     for policy in ["anon", "user"] {
         for caller in &callers {
-            let charges = [Charge { key: CounterKey { policy, caller: caller.clone() }, rate }];
+            let charges = [Charge::new(CounterKey { policy, caller: caller.clone() }, rate)];
             assert!(subject.allowed(&charges).await, "{policy} {caller:?}");
             assert!(!subject.allowed(&charges).await, "{policy} {caller:?}");
         }

@@ -49,7 +49,7 @@ use crate::{
     resource::{self, PathRoutes, Resource},
     routes::{Route, Routes, with_method_not_allowed},
     tenancy::{Founding, TenantFrom},
-    throttle::{Scope, Throttle, ThrottleLayer},
+    throttle::{Scope, Throttle, ThrottleLayer, Weight},
     trace::{Format, Log},
 };
 
@@ -213,14 +213,14 @@ impl Policies {
         self
     }
 
-    /// How often an address without a credential may call. The default is 60 a minute.
+    /// How often an address without a credential may call; what weighs several counts for as many. The default is 60 a minute.
     #[must_use]
     pub fn throttle_anonymous(mut self, rate: Rate) -> Self {
         self.anon = rate;
         self
     }
 
-    /// How often a user may call. The default is 600 a minute.
+    /// How often a user may call; what weighs several counts for as many. The default is 600 a minute.
     #[must_use]
     pub fn throttle_users(mut self, rate: Rate) -> Self {
         self.user = rate;
@@ -466,7 +466,9 @@ impl Builder<Ready> {
                 policies.limits = policies.limits.max_body_of(route.method.clone(), &path, limit);
             }
         }
-        let (api, mut listed) = join(resources.paths.iter().flat_map(|paths| paths()), routes, &mut mistakes);
+        let paths: Vec<PathRoutes<State>> = resources.paths.iter().flat_map(|paths| paths()).collect();
+        let weights = weights(&paths, &routes);
+        let (api, mut listed) = join(paths, routes, &mut mistakes);
 
         let (Some(log), Some(Built { log_in, tokens, sessions, families, accounts })) = (log, built) else {
             return Err(BuildError { mistakes });
@@ -491,6 +493,8 @@ impl Builder<Ready> {
         let throttle = counters.map(|counters| {
             let throttle = Throttle::new(policies.anon, policies.user)
                 .scopes(scopes)
+                .weights(weights)
+                .pages(policies.resources.pages)
                 .passing_uncounted(ends_credentials);
             ThrottleLayer::new(throttle, counters)
         });
@@ -593,18 +597,26 @@ fn scopes(
         .collect()
 }
 
+/// What weighs more than one: lists of resources by page, and what routes declare.
+fn weights(resources: &[PathRoutes<State>], routes: &[Route<State>]) -> Vec<(Method, String, Weight)> {
+    let lists = resources.iter().filter(|paths| paths.is_list);
+    let lists = lists.map(|list| (Method::GET, &list.path, Weight::ByPage));
+    let declared = routes.iter().filter_map(|route| Some((route.method.clone(), &route.path, route.weight?)));
+    lists.chain(declared).map(|(method, path, weight)| (method, format!("{BASE}{path}"), weight)).collect()
+}
+
 /// One router of all routes, and a list of them; each path answers with and without its last slash, and to other
 /// methods with 405.
 fn join(
-    resources: impl Iterator<Item = PathRoutes<State>>,
+    mut paths: Vec<PathRoutes<State>>,
     routes: Vec<Route<State>>,
     mistakes: &mut Vec<String>,
 ) -> (Router<State>, Vec<RouteInfo>) {
-    let mut paths: Vec<PathRoutes<State>> = resources.collect();
     paths.extend(routes.into_iter().map(|route| PathRoutes {
         path: route.path,
         methods: vec![route.method],
         router: route.handler,
+        is_list: false,
     }));
     let mut taken = HashSet::new();
     let mut by_path: Vec<PathRoutes<State>> = Vec::new();
@@ -635,13 +647,15 @@ fn join(
         }
     }
     let mut listed = Vec::new();
-    let router =
-        by_path.into_iter().fold(Router::new(), |router, PathRoutes { path, methods, router: handlers }| {
+    let router = by_path.into_iter().fold(
+        Router::new(),
+        |router, PathRoutes { path, methods, router: handlers, .. }| {
             let handlers = with_method_not_allowed(&path, &methods, handlers);
             let canonical = format!("{BASE}{path}");
             listed.extend(methods.into_iter().map(|method| RouteInfo::new(method, canonical.as_str())));
             router.route(canonical.trim_end_matches('/'), handlers.clone()).route(&canonical, handlers)
-        });
+        },
+    );
     (router, listed)
 }
 

@@ -9,7 +9,7 @@ use std::{
 
 use axum::extract::MatchedPath;
 use bailiwick_core::{
-    audit::{Route, SecurityEvent, SecurityEventKind},
+    audit::{Declared, SecurityEvent, SecurityEventKind},
     identity::{FoundMembership, Membership, Principal, UserId},
     request::Facts,
 };
@@ -143,13 +143,13 @@ impl Trail {
         let org = self.place.flatten().map(|membership| membership.org_id());
         let mut denial = SecurityEvent::new(SecurityEventKind::AuthzFail).of(user).within(org);
         if let Some(route) = &self.route {
-            denial = denial.with("route", Route(route.as_str().to_owned()));
+            denial = denial.with("route", Declared(route.as_str().to_owned()));
         }
         let permission = response.extensions().get::<Problem>().and_then(Problem::permission);
         let rule = permission.map(|permission| permission.to_string());
         let rule = rule.or_else(|| self.facts.denied_by().map(str::to_owned));
         Some(match rule {
-            Some(rule) => denial.with("denied_by", Route(rule)),
+            Some(rule) => denial.with("denied_by", Declared(rule)),
             None => denial,
         })
     }

@@ -53,7 +53,7 @@ impl Guesses {
     pub(super) async fn begin(&self, name: &str, facts: &Facts) -> Result<Try, Problem> {
         let tally = |outcome| facts.tally(Tally::Throttle { scope: self.policy, outcome });
         let key = CounterKey { policy: self.policy, caller: Caller::from_account(name) };
-        let charge = Charge { key, rate: self.rate };
+        let charge = Charge::new(key, self.rate);
         let verdicts = self.counters.spend(std::slice::from_ref(&charge)).await.map_err(|error| {
             tally(ThrottleOutcome::Unavailable);
             unavailable(error)

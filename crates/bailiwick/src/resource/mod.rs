@@ -69,6 +69,8 @@ pub(crate) struct PathRoutes<S> {
     pub(crate) path: String,
     pub(crate) methods: Vec<Method>,
     pub(crate) router: MethodRouter<S>,
+    /// Whether `GET` answers pages of a resource, and so weighs by their size.
+    pub(crate) is_list: bool,
 }
 
 /// The routes of `R`, relative to the version.
@@ -86,8 +88,10 @@ where
         ScopeKind::Org => format!("/orgs/{{{TENANT_PARAMETER}}}/{}/", R::PATH),
         ScopeKind::Caller => format!("/{}/", R::PATH),
     };
-    let mut collection = PathRoutes { path: path.clone(), methods: Vec::new(), router: MethodRouter::new() };
+    let begin = |path| PathRoutes { path, methods: Vec::new(), router: MethodRouter::new(), is_list: false };
+    let mut collection = begin(path.clone());
     if rules.offers(OperationKind::List) {
+        collection.is_list = true;
         collection.methods.push(Method::GET);
         collection.router = collection.router.get(handlers::list::<R>);
     }
@@ -95,8 +99,7 @@ where
         collection.methods.push(Method::POST);
         collection.router = collection.router.post(handlers::create::<R>);
     }
-    let mut item =
-        PathRoutes { path: format!("{path}{{id}}/"), methods: Vec::new(), router: MethodRouter::new() };
+    let mut item = begin(format!("{path}{{id}}/"));
     if rules.offers(OperationKind::Retrieve) {
         item.methods.push(Method::GET);
         item.router = item.router.get(handlers::retrieve::<R>);

@@ -9,6 +9,9 @@
 //! | `user` | every request with one, whatever its answer | the user |
 //! | a scope, such as `login` | every request to the routes that declare it, besides the above | as the scope says |
 //!
+//! A request spends one unit of each, and of `anon` or `user` as many as it weighs ([`Weight`], THR-37): a long page, an upload
+//! and a download more than one. Scopes count requests, whatever they weigh.
+//!
 //! A request passes if all of its quotas have room; else none is spent, and the answer is 429 with the longest wait
 //! in `Retry-After`. Every answer tells what is left in `RateLimit` and `RateLimit-Policy` (THR-20, THR-21).
 //!
@@ -16,18 +19,18 @@
 //! If the counters are out of reach, safe methods pass, and so does what only ends a credential; everything else is answered
 //! 503 (THR-35). What passed is counted in the metrics, and told in the log at most every ten seconds. The address is that of
 //! the connection, or the one that a trusted proxy tells: no header a client can send changes it.
+mod declared;
 mod layer;
 mod service;
 #[cfg(test)]
 mod tests;
 mod uncounted;
 
-use std::sync::Arc;
-
-use bailiwick_core::units::Rate;
+use bailiwick_core::{query::PageSettings, units::Rate};
 use http::Method;
 
-pub use self::{layer::ThrottleLayer, service::ThrottleService};
+use self::declared::DeclaredRoutes;
+pub use self::{declared::Weight, layer::ThrottleLayer, service::ThrottleService};
 
 /// Whose quota a scope spends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,21 +57,14 @@ pub struct Scope {
 pub struct Throttle {
     anon: Rate,
     user: Rate,
-    scoped: Arc<[ScopedRoute]>,
-    passing: Arc<[(Method, Box<str>)]>,
-}
-
-#[derive(Clone, Debug)]
-struct ScopedRoute {
-    method: Method,
-    path: Box<str>,
-    scope: Scope,
+    pages: PageSettings,
+    declared: DeclaredRoutes,
 }
 
 impl Throttle {
     /// `anon` for each address, `user` for each user.
     pub fn new(anon: Rate, user: Rate) -> Self {
-        Self { anon, user, scoped: Arc::new([]), passing: Arc::new([]) }
+        Self { anon, user, pages: PageSettings::default(), declared: DeclaredRoutes::default() }
     }
 
     /// Lets requests to these routes pass uncounted if the counters are out of reach, as reads do. Each is a method and a route
@@ -78,29 +74,48 @@ impl Throttle {
     /// It is meant for what only ends something: who has lost a credential must not wait for the counters.
     #[must_use]
     pub fn passing_uncounted(mut self, routes: impl IntoIterator<Item = (Method, String)>) -> Self {
-        let trimmed = |(method, path): (Method, String)| (method, path.trim_end_matches('/').into());
-        self.passing = routes.into_iter().map(trimmed).collect();
+        for (method, path) in routes {
+            self.declared.entry(&method, &path).passes_uncounted = true;
+        }
         self
     }
 
     /// Gives these routes scopes of their own. Each is a method, a route template, and the scope; the trailing slash
-    /// makes no difference.
+    /// makes no difference, and a scope of `GET` is one of `HEAD`.
     #[must_use]
     pub fn scopes(mut self, routes: impl IntoIterator<Item = (Method, String, Scope)>) -> Self {
-        let scoped = routes.into_iter().map(|(method, path, scope)| {
-            let path = path.trim_end_matches('/').into();
-            ScopedRoute { method, path, scope }
-        });
-        self.scoped = scoped.collect();
+        for (method, path, scope) in routes {
+            self.declared.entry(&method, &path).scopes.push(scope);
+        }
         self
     }
 
-    fn scopes_of(&self, method: &Method, template: &str) -> impl Iterator<Item = &Scope> {
-        let template = template.trim_end_matches('/');
-        self.scoped
-            .iter()
-            .filter(move |route| route.method == *method && *route.path == *template)
-            .map(|route| &route.scope)
+    /// Lets requests to these routes weigh more than one. Each is a method, a route template, and the weight; the trailing
+    /// slash makes no difference, `HEAD` weighs as `GET`, and the last weight of a route counts.
+    ///
+    /// ```
+    /// use bailiwick::{throttle::{Throttle, Weight}, units::Rate};
+    /// use http::Method;
+    ///
+    /// let throttle = Throttle::new(Rate::per_minute(60), Rate::per_minute(600)).weights([
+    ///     (Method::POST, "/files".to_owned(), Weight::units(5)),
+    ///     (Method::GET, "/files".to_owned(), Weight::ByPage),
+    /// ]);
+    /// # let _ = throttle;
+    /// ```
+    #[must_use]
+    pub fn weights(mut self, routes: impl IntoIterator<Item = (Method, String, Weight)>) -> Self {
+        for (method, path, weight) in routes {
+            self.declared.entry(&method, &path).weight = weight;
+        }
+        self
+    }
+
+    /// How large pages are, which routes go by that weigh [by page](Weight::ByPage). The default is that of [`PageSettings`].
+    #[must_use]
+    pub fn pages(mut self, pages: PageSettings) -> Self {
+        self.pages = pages;
+        self
     }
 }
 

@@ -3,16 +3,17 @@ use std::{
     fmt::Write,
     future::Future,
     net::{IpAddr, Ipv4Addr},
+    num::NonZeroU32,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
 };
 
-use axum::extract::MatchedPath;
 use bailiwick_core::{
     identity::Principal,
     request::{ClientAddr, Facts, Tally, ThrottleOutcome},
     store::{Caller, Charge, CounterKey, Verdict},
+    units::Rate,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tower_service::Service;
@@ -99,11 +100,8 @@ const RETRY: Duration = Duration::from_secs(3);
 impl Throttle {
     /// Whether a request may do without being counted.
     fn passes_uncounted<B>(&self, request: &Request<B>) -> bool {
-        let is_one = |template: &MatchedPath| {
-            let path = template.as_str().trim_end_matches('/');
-            self.passing.iter().any(|(method, passing)| method == request.method() && **passing == *path)
-        };
-        request.method().is_safe() || request.extensions().get::<MatchedPath>().is_some_and(is_one)
+        request.method().is_safe()
+            || self.declared.of(request).is_some_and(|declared| declared.passes_uncounted)
     }
 
     fn charges<B>(&self, request: &Request<B>) -> Vec<Charge> {
@@ -115,26 +113,27 @@ impl Throttle {
                 extensions.get::<ClientAddr>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |client| client.0);
             Caller::from_address(client)
         };
+        let declared = self.declared.of(request);
+        let cost = declared
+            .map_or(NonZeroU32::MIN, |declared| declared.weight.of(request.uri().query(), &self.pages));
         let mut charges = Vec::with_capacity(2);
         charges.push(match principal {
-            Some(principal) => charge("user", Caller::User(principal.user_id()), self.user),
-            None => charge("anon", address(), self.anon),
+            Some(principal) => charge("user", Caller::User(principal.user_id()), self.user).costing(cost),
+            None => charge("anon", address(), self.anon).costing(cost),
         });
-        if let Some(template) = extensions.get::<MatchedPath>().filter(|_| !self.scoped.is_empty()) {
-            for scope in self.scopes_of(request.method(), template.as_str()) {
-                let caller = match (scope.by, principal) {
-                    (By::Principal, Some(principal)) => Caller::User(principal.user_id()),
-                    (By::Principal, None) | (By::Address, _) => address(),
-                };
-                charges.push(charge(scope.name, caller, scope.rate));
-            }
+        for scope in declared.into_iter().flat_map(|declared| &declared.scopes) {
+            let caller = match (scope.by, principal) {
+                (By::Principal, Some(principal)) => Caller::User(principal.user_id()),
+                (By::Principal, None) | (By::Address, _) => address(),
+            };
+            charges.push(charge(scope.name, caller, scope.rate));
         }
         charges
     }
 }
 
-fn charge(policy: &'static str, caller: Caller, rate: bailiwick_core::units::Rate) -> Charge {
-    Charge { key: CounterKey { policy, caller }, rate }
+fn charge(policy: &'static str, caller: Caller, rate: Rate) -> Charge {
+    Charge::new(CounterKey { policy, caller }, rate)
 }
 
 /// Has what each quota said counted.

@@ -12,6 +12,7 @@ use bailiwick_core::{
     clock::Timestamp,
     id::Id,
     identity::{Credential, Principal, PrincipalParts, Scopes},
+    query::PageSettings,
     request::{ClientAddr, Facts},
     units::Rate,
 };
@@ -20,7 +21,7 @@ use bailiwick_testkit::{FakeClock, Fault, FaultyCounters, Operation, SeededEntro
 use http::{Method, Request, Response, StatusCode};
 use tower::ServiceExt;
 
-use super::{By, Scope, Throttle, ThrottleLayer};
+use super::{By, Scope, Throttle, ThrottleLayer, Weight};
 use crate::problem::Problem;
 
 /// Two routes behind a throttle, and how often they were reached.
@@ -44,7 +45,9 @@ impl Lab {
         let router = Router::new()
             .route("/plain", handler.clone())
             .route("/scoped", handler.clone())
-            .route("/scoped/", handler)
+            .route("/scoped/", handler.clone())
+            .route("/orgs/{org}/files", handler.clone())
+            .route("/orgs/{org}/files/", handler)
             .layer(ThrottleLayer::new(throttle, Arc::new(counters.clone())));
         Self { clock, counters, router, reached }
     }
@@ -188,6 +191,185 @@ async fn what_one_quota_refuses_the_others_keep() {
     let left = lab.ask(get("/plain")).await;
     // Two were let through, three were not, and this is the third.
     assert_eq!(field(&left, "ratelimit"), "\"anon\";r=7;t=6");
+}
+
+/// Files that are listed by page and made for five, in a scope that lets three pass.
+fn weighed(user: Rate) -> Throttle {
+    let path = || "/orgs/{org}/files/".to_owned();
+    let scope = Scope { name: "uploads", rate: Rate::per_minute(3), by: By::Principal };
+    Throttle::new(Rate::per_minute(10), user)
+        .weights([(Method::GET, path(), Weight::ByPage), (Method::POST, path(), Weight::units(5))])
+        .scopes([(Method::POST, path(), scope)])
+        .passing_uncounted([(Method::DELETE, path())])
+}
+
+/// How many units of `policy` are left, as `RateLimit` says.
+fn left(response: &Response<Body>, policy: &str) -> u32 {
+    let items = field(response, "ratelimit");
+    let start = format!("\"{policy}\";r=");
+    let item = items.split(", ").find_map(|item| item.strip_prefix(start.as_str()));
+    item.unwrap_or_else(|| panic!("{items}")).split(';').next().unwrap().parse().unwrap()
+}
+
+// THR-37
+#[tokio::test]
+async fn a_request_spends_what_its_route_weighs_and_any_other_one() {
+    let lab = Lab::new(weighed(Rate::per_minute(1000)));
+    let ann = somebody(1);
+    let mut expected = 1000;
+    for (method, path, cost) in [
+        (Method::POST, "/orgs/acme/files/", 5),
+        (Method::POST, "/orgs/globex/files", 5),
+        (Method::GET, "/orgs/acme/files/", 1),
+        (Method::GET, "/orgs/acme/files?page=3", 1),
+        (Method::GET, "/orgs/acme/files/?page_size=25", 1),
+        (Method::GET, "/orgs/acme/files/?page_size=26", 2),
+        (Method::GET, "/orgs/acme/files/?page_size=100", 4),
+        (Method::GET, "/orgs/acme/files?search=a&page_size=1000&page=2", 4),
+        (Method::GET, "/orgs/acme/files/?page_size=99999999999999999999999999", 4),
+        // However it is written, what the list reads counts.
+        (Method::GET, "/orgs/acme/files/?p%61ge%5Fsize=%31%30%30", 4),
+        (Method::HEAD, "/orgs/acme/files/?page_size=100", 4),
+        // What is no size is no page, and answered so.
+        (Method::GET, "/orgs/acme/files/?page_size=", 1),
+        (Method::GET, "/orgs/acme/files/?page_size", 1),
+        (Method::GET, "/orgs/acme/files/?page_size=0", 1),
+        (Method::GET, "/orgs/acme/files/?page_size=-100", 1),
+        (Method::GET, "/orgs/acme/files/?page_size=+100", 1),
+        (Method::GET, "/orgs/acme/files/?page_size=%FF%00", 1),
+        (Method::GET, "/orgs/acme/files/?page_size[]=100", 1),
+        (Method::GET, "/orgs/acme/files/?%", 1),
+        (Method::GET, "/orgs/acme/files/?page_size=1&page_size=100", 1),
+        // By no other method, and on no other route.
+        (Method::DELETE, "/orgs/acme/files/?page_size=100", 1),
+        (Method::PATCH, "/orgs/acme/files/?page_size=100", 1),
+        (Method::GET, "/plain?page_size=100", 1),
+        (Method::GET, "/nonsense?page_size=100", 1),
+    ] {
+        let response = lab.ask(by(&ann, request(method.clone(), path))).await;
+        expected -= cost;
+        assert_eq!(left(&response, "user"), expected, "{method} {path}");
+    }
+}
+
+// THR-37
+#[tokio::test]
+async fn pages_are_as_large_as_they_are_set() {
+    let pages = PageSettings { default_size: 10, max_size: 500, ..PageSettings::default() };
+    let lab = Lab::new(weighed(Rate::per_minute(1000)).pages(pages));
+    let ann = somebody(1);
+    let mut expected = 1000;
+    for (query, cost) in [("", 1), ("?page_size=25", 3), ("?page_size=500", 50), ("?page_size=501", 50)] {
+        let response = lab.ask(by(&ann, get(&format!("/orgs/acme/files/{query}")))).await;
+        expected -= cost;
+        assert_eq!(left(&response, "user"), expected, "{query}");
+    }
+}
+
+// THR-37
+#[tokio::test]
+async fn a_weight_counts_for_the_general_quota_and_a_scope_counts_requests() {
+    let lab = Lab::new(weighed(Rate::per_minute(100)));
+    let ann = somebody(1);
+    let upload = |request| async { lab.ask(request).await };
+    for (user, uploads) in [(95, 2), (90, 1), (85, 0)] {
+        let response = upload(by(&ann, request(Method::POST, "/orgs/acme/files/"))).await;
+        assert_eq!((left(&response, "user"), left(&response, "uploads")), (user, uploads));
+    }
+    // What the scope refuses costs nothing.
+    let refused = upload(by(&ann, request(Method::POST, "/orgs/acme/files/"))).await;
+    assert_eq!((refused.status(), left(&refused, "user")), (StatusCode::TOO_MANY_REQUESTS, 85));
+    // Whoever has no principal spends the address's in the same way.
+    let anonymous = upload(request(Method::POST, "/orgs/acme/files/")).await;
+    assert_eq!((left(&anonymous, "anon"), left(&anonymous, "uploads")), (5, 2));
+}
+
+// THR-26, THR-37
+#[tokio::test]
+async fn what_weighs_too_much_now_is_told_when_it_does_not_and_what_weighs_less_still_passes() {
+    let lab = Lab::new(weighed(Rate::per_minute(6)));
+    let ann = somebody(1);
+    let ask = async |path: &str| lab.ask(by(&ann, get(path))).await;
+    assert_eq!(left(&ask("/orgs/acme/files/?page_size=100").await, "user"), 2);
+    for _ in 0..3 {
+        // Two more are needed, one each ten seconds; nothing is spent.
+        let refused = ask("/orgs/acme/files/?page_size=100").await;
+        assert_eq!((refused.status(), field(&refused, "retry-after")), (StatusCode::TOO_MANY_REQUESTS, "20"));
+        assert_eq!(field(&refused, "ratelimit"), "\"user\";r=2;t=20");
+        assert_eq!(field(&refused, "ratelimit-policy"), "\"user\";q=6;w=60");
+    }
+    assert_eq!(lab.reached(), 1);
+    lab.clock.advance(Duration::from_secs(20) - Duration::from_nanos(1));
+    assert_eq!(ask("/orgs/acme/files/?page_size=100").await.status(), 429);
+    lab.clock.advance(Duration::from_nanos(1));
+    assert_eq!(left(&ask("/orgs/acme/files/?page_size=100").await, "user"), 0);
+    lab.clock.advance(Duration::from_secs(10));
+    assert_eq!(left(&ask("/orgs/acme/files/").await, "user"), 0);
+}
+
+// THR-37
+#[tokio::test]
+async fn what_weighs_more_than_a_whole_quota_needs_the_whole_quota() {
+    let lab = Lab::new(weighed(Rate::per_minute(3)));
+    let ann = somebody(1);
+    let ask = async |path: &str| lab.ask(by(&ann, get(path))).await;
+    assert_eq!(left(&ask("/orgs/acme/files/?page_size=100").await, "user"), 0);
+    lab.clock.advance(Duration::from_secs(59));
+    let refused = ask("/orgs/acme/files/?page_size=100").await;
+    assert_eq!((refused.status(), field(&refused, "retry-after")), (StatusCode::TOO_MANY_REQUESTS, "1"));
+    lab.clock.advance(Duration::from_secs(1));
+    assert_eq!(left(&ask("/orgs/acme/files/?page_size=100").await, "user"), 0);
+}
+
+// THR-33, THR-37
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_at_once_that_weigh_more_and_less_exactly_the_quota_passes() {
+    let lab = Lab::new(weighed(Rate::per_hour(60)));
+    let ann = somebody(1);
+    let mut callers = tokio::task::JoinSet::new();
+    for number in 0..600_usize {
+        let (query, cost) = [("", 1), ("?page_size=100", 4), ("?page_size=50", 2)][number % 3];
+        let request = by(&ann, get(&format!("/orgs/acme/files/{query}")));
+        let router = lab.router.clone();
+        callers.spawn(async move {
+            let status = router.oneshot(request).await.unwrap().status();
+            if status == 200 { cost } else { 0 }
+        });
+    }
+    // Two hundred wanted one unit: had one been left, one of them had it.
+    assert_eq!(callers.join_all().await.into_iter().sum::<u32>(), 60);
+}
+
+#[test]
+#[should_panic(expected = "a request costs one unit at least")]
+fn nothing_weighs_nothing() {
+    let _ = Weight::units(0);
+}
+
+// One answer without its body is worth as much as one with it.
+#[tokio::test]
+async fn a_scope_of_get_counts_head_too() {
+    let scope = Scope { name: "exports", rate: Rate::per_minute(2), by: By::Address };
+    let lab = Lab::new(Throttle::default().scopes([(Method::GET, "/scoped".to_owned(), scope)]));
+    for (method, status) in [(Method::HEAD, 200), (Method::GET, 200), (Method::HEAD, 429), (Method::GET, 429)]
+    {
+        let response = lab.ask(request(method.clone(), "/scoped/")).await;
+        assert_eq!((response.status().as_u16(), left(&response, "exports") < 2), (status, true), "{method}");
+    }
+    assert_eq!(lab.ask(request(Method::POST, "/scoped/")).await.status(), 200);
+}
+
+// THR-35
+#[tokio::test]
+async fn without_counters_a_weight_makes_no_difference() {
+    let lab = Lab::new(weighed(Rate::per_minute(1000)));
+    lab.counters.fail_all(Operation::Spend, Fault::Unavailable);
+    for (method, status) in
+        [(Method::GET, 200), (Method::POST, 503), (Method::DELETE, 200), (Method::PUT, 503)]
+    {
+        let response = lab.ask(request(method.clone(), "/orgs/acme/files/?page_size=100")).await;
+        assert_eq!(response.status(), status, "{method}");
+    }
 }
 
 // THR-35
