@@ -461,9 +461,9 @@ impl Builder<Ready> {
         let ends_credentials = marked(&routes, |route| route.ends_credentials);
         let browser_log_ins = marked(&routes, |route| route.logs_in_browsers);
         for route in &routes {
-            if let Some(limit) = route.max_body {
+            if let Some((limit, held)) = route.max_body {
                 let path = format!("{BASE}{}", route.path);
-                policies.limits = policies.limits.max_body_of(route.method.clone(), &path, limit);
+                policies.limits = policies.limits.spooled_body_of(route.method.clone(), &path, limit, held);
             }
         }
         let (api, mut listed) = join(resources.paths.iter().flat_map(|paths| paths()), routes, &mut mistakes);
@@ -478,6 +478,7 @@ impl Builder<Ready> {
         metrics.watch(Arc::clone(&store) as Arc<dyn Metered>);
         metrics.watch(Arc::new(log_in.hasher().clone()));
         metrics.watch(Arc::new(log.clone()));
+        metrics.watch(Arc::new(policies.limits.clone()));
         for part in watched {
             metrics.watch(part);
         }
