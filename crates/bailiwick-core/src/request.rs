@@ -150,6 +150,11 @@ pub enum Tally {
         /// What it said.
         outcome: ThrottleOutcome,
     },
+    /// The request was refused since the server is busy.
+    Shed {
+        /// What there was too much of.
+        reason: ShedReason,
+    },
 }
 
 named! {
@@ -195,6 +200,18 @@ named! {
 }
 
 named! {
+    /// Of what the server had too much when it refused a request.
+    ShedReason {
+        /// Requests that it works on.
+        InFlight = "in_flight",
+        /// Waiting for a turn of a thread.
+        Queue = "queue",
+        /// Bodies in memory.
+        BodyMemory = "body_memory",
+    }
+}
+
+named! {
     /// What denies requests besides the rules of tables.
     DeniedBy {
         /// The caller is no member of the organisation that the path names.
@@ -207,6 +224,8 @@ named! {
         Csrf = "csrf",
         /// Pages of its origin may not call.
         Cors = "cors",
+        /// The server is busy.
+        Overload = "overload",
     }
 }
 

@@ -18,6 +18,7 @@ use bailiwick::{
     cors::{Cors, Decided, Matched, Named},
     hosts::{AllowedHosts, InvalidHost},
     limits::LimitsLayer,
+    overload::OverloadLayer,
     proxies::{self, TrustedProxies},
     query::{OverLimit, PageSettings},
     resource,
@@ -102,9 +103,7 @@ pub fn assemble(
         config::ForwardedBy::XForwarded => proxies::ForwardedBy::XForwarded,
         config::ForwardedBy::Forwarded => proxies::ForwardedBy::Forwarded,
     };
-    let limits = LimitsLayer::new()
-        .max_body(settings.limits.body)
-        .request_timeout(settings.server.request_timeout.as_duration());
+    let (limits, overload) = (limits(settings), overload(&settings.limits));
     let authn = Authn::new()
         .hash_cost(hash_cost(settings))
         .token_lifetime(settings.tokens.default_lifetime.as_duration())
@@ -148,6 +147,7 @@ pub fn assemble(
                 .hosts(hosts)
                 .proxies(trusted_proxies(settings), forwarded_by)
                 .limits(limits)
+                .overload(overload)
                 .cors(cors)
                 .throttle_anonymous(rates.anon)
                 .throttle_users(rates.user)
@@ -166,6 +166,23 @@ pub fn assemble(
             if settings.throttle.enabled { policies } else { policies.insecure_no_throttle() }
         });
     Ok(builder)
+}
+
+/// What one request may cost, and the bodies of all together.
+fn limits(settings: &Settings) -> LimitsLayer {
+    LimitsLayer::new()
+        .max_body(settings.limits.body)
+        .body_memory(settings.limits.body_memory)
+        .min_body_rate(settings.limits.min_body_rate)
+        .body_pause(settings.server.header_timeout.as_duration())
+        .request_timeout(settings.server.request_timeout.as_duration())
+}
+
+/// When the server is too busy for more.
+fn overload(limits: &config::Limits) -> OverloadLayer {
+    OverloadLayer::new()
+        .max_in_flight(limits.max_in_flight.get())
+        .max_wait(Duration::from_millis(limits.max_turn_wait_ms.get().into()))
 }
 
 fn upload_limits(settings: &Settings) -> UploadLimits {

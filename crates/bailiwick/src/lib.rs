@@ -68,7 +68,7 @@
 //! | put an application together | [`app`] |
 //! | keep its data | [`database`] |
 //! | receive files | [`upload`] |
-//! | take one control alone, as a tower layer | [`audit`], [`throttle`], [`limits`], [`hosts`], [`proxies`], [`headers`], [`cors`], [`request_id`], [`trace`], [`metrics`], [`problem`] |
+//! | take one control alone, as a tower layer | [`audit`], [`throttle`], [`limits`], [`overload`], [`hosts`], [`proxies`], [`headers`], [`cors`], [`request_id`], [`trace`], [`metrics`], [`problem`] |
 
 // The derives write paths that begin with `::bailiwick`, also in this crate.
 extern crate self as bailiwick;
@@ -93,6 +93,7 @@ pub mod hosts;
 pub mod limits;
 pub mod metrics;
 pub mod origin;
+pub mod overload;
 pub mod prelude;
 pub mod problem;
 pub mod proxies;

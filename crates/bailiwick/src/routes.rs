@@ -51,7 +51,8 @@ pub(crate) struct Route<S> {
     pub(crate) credential_in_body: bool,
     pub(crate) ends_credentials: bool,
     pub(crate) logs_in_browsers: bool,
-    pub(crate) max_body: Option<ByteSize>,
+    /// How long a body may be, and how much of it is in memory at once.
+    pub(crate) max_body: Option<(ByteSize, ByteSize)>,
 }
 
 /// Argument lists that begin with a gate: what [`Routes`] accepts (I6).
@@ -188,13 +189,25 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self.credential_in_body()
     }
 
-    /// Lets the bodies of the route added last be of this size, instead of what the policies say for all: for uploads.
+    /// Lets the bodies of the route added last be of this size, instead of what the policies say for all.
     ///
     /// # Panics
     /// If no route was added: routes are built at start.
     #[must_use]
     pub fn max_body(mut self, limit: ByteSize) -> Self {
-        self.last().max_body = Some(limit);
+        self.last().max_body = Some((limit, limit));
+        self
+    }
+
+    /// As [`max_body`](Self::max_body), for a handler that passes the body on while it comes, as
+    /// [`Uploads`](crate::upload::Uploads) does, and has at most `held` of it in memory: only that much counts towards
+    /// [`LimitsLayer::body_memory`](crate::limits::LimitsLayer::body_memory).
+    ///
+    /// # Panics
+    /// If no route was added: routes are built at start.
+    #[must_use]
+    pub fn spooled_body(mut self, limit: ByteSize, held: ByteSize) -> Self {
+        self.last().max_body = Some((limit, held.min(limit)));
         self
     }
 

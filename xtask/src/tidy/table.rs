@@ -66,6 +66,7 @@ pub(super) const ROOMS: &[Room] = &[
     control("metrics"),
     control("audit"),
     control("headers"),
+    control("overload"),
     control("hosts"),
     control("proxies"),
     control("limits"),

@@ -91,6 +91,65 @@ pub(super) fn huge_bodies(subject: &Subject<'_>, found: &mut Found) {
     }
 }
 
+pub(super) fn no_room_for_a_body(subject: &Subject<'_>, found: &mut Found) {
+    let limits = &subject.settings.limits;
+    if limits.body_memory < limits.body {
+        found.error(
+            "limits.body_memory",
+            format!(
+                "{} has no room for one body of limits.body, which is {}",
+                limits.body_memory, limits.body
+            ),
+            "raise it, for example to the default of `256MiB`",
+        );
+    }
+}
+
+pub(super) fn endless_body_memory(subject: &Subject<'_>, found: &mut Found) {
+    let memory = subject.settings.limits.body_memory;
+    if memory > ByteSize::mib(8 << 10) {
+        found.warning(
+            "limits.body_memory",
+            format!("{memory} of bodies are in memory before any is refused, and what handlers make of them"),
+            "lower it to a tenth of the machine's memory, or to the default of `256MiB`",
+        );
+    }
+}
+
+pub(super) fn trickling_bodies(subject: &Subject<'_>, found: &mut Found) {
+    let rate = subject.settings.limits.min_body_rate;
+    if rate < ByteSize::kib(1) {
+        found.warning(
+            "limits.min_body_rate",
+            format!(
+                "a client that sends {rate} a second keeps memory and a connection for as long as it likes"
+            ),
+            "raise it, for example to the default of `8KiB`",
+        );
+    }
+}
+
+pub(super) fn endless_load(subject: &Subject<'_>, found: &mut Found) {
+    let limits = &subject.settings.limits;
+    if limits.max_in_flight.get() > 10_000 {
+        found.warning(
+            "limits.max_in_flight",
+            format!(
+                "{} requests at once wait for each other until nobody waits for them",
+                limits.max_in_flight.get()
+            ),
+            "lower it, for example to the default of `1024`",
+        );
+    }
+    if limits.max_turn_wait_ms.get() > 5_000 {
+        found.warning(
+            "limits.max_turn_wait_ms",
+            "requests wait for longer than people do before the first is refused",
+            "lower it, for example to the default of `500`",
+        );
+    }
+}
+
 #[cfg(test)]
 pub(super) mod tests {
     use super::super::tests::Case;
@@ -124,5 +183,26 @@ pub(super) mod tests {
             "pagination.default_size = 100",
         ),
         ("limits.body = '17MiB'", "warning BODY-001 limits.body", "limits.body = '16MiB'"),
+        (
+            "limits.body_memory = '1023KiB'",
+            "error BODY-002 limits.body_memory",
+            "limits.body_memory = '1MiB'",
+        ),
+        ("limits.body_memory = '9GiB'", "warning BODY-003 limits.body_memory", "limits.body_memory = '8GiB'"),
+        (
+            "limits.min_body_rate = '1023'",
+            "warning BODY-004 limits.min_body_rate",
+            "limits.min_body_rate = '1KiB'",
+        ),
+        (
+            "limits.max_in_flight = 10001",
+            "warning LOAD-001 limits.max_in_flight",
+            "limits.max_in_flight = 10000",
+        ),
+        (
+            "limits.max_turn_wait_ms = 5001",
+            "warning LOAD-001 limits.max_turn_wait_ms",
+            "limits.max_turn_wait_ms = 5000",
+        ),
     ];
 }

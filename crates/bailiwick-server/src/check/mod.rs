@@ -404,6 +404,30 @@ const RULES: &[Rule] = &[
         find: limits::huge_bodies,
     },
     Rule {
+        code: "BODY-002",
+        gravity: Gravity::Error,
+        finds: "memory for bodies without room for one",
+        find: limits::no_room_for_a_body,
+    },
+    Rule {
+        code: "BODY-003",
+        gravity: Gravity::Warning,
+        finds: "more than 8 GiB of memory for bodies",
+        find: limits::endless_body_memory,
+    },
+    Rule {
+        code: "BODY-004",
+        gravity: Gravity::Warning,
+        finds: "bodies that may trickle in",
+        find: limits::trickling_bodies,
+    },
+    Rule {
+        code: "LOAD-001",
+        gravity: Gravity::Warning,
+        finds: "bounds on the load that are none",
+        find: limits::endless_load,
+    },
+    Rule {
         code: "TIME-001",
         gravity: Gravity::Warning,
         finds: "time limits that let a silent client keep a connection",

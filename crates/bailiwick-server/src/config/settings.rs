@@ -79,9 +79,10 @@ section! {
         tls_cert_file: Option<PathBuf> = unset like "cert.pem";
         /// The private key of the certificate, in PEM.
         tls_key_file: Option<PathBuf> = unset like "key.pem";
-        /// How long a client may take to send the head of a request.
+        /// How long a client may take to send the head of a request, and how long it may pause within a body.
         header_timeout: Period = "10s";
-        /// How long a request may take in all.
+        /// How long a request may take in all, or from when its body is whole. A body that still comes may go on at
+        /// limits.min_body_rate.
         request_timeout: Period = "30s";
         /// How many connections may be open at once.
         max_connections: Whole<1, 1_000_000> = "10000";
@@ -279,10 +280,18 @@ section! {
 }
 
 section! {
-    /// How large things may be.
+    /// How large things may be, and how many at once.
     pub struct Limits {
         /// The body of a request.
         body: ByteSize = "1MiB";
+        /// The bodies of all requests together, while they are in memory. One address may have an eighth. Others get 503.
+        body_memory: ByteSize = "256MiB";
+        /// How much of a body comes in a second at least, on average, once it takes longer than server.request_timeout.
+        min_body_rate: ByteSize = "8KiB";
+        /// How many requests are worked on at once, without those that wait for their clients. Others get 503.
+        max_in_flight: Whole<1, 1_000_000> = "1024";
+        /// How long a request may wait for a turn of a thread, in milliseconds, before some get 503 instead.
+        max_turn_wait_ms: Whole<10, 60_000> = "500";
         /// One uploaded file, as it is sent.
         upload_file: ByteSize = "5MiB";
         /// All files of one user, in whatever organisation they are, as they are kept.

@@ -9,7 +9,7 @@ mod passwords;
 mod sessions;
 mod tokens;
 
-use bailiwick::{routes::Routes, throttle::By, units::ByteSize};
+use bailiwick::{routes::Routes, throttle::By, units::ByteSize, upload::UploadLimits};
 
 pub(crate) use self::attachments::Attachments;
 
@@ -98,7 +98,7 @@ pub(crate) fn routes(registration: Registration, upload_body: ByteSize) -> Route
         .post("/orgs/{org}/tasks/{id}/attachments/", attachments::upload)
         .throttled("uploads", By::Principal)
         .weighing(UPLOAD_WEIGHT)
-        .max_body(upload_body)
+        .spooled_body(upload_body, UploadLimits::HELD)
         .get("/orgs/{org}/tasks/{id}/attachments/{attachment}/", attachments::show)
         .delete("/orgs/{org}/tasks/{id}/attachments/{attachment}/", attachments::delete)
         .get("/orgs/{org}/tasks/{id}/attachments/{attachment}/content/", attachments::content)

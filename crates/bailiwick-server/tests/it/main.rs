@@ -28,6 +28,7 @@ mod mail_tls;
 mod metrics;
 mod org_tokens;
 mod orgs;
+mod overload;
 mod passwords;
 mod paths;
 mod problems;

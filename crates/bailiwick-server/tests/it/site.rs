@@ -341,6 +341,14 @@ impl Connection {
         self.stream.peek(&mut [0]).unwrap()
     }
 
+    /// Whether some of an answer is there already.
+    pub(crate) fn has_answer(&self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_nonblocking(false).unwrap();
+        peeked.is_ok()
+    }
+
     /// Whether the server has closed the connection.
     pub(crate) fn is_closed(&mut self) -> bool {
         matches!(self.more(), Err(error) if error.kind() != std::io::ErrorKind::WouldBlock)

@@ -44,6 +44,7 @@ use crate::{
     limits::LimitsLayer,
     metrics::Metrics,
     origin::Origin,
+    overload::OverloadLayer,
     problem::{self, Problem},
     proxies::{ForwardedBy, ProxiesLayer, TrustedProxies},
     resource::{self, PathRoutes, Resource},
@@ -151,6 +152,7 @@ pub struct Policies {
     proxies: TrustedProxies,
     forwarded_by: ForwardedBy,
     limits: LimitsLayer,
+    overload: OverloadLayer,
     anon: Rate,
     user: Rate,
     scopes: HashMap<&'static str, Rate>,
@@ -172,6 +174,7 @@ impl Policies {
             proxies: TrustedProxies::default(),
             forwarded_by: ForwardedBy::default(),
             limits: LimitsLayer::new(),
+            overload: OverloadLayer::new(),
             anon: Rate::per_minute(60),
             user: Rate::per_minute(600),
             scopes: HashMap::from([("login", Rate::per_minute(5))]),
@@ -210,6 +213,13 @@ impl Policies {
     #[must_use]
     pub fn limits(mut self, limits: LimitsLayer) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// When requests are refused since the server is busy. `/healthz` is not, whatever is excepted.
+    #[must_use]
+    pub fn overload(mut self, overload: OverloadLayer) -> Self {
+        self.overload = overload;
         self
     }
 
@@ -461,9 +471,9 @@ impl Builder<Ready> {
         let ends_credentials = marked(&routes, |route| route.ends_credentials);
         let browser_log_ins = marked(&routes, |route| route.logs_in_browsers);
         for route in &routes {
-            if let Some(limit) = route.max_body {
+            if let Some((limit, held)) = route.max_body {
                 let path = format!("{BASE}{}", route.path);
-                policies.limits = policies.limits.max_body_of(route.method.clone(), &path, limit);
+                policies.limits = policies.limits.spooled_body_of(route.method.clone(), &path, limit, held);
             }
         }
         let paths: Vec<PathRoutes<State>> = resources.paths.iter().flat_map(|paths| paths()).collect();
@@ -480,6 +490,10 @@ impl Builder<Ready> {
         metrics.watch(Arc::clone(&store) as Arc<dyn Metered>);
         metrics.watch(Arc::new(log_in.hasher().clone()));
         metrics.watch(Arc::new(log.clone()));
+        metrics.watch(Arc::new(policies.limits.clone()));
+        // Whoever watches over the process would end one that is merely busy.
+        let overload = policies.overload.except([health::PATH]);
+        metrics.watch(Arc::new(overload.load()));
         for part in watched {
             metrics.watch(part);
         }
@@ -521,6 +535,7 @@ impl Builder<Ready> {
             metrics: metrics.clone(),
             // Whoever watches over the server is no page of another origin (CORS-43).
             cors: policies.cors.except([health::PATH]),
+            overload,
             hosts: policies.hosts,
             limits: policies.limits,
             authn,
@@ -556,8 +571,8 @@ impl Builder<Ready> {
         let router = router.merge(health::router());
         listed.extend([problem::PATH, health::PATH].map(|path| RouteInfo::new(Method::GET, path)));
         let (clock, entropy) = operations;
-        let operations = Operations::new(metrics, store, key_ring.clone(), clock, entropy);
-        Ok(App { router, layers, routes: listed, key_ring, issuers, operations })
+        let operations = Operations::new(metrics, store, key_ring.clone(), Arc::clone(&clock), entropy);
+        Ok(App { router, layers, routes: listed, key_ring, issuers, operations, clock })
     }
 }
 
@@ -689,6 +704,7 @@ pub struct App {
     key_ring: Option<KeyRing>,
     issuers: Option<TrustedIssuers>,
     operations: Operations,
+    clock: Arc<dyn Clock>,
 }
 
 impl App {
@@ -769,16 +785,17 @@ impl App {
     }
 
     /// Serves until `shutdown` is ready, then finishes what is in flight. Meanwhile it [keeps](KeyRing::keep) the keys,
-    /// also [those of others](TrustedIssuers::keep).
+    /// also [those of others](TrustedIssuers::keep), and [watches](crate::overload::Load::watch) how busy it is.
     ///
     /// # Errors
-    /// As [`serve::serve`].
+    /// As [`serve::serve`], and if no thread can be started that watches.
     pub async fn serve(
         self,
         listener: TcpListener,
         options: ServeOptions,
         shutdown: impl Future<Output = ()>,
     ) -> io::Result<()> {
+        let _watching = self.layers.overload.load().watch(self.clock)?;
         let service = self.layers.around_router::<RequestBody>(self.router);
         let keep = async {
             match &self.key_ring {

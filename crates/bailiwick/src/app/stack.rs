@@ -18,6 +18,7 @@ use crate::{
     hosts::{AllowedHosts, HostsLayer},
     limits::LimitsLayer,
     metrics::{Metrics, MetricsLayer},
+    overload::OverloadLayer,
     problem::ProblemLayer,
     proxies::ProxiesLayer,
     request_id::RequestIdLayer,
@@ -44,6 +45,10 @@ pub const STACK: &[(&str, &str)] = &[
     ("headers", "outside all that answers, so that refusals are as protected as answers"),
     ("cors", "outside all that answers, so that a page can read what it was refused for, a panic too"),
     ("problem", "outside all that refuses: it gives each refusal its body, and turns a panic into one"),
+    (
+        "overload",
+        "inside problem and cors, so that a refusal is answered like any other; outside all that does work, so that it costs none",
+    ),
     ("hosts", "before anything reads the host to build a link"),
     ("limits", "before anything reads the target, the headers or the body"),
     (
@@ -75,6 +80,7 @@ pub(super) struct Layers {
     pub(super) log: Log,
     pub(super) metrics: Metrics,
     pub(super) cors: Cors<Decided>,
+    pub(super) overload: OverloadLayer,
     pub(super) hosts: AllowedHosts,
     pub(super) limits: LimitsLayer,
     pub(super) authn: AuthnLayer,
@@ -123,6 +129,7 @@ impl Layers {
             .layer(SecurityHeadersLayer::new())
             .layer(CorsLayer::new(&self.cors))
             .layer(ProblemLayer::new())
+            .layer(self.overload)
             .layer(HostsLayer::new(self.hosts))
             .layer(self.limits)
             .layer(PreflightLayer::new(&self.cors))
@@ -157,6 +164,7 @@ mod tests {
         ("headers", ".layer(SecurityHeadersLayer::"),
         ("cors", ".layer(CorsLayer::"),
         ("problem", ".layer(ProblemLayer::"),
+        ("overload", ".layer(self.overload)"),
         ("hosts", ".layer(HostsLayer::"),
         ("limits", ".layer(self.limits)"),
         ("preflight", ".layer(PreflightLayer::"),
@@ -185,6 +193,6 @@ mod tests {
         assert_eq!(order, table[..order.len()]);
         // The route is noted by a layer too, and one call puts those around the routes in place.
         assert_eq!(code.matches("layer(").count(), order.len() + 1, "a layer is missing in the table");
-        insta::assert_snapshot!(table.join(" > "), @"proxies > request_id > trace > metrics > headers > cors > problem > hosts > limits > preflight > route > authn > audit > throttle > refuse > csrf > gate > input > db");
+        insta::assert_snapshot!(table.join(" > "), @"proxies > request_id > trace > metrics > headers > cors > problem > overload > hosts > limits > preflight > route > authn > audit > throttle > refuse > csrf > gate > input > db");
     }
 }

@@ -2,10 +2,6 @@
 use std::{
     error::Error,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-    },
     task::{Context, Poll, ready},
 };
 
@@ -14,49 +10,23 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{LengthLimitError, Limited};
 use pin_project_lite::pin_project;
 
+use super::progress::{Event, Progress};
+
 type BoxError = Box<dyn Error + Send + Sync>;
-
-/// How a body fares, as the layer sees it from outside.
-#[derive(Clone, Debug)]
-pub(super) struct Progress(Arc<AtomicU8>);
-
-/// The last thing that happened to a body.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Event {
-    /// Nothing that matters: it was not read, or it was read as far as it came.
-    Calm = 0,
-    /// Somebody waits for the client to send more.
-    Awaited = 1,
-    /// It is longer than its limit.
-    TooLarge = 2,
-    /// It is compressed, and somebody wanted to read it.
-    Encoded = 3,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self(Arc::new(AtomicU8::new(Event::Calm as u8)))
-    }
-
-    fn set(&self, event: Event) {
-        // Only a flag: no other memory is published by it.
-        self.0.store(event as u8, Ordering::Relaxed);
-    }
-
-    pub(super) fn last(&self) -> Event {
-        match self.0.load(Ordering::Relaxed) {
-            0 => Event::Calm,
-            1 => Event::Awaited,
-            2 => Event::TooLarge,
-            _ => Event::Encoded,
-        }
-    }
-}
 
 /// The body has a content coding.
 #[derive(Debug, thiserror::Error)]
 #[error("the body is compressed")]
 struct Compressed;
+
+/// How much of a body may be read, and held.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    /// The longest body, in bytes.
+    pub(super) longest: u64,
+    /// How much of it is in memory at most.
+    pub(super) held: u64,
+}
 
 pin_project! {
     /// A body of at most so many bytes.
@@ -65,15 +35,26 @@ pin_project! {
         #[pin]
         inner: Limited<B>,
         encoded: bool,
+        held: u64,
+        // What the memory for bodies was asked for so far.
+        asked: u64,
+        // The declared length, until somebody begins to read.
+        declared: Option<u64>,
         progress: Progress,
+    }
+
+    impl<B> PinnedDrop for LimitedBody<B> {
+        fn drop(this: Pin<&mut Self>) {
+            this.project().progress.let_go();
+        }
     }
 }
 
-impl<B> LimitedBody<B> {
-    pub(super) fn new(inner: B, max_bytes: u64, encoded: bool) -> (Self, Progress) {
-        let progress = Progress::new();
-        let inner = Limited::new(inner, usize::try_from(max_bytes).unwrap_or(usize::MAX));
-        (Self { inner, encoded, progress: progress.clone() }, progress)
+impl<B: Body> LimitedBody<B> {
+    pub(super) fn new(inner: B, size: Size, encoded: bool, progress: Progress) -> Self {
+        let declared = inner.size_hint().exact();
+        let inner = Limited::new(inner, usize::try_from(size.longest).unwrap_or(usize::MAX));
+        Self { inner, encoded, held: size.held, asked: 0, declared, progress }
     }
 }
 
@@ -89,19 +70,47 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = self.project();
+        let mut this = self.project();
         if *this.encoded {
             this.progress.set(Event::Encoded);
             return Poll::Ready(Some(Err(Compressed.into())));
         }
         // The limit stays broken, however often somebody polls again.
-        if this.progress.last() == Event::TooLarge {
+        if matches!(this.progress.last(), Event::TooLarge | Event::NoRoom) {
             return Poll::Ready(None);
         }
-        this.progress.set(Event::Awaited);
-        let frame = ready!(this.inner.poll_frame(cx));
-        let too_large = matches!(&frame, Some(Err(error)) if error.is::<LengthLimitError>());
-        this.progress.set(if too_large { Event::TooLarge } else { Event::Calm });
+        // All of it at once, where its length is known: who is refused was not let begin.
+        if let Some(declared) = this.declared.take() {
+            *this.asked = declared.min(*this.held);
+            if let Err(used_up) = this.progress.held().take(*this.asked) {
+                this.progress.set(Event::NoRoom);
+                return Poll::Ready(Some(Err(used_up.into())));
+            }
+        }
+        let polled = this.inner.as_mut().poll_frame(cx);
+        if polled.is_pending() {
+            this.progress.wait();
+        }
+        let frame = ready!(polled);
+        match &frame {
+            Some(Err(error)) if error.is::<LengthLimitError>() => this.progress.set(Event::TooLarge),
+            Some(Err(_)) => this.progress.set(Event::Calm),
+            None => this.progress.whole(),
+            Some(Ok(frame)) => {
+                let received = this.progress.receive(frame.data_ref().map_or(0, Bytes::len));
+                let more = received.min(*this.held).saturating_sub(*this.asked);
+                *this.asked += more;
+                if let Err(used_up) = this.progress.held().take(more) {
+                    this.progress.set(Event::NoRoom);
+                    return Poll::Ready(Some(Err(used_up.into())));
+                }
+                if this.inner.is_end_stream() {
+                    this.progress.whole();
+                } else {
+                    this.progress.set(Event::Calm);
+                }
+            }
+        }
         Poll::Ready(frame)
     }
 

@@ -1,11 +1,14 @@
 //! The layer that bounds requests.
 use std::{sync::Arc, time::Duration};
 
-use bailiwick_core::units::ByteSize;
+use bailiwick_core::{
+    meter::{Meter, Metered, Value},
+    units::ByteSize,
+};
 use http::Method;
 use tower_layer::Layer;
 
-use super::LimitsService;
+use super::{LimitsService, body::Size, memory::Memory, progress::Times};
 
 /// Refuses requests that are too large or too slow.
 ///
@@ -28,6 +31,9 @@ pub struct LimitsLayer {
     pub(super) max_body: ByteSize,
     pub(super) routes: Arc<[RouteBody]>,
     pub(super) request_timeout: Duration,
+    body_pause: Duration,
+    min_body_rate: ByteSize,
+    pub(super) memory: Memory,
 }
 
 /// How long the bodies of one route may be.
@@ -36,6 +42,7 @@ pub(super) struct RouteBody {
     method: Method,
     template: Box<str>,
     limit: ByteSize,
+    held: ByteSize,
 }
 
 impl RouteBody {
@@ -69,6 +76,9 @@ impl LimitsLayer {
             max_body: ByteSize::mib(1),
             routes: Arc::default(),
             request_timeout: Duration::from_secs(30),
+            body_pause: Duration::from_secs(10),
+            min_body_rate: ByteSize::kib(8),
+            memory: Memory::new(ByteSize::mib(256)),
         }
     }
 
@@ -82,21 +92,54 @@ impl LimitsLayer {
     /// Limits the body of requests of one route, in the place of [`max_body`](Self::max_body). Its template has parameters in
     /// braces: `/orgs/{org}/files/`.
     #[must_use]
-    pub fn max_body_of(mut self, method: Method, template: &str, limit: ByteSize) -> Self {
-        let route = RouteBody { method, template: template.trim_end_matches('/').into(), limit };
+    pub fn max_body_of(self, method: Method, template: &str, limit: ByteSize) -> Self {
+        self.spooled_body_of(method, template, limit, limit)
+    }
+
+    /// As [`max_body_of`](Self::max_body_of), where the handler passes the body on while it comes, and has at most `held` of it in
+    /// memory: only that much counts towards [`body_memory`](Self::body_memory).
+    #[must_use]
+    pub fn spooled_body_of(
+        mut self,
+        method: Method,
+        template: &str,
+        limit: ByteSize,
+        held: ByteSize,
+    ) -> Self {
+        let route = RouteBody { method, template: template.trim_end_matches('/').into(), limit, held };
         self.routes = self.routes.iter().cloned().chain([route]).collect();
         self
     }
 
-    /// How long the body of a request may be.
-    pub(super) fn max_body_for(&self, method: &Method, path: &str) -> ByteSize {
+    /// How long the body of a request may be, and how much of it is in memory.
+    pub(super) fn size_for(&self, method: &Method, path: &str) -> Size {
         let route = self.routes.iter().find(|route| route.is_of(method, path));
-        route.map_or(self.max_body, |route| route.limit)
+        let (limit, held) = route.map_or((self.max_body, self.max_body), |route| (route.limit, route.held));
+        Size { longest: limit.as_u64(), held: held.as_u64() }
     }
 
-    /// Limits the time from the end of the headers to the beginning of the answer. The default is 30 s.
+    /// Limits what the bodies of all requests take together, in bytes as they arrive. The default is 256 MiB: as many as
+    /// 256 requests at once with the longest body, or 65,536 of 4 KiB.
     ///
-    /// The time that a streamed answer takes is not limited here.
+    /// A body takes its memory when somebody begins to read it, all of its length if that is declared, and gives it back when
+    /// the answer begins. When nothing is left it is answered with 503, and the connection ends. One address, IPv6 by its
+    /// /64, has an eighth, and room for one body in any case; this machine itself may have all.
+    ///
+    /// All services of this layer and its clones share the memory.
+    ///
+    /// # Security
+    /// What a handler makes of a body, such as the values in its JSON, is not counted: it can be a few times as much.
+    #[must_use]
+    pub fn body_memory(mut self, limit: ByteSize) -> Self {
+        self.memory = Memory::new(limit);
+        self
+    }
+
+    /// Limits the time from the end of the headers, or of the body if there is one, to the beginning of the answer. The
+    /// default is 30 s.
+    ///
+    /// A body that is still coming then may go on as long as it has come at the [least rate](Self::min_body_rate). The time that a
+    /// streamed answer takes is not limited here.
     #[must_use]
     pub fn request_timeout(mut self, limit: Duration) -> Self {
         self.request_timeout = limit;
@@ -106,6 +149,26 @@ impl LimitsLayer {
     /// How long a request may take.
     pub fn time(&self) -> Duration {
         self.request_timeout
+    }
+
+    /// Limits how long a client may send nothing while somebody waits for its body. The default is 10 s.
+    #[must_use]
+    pub fn body_pause(mut self, limit: Duration) -> Self {
+        self.body_pause = limit;
+        self
+    }
+
+    /// How many bytes a second a body must bring on average, once it has taken longer than
+    /// [`request_timeout`](Self::request_timeout). The default is 8 KiB, which the slowest of mobile networks has: so a body of 1 MiB
+    /// takes 158 s at most.
+    #[must_use]
+    pub fn min_body_rate(mut self, rate: ByteSize) -> Self {
+        self.min_body_rate = rate;
+        self
+    }
+
+    pub(super) fn times(&self) -> Times {
+        Times { request: self.request_timeout, pause: self.body_pause, rate: self.min_body_rate.as_u64() }
     }
 
     /// Limits the number of query parameters. The default is 100.
@@ -119,6 +182,16 @@ impl LimitsLayer {
 impl Default for LimitsLayer {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl Metered for LimitsLayer {
+    fn meters(&self, each: &mut dyn FnMut(Meter)) {
+        each(Meter {
+            name: "bailiwick_body_memory_bytes",
+            help: "What the bodies of requests take of the memory for them",
+            value: Value::Gauge(self.memory.held()),
+        });
     }
 }
 

@@ -8,18 +8,22 @@ use std::{
 };
 
 use axum::body::Body;
-use bailiwick_core::units::ByteSize;
+use bailiwick_core::{
+    request::{ClientAddr, DeniedBy, Facts, ShedReason, Tally},
+    units::ByteSize,
+};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version, header};
 use pin_project_lite::pin_project;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tower_service::Service;
 
 use super::{
     LimitsLayer,
-    body::{Event, LimitedBody, Progress},
+    body::{LimitedBody, Size},
+    progress::{Event, Progress, Times},
 };
-use crate::problem::{Problem, RefusedOr};
+use crate::problem::{Code, Problem, RefusedOr};
 
 /// The handler did not answer in time.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +45,7 @@ impl<S> LimitsService<S> {
 
 impl LimitsLayer {
     /// Judges all that is known before the body is read.
-    fn check<B>(&self, request: &Request<B>, max_body: ByteSize) -> Result<(), Problem> {
+    fn check<B>(&self, request: &Request<B>, longest: u64) -> Result<(), Problem> {
         // Its target is no resource of this server, and an answer of 2xx would turn the connection into a tunnel.
         if request.method() == Method::CONNECT {
             let allow = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
@@ -66,12 +70,16 @@ impl LimitsLayer {
             return Err(Problem::malformed_request(detail));
         }
         if let Some(length) = declared_length(headers)?
-            && length > max_body.as_u64()
+            && length > longest
         {
-            return Err(Problem::payload_too_large(max_body));
+            return Err(too_large(longest));
         }
         Ok(())
     }
+}
+
+fn too_large(longest: u64) -> Problem {
+    ByteSize::new(longest).map_or_else(|_| Problem::new(Code::PayloadTooLarge), Problem::payload_too_large)
 }
 
 /// The length that the request declares.
@@ -116,30 +124,44 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let may_close = request.version() <= Version::HTTP_11;
-        let max_body = self.limits.max_body_for(request.method(), request.uri().path());
-        let request_timeout = self.limits.request_timeout;
-        if let Err(problem) = self.limits.check(&request, max_body) {
+        let size = self.limits.size_for(request.method(), request.uri().path());
+        let times = self.limits.times();
+        if let Err(problem) = self.limits.check(&request, size.longest) {
             let answer = RefusedOr::refused(problem);
-            return LimitsFuture {
-                answer,
-                deadline: None,
-                max_body,
-                request_timeout,
-                progress: None,
-                may_close,
-            };
+            return LimitsFuture { answer, deadline: None, size, times, of_body: None, may_close };
         }
         let (parts, body) = request.into_parts();
         // Most requests have no body, and an empty one costs nothing.
-        let (body, progress) = if body.is_end_stream() {
+        let (body, of_body) = if body.is_end_stream() {
             (Body::empty(), None)
         } else {
-            let encoded = is_encoded(&parts.headers);
-            let (body, progress) = LimitedBody::new(body, max_body.as_u64(), encoded);
-            (Body::new(body), Some(progress))
+            let client = parts.extensions.get::<ClientAddr>().copied();
+            let progress = Progress::new(self.limits.memory.nothing(client, size.held));
+            let body = LimitedBody::new(body, size, is_encoded(&parts.headers), progress.clone());
+            (Body::new(body), Some(OfBody { progress, facts: parts.extensions.get().cloned() }))
         };
         let answer = RefusedOr::passed(self.inner.call(Request::from_parts(parts, body)));
-        LimitsFuture { answer, deadline: None, max_body, request_timeout, progress, may_close }
+        LimitsFuture { answer, deadline: None, size, times, of_body, may_close }
+    }
+}
+
+/// What is known of a request that has a body.
+#[derive(Debug)]
+struct OfBody {
+    progress: Progress,
+    facts: Option<Facts>,
+}
+
+impl OfBody {
+    /// There is no memory for it.
+    fn no_room(&self) -> Problem {
+        if let Some(facts) = &self.facts {
+            facts.set_denied_by(DeniedBy::Overload);
+            facts.tally(Tally::Shed { reason: ShedReason::BodyMemory });
+        }
+        Problem::unavailable()
+            .with_detail("the server holds as many request bodies as it can")
+            .with_retry_after(Duration::from_secs(1))
     }
 }
 
@@ -149,11 +171,12 @@ pin_project! {
     pub struct LimitsFuture<F> {
         #[pin]
         answer: RefusedOr<F>,
+        // When to look next whether the time is over.
         #[pin]
         deadline: Option<Sleep>,
-        max_body: ByteSize,
-        request_timeout: Duration,
-        progress: Option<Progress>,
+        size: Size,
+        times: Times,
+        of_body: Option<OfBody>,
         may_close: bool,
     }
 }
@@ -167,37 +190,68 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let mut this = self.project();
-        let event = |progress: &Option<Progress>| progress.as_ref().map_or(Event::Calm, Progress::last);
+        let event = |body: &Option<OfBody>| body.as_ref().map_or(Event::Calm, |body| body.progress.last());
 
-        let response = match this.answer.poll(cx) {
-            Poll::Ready(response) => match event(this.progress) {
-                Event::TooLarge => Problem::payload_too_large(*this.max_body).answer(),
-                Event::Encoded => Problem::unsupported_content_encoding().answer(),
-                Event::Calm | Event::Awaited => response?,
+        let mut response = match this.answer.poll(cx) {
+            Poll::Ready(response) => match (event(this.of_body), &*this.of_body) {
+                (Event::TooLarge, _) => too_large(this.size.longest).answer(),
+                (Event::Encoded, _) => Problem::unsupported_content_encoding().answer(),
+                (Event::NoRoom, Some(body)) => body.no_room().answer(),
+                _ => response?,
             },
             Poll::Pending => {
-                // The clock starts only now: most requests are answered at once and never need it.
-                if this.deadline.is_none() {
-                    this.deadline.set(Some(tokio::time::sleep(*this.request_timeout)));
-                }
-                let deadline = this.deadline.as_mut().as_pin_mut().expect("the deadline was just set");
-                if deadline.poll(cx).is_pending() {
+                if !is_late(this.deadline.as_mut(), cx, this.of_body.as_ref(), *this.times) {
                     return Poll::Pending;
                 }
-                match event(this.progress) {
+                match event(this.of_body) {
                     Event::Awaited => Problem::request_timeout().answer(),
-                    _ => Problem::unavailable().because(TooSlow(*this.request_timeout)).answer(),
+                    _ => Problem::unavailable().because(TooSlow(this.times.request)).answer(),
                 }
             }
         };
-        Poll::Ready(Ok(self_closing(response, *this.may_close)))
+        if *this.may_close && is_last(&response, event(this.of_body)) {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        // With the answer, what the body held is free.
+        *this.of_body = None;
+        Poll::Ready(Ok(response))
+    }
+}
+
+/// Whether the time of a request is over.
+///
+/// The time until then moves while a body comes. The timer does not move with it, which would cost each piece something: it
+/// looks once in so long that nothing can be over before the next look.
+fn is_late(
+    mut deadline: Pin<&mut Option<Sleep>>,
+    cx: &mut Context<'_>,
+    body: Option<&OfBody>,
+    times: Times,
+) -> bool {
+    let step = times.request.min(times.pause).max(Duration::from_millis(1));
+    let next = |progress: &Progress, now: Instant| progress.due(&times).min(now + step);
+    // The clock starts only now: most requests are answered at once and never need it.
+    if deadline.is_none() {
+        deadline.set(Some(match body {
+            Some(body) => sleep_until(next(&body.progress, body.progress.began())),
+            None => sleep(times.request),
+        }));
+    }
+    loop {
+        let mut timer = deadline.as_mut().as_pin_mut().expect("the deadline was just set");
+        if timer.as_mut().poll(cx).is_pending() {
+            return false;
+        }
+        let Some(body) = body else { return true };
+        let now = timer.deadline();
+        if body.progress.due(&times) <= now {
+            return true;
+        }
+        timer.reset(next(&body.progress, now));
     }
 }
 
 /// After these the rest of the body may still be on its way, and nobody will read it (LIM-01).
-fn self_closing<B>(mut response: Response<B>, may_close: bool) -> Response<B> {
-    if may_close && matches!(response.status().as_u16(), 408 | 413) {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
+fn is_last<B>(response: &Response<B>, body: Event) -> bool {
+    body == Event::NoRoom || matches!(response.status().as_u16(), 408 | 413)
 }

@@ -1,17 +1,20 @@
 use std::{
     convert::Infallible,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use axum::{Router, body::Body, routing::any};
+use bailiwick_core::request::{ClientAddr, Facts, ShedReason, Tally};
 use bytes::Bytes;
 use http::{Method, Request, Response, header};
 use http_body::Frame;
+use tokio::{sync::Semaphore, time::sleep};
 use tower::{Layer, ServiceExt, service_fn};
 
-use super::{ByteSize, LimitsLayer};
+use super::{ByteSize, LimitsLayer, progress::now};
 use crate::problem::Problem;
 
 /// A handler that reads the whole body, and makes a problem of its own of what goes wrong.
@@ -55,7 +58,6 @@ impl http_body::Body for Stuck {
 // LIM-01
 #[tokio::test]
 async fn a_body_is_read_up_to_its_limit_and_no_further() {
-    static KIB: [u8; 1024] = [b'a'; 1024];
     let fits = ask(post().body(streamed(&[&KIB])).unwrap()).await;
     assert_eq!(fits.status(), 200);
     for pieces in [&[&KIB[..], b"b"][..], &[b"b", &KIB], &[b"", &[0; 4096]]] {
@@ -195,4 +197,237 @@ async fn a_slow_client_is_told_so_and_a_slow_handler_is_not_its_fault() {
         let response = slow.clone().oneshot(post().body(body).unwrap()).await.unwrap();
         assert_eq!(response.status(), 503);
     }
+}
+
+/// A body that comes in so many pieces of this size, each so long after the one before.
+fn paced(pieces: usize, size: usize, apart: Duration) -> Body {
+    let piece = Bytes::from(vec![b'a'; size]);
+    Body::from_stream(futures_util::stream::unfold(pieces, move |left| {
+        let piece = piece.clone();
+        async move {
+            sleep(apart).await;
+            Some((Ok::<_, Infallible>(piece), left.checked_sub(1)?))
+        }
+    }))
+}
+
+/// A body of which a byte comes, and then nothing.
+fn stuck_after(wait: Duration) -> Body {
+    use futures_util::StreamExt;
+    let begun = futures_util::stream::once(async move {
+        sleep(wait).await;
+        Ok::<_, Infallible>(Bytes::from_static(b"a"))
+    });
+    Body::from_stream(begun.chain(futures_util::stream::pending()))
+}
+
+/// The status of the answer to `body`, of a handler that takes so long once it has read it; and when it came, in seconds.
+async fn answered_after(body: Body, handling: Duration) -> (u16, u64) {
+    let began = now();
+    let handler = service_fn(move |request: Request<Body>| async move {
+        let read = axum::body::to_bytes(request.into_body(), usize::MAX).await;
+        sleep(handling).await;
+        Ok::<_, Infallible>(Response::new(Body::from(read.unwrap_or_default())))
+    });
+    let response = LimitsLayer::new().layer(handler).oneshot(post().body(body).unwrap()).await.unwrap();
+    (response.status().as_u16(), (now() - began).as_secs())
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+// LIM-11
+#[tokio::test(start_paused = true)]
+async fn a_client_that_sends_nothing_for_ten_seconds_is_told_so() {
+    assert_eq!(answered_after(Body::new(Stuck), SECOND).await, (408, 10));
+    for wait in [1, 9] {
+        assert_eq!(answered_after(stuck_after(wait * SECOND), SECOND).await, (408, u64::from(wait) + 10));
+    }
+    assert_eq!(answered_after(paced(2, 100_000, 9 * SECOND), SECOND).await, (200, 28));
+}
+
+// LIM-11: whatever the rate, thirty seconds are allowed; beyond, as long as the least rate takes.
+#[tokio::test(start_paused = true)]
+async fn a_trickle_is_cut_off_and_a_slow_client_that_goes_on_is_not() {
+    assert_eq!(answered_after(paced(1000, 1, SECOND), SECOND).await, (408, 30));
+    // Half of the least rate: of 59 seconds, 30 are given, and 29 and a half were sent.
+    assert_eq!(answered_after(paced(256, 4 << 10, SECOND), SECOND).await, (408, 59));
+    // A mebibyte in 64 seconds, and in 128.
+    assert_eq!(answered_after(paced(63, 16 << 10, SECOND), SECOND).await, (200, 65));
+    assert_eq!(answered_after(paced(127, 8 << 10, SECOND), SECOND).await, (200, 129));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_handler_has_its_time_from_when_the_body_is_whole() {
+    let slow = || paced(63, 16 << 10, SECOND);
+    assert_eq!(answered_after(slow(), 29 * SECOND).await, (200, 93));
+    assert_eq!(answered_after(slow(), 31 * SECOND).await, (503, 94));
+    assert_eq!(answered_after(Body::from("x"), 29 * SECOND).await, (200, 29));
+    assert_eq!(answered_after(Body::from("x"), 31 * SECOND).await, (503, 30));
+    assert_eq!(answered_after(Body::empty(), 31 * SECOND).await, (503, 30));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handler_that_waits_for_no_client_is_at_fault_itself() {
+    let layer = LimitsLayer::new();
+    // It never reads, or gives up reading, and then has its own time.
+    for read_for in [0, 2] {
+        let handler = layer.layer(service_fn(move |request: Request<Body>| async move {
+            let body = request.into_body();
+            let _ = tokio::time::timeout(read_for * SECOND, axum::body::to_bytes(body, 10)).await;
+            std::future::pending::<Result<Response<Body>, Infallible>>().await
+        }));
+        let began = now();
+        let response = handler.oneshot(post().body(Body::new(Stuck)).unwrap()).await.unwrap();
+        assert_eq!((response.status().as_u16(), (now() - began).as_secs()), (503, 30 + u64::from(read_for)));
+    }
+    let no_time = LimitsLayer::new().body_pause(Duration::ZERO).request_timeout(Duration::ZERO);
+    let handler = no_time.layer(service_fn(async |_: Request<Body>| {
+        std::future::pending::<Result<Response<Body>, Infallible>>().await
+    }));
+    assert_eq!(handler.oneshot(post().body(Body::new(Stuck)).unwrap()).await.unwrap().status(), 503);
+}
+
+/// A handler that reads the body and keeps it until it may go.
+fn keeping(
+    layer: &LimitsLayer,
+    go: &Arc<Semaphore>,
+) -> impl tower::Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>
++ Clone
++ Send
++ 'static {
+    let go = Arc::clone(go);
+    layer.layer(service_fn(move |request: Request<Body>| {
+        let go = Arc::clone(&go);
+        async move {
+            assert_ne!(request.uri().path(), "/panic", "as planned");
+            let read = axum::body::to_bytes(request.into_body(), usize::MAX).await;
+            let Ok(kept) = read else { return Ok(Problem::malformed_request("as it sees it").answer()) };
+            go.acquire().await.unwrap().forget();
+            Ok::<_, Infallible>(Response::new(Body::from(kept)))
+        }
+    }))
+}
+
+fn go(permits: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(permits))
+}
+
+static KIB: [u8; 1024] = [b'a'; 1024];
+
+// LIM-11: whether the length is declared or not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_bodies_at_once_exactly_so_many_are_held() {
+    let layer = LimitsLayer::new().body_memory(ByteSize::kib(10));
+    for body in [|| Body::from(&KIB[..]), || streamed(&[&KIB[..500], &KIB[500..]])] {
+        let go = go(0);
+        let service = keeping(&layer, &go);
+        let asked: Vec<_> =
+            (0..100).map(|_| tokio::spawn(service.clone().oneshot(post().body(body()).unwrap()))).collect();
+        // Those that come in pieces may take from each other what both would need, and all the others pass.
+        while asked.iter().filter(|asked| !asked.is_finished()).count() > 10 {
+            assert!(layer.memory.held() <= 10 << 10);
+            sleep(Duration::from_millis(1)).await;
+        }
+        go.add_permits(100);
+        let mut answered = 0;
+        for asked in asked {
+            let response = asked.await.unwrap().unwrap();
+            if response.status() == 200 {
+                answered += 1;
+                continue;
+            }
+            assert_eq!(
+                (response.status().as_u16(), &response.headers()[header::RETRY_AFTER]),
+                (503, &"1".parse().unwrap())
+            );
+            assert_eq!(response.headers()[header::CONNECTION], "close");
+        }
+        assert!((1..=10).contains(&answered), "{answered}");
+        assert_eq!(layer.memory.held(), 0);
+    }
+}
+
+#[tokio::test]
+async fn a_body_is_held_from_when_it_is_read_and_until_the_answer_is_there() {
+    let layer = LimitsLayer::new();
+    let go = go(0);
+    let service = keeping(&layer, &go);
+    let mut asked = Box::pin(service.clone().oneshot(post().body(Body::from(&KIB[..])).unwrap()));
+    assert_eq!(layer.memory.held(), 0);
+    assert!(futures_util::poll!(&mut asked).is_pending());
+    assert_eq!(layer.memory.held(), 1024);
+    go.add_permits(1);
+    let response = asked.await.unwrap();
+    assert_eq!((response.status().as_u16(), layer.memory.held()), (200, 0));
+    // Of one that nobody reads, nothing is.
+    let gate = layer.layer(service_fn(|_: Request<Body>| async {
+        sleep(Duration::from_millis(1)).await;
+        Ok::<_, Infallible>(Problem::not_found().answer::<Body>())
+    }));
+    let mut asked = Box::pin(gate.oneshot(post().body(Body::from(&KIB[..])).unwrap()));
+    assert!(futures_util::poll!(&mut asked).is_pending());
+    assert_eq!(layer.memory.held(), 0);
+}
+
+#[tokio::test]
+async fn whatever_becomes_of_a_request_its_memory_is_free() {
+    let layer = LimitsLayer::new();
+    let service = keeping(&layer, &go(0));
+    let panicking = Request::builder().uri("/panic").body(Body::from("x")).unwrap();
+    assert!(tokio::spawn(service.clone().oneshot(panicking)).await.unwrap_err().is_panic());
+    let mut given_up = Box::pin(service.oneshot(post().body(Body::from(&KIB[..])).unwrap()));
+    assert!(futures_util::poll!(&mut given_up).is_pending());
+    assert_eq!(layer.memory.held(), 1024);
+    drop(given_up);
+    assert_eq!(layer.memory.held(), 0);
+    let broken =
+        Body::from_stream(futures_util::stream::iter([Ok(Bytes::from_static(&KIB)), Err("cut off")]));
+    let cut_off = keeping(&layer, &go(0)).oneshot(post().body(broken).unwrap()).await.unwrap();
+    assert_eq!((cut_off.status().as_u16(), layer.memory.held()), (400, 0));
+}
+
+#[tokio::test]
+async fn a_body_that_is_passed_on_holds_what_is_in_memory_of_it() {
+    let layer = LimitsLayer::new().body_memory(ByteSize::kib(2)).max_body(ByteSize::kib(1));
+    let layer = layer.spooled_body_of(Method::PUT, "/files/", ByteSize::kib(64), ByteSize::kib(2));
+    let put = |body: Body| Request::builder().method(Method::PUT).uri("/files/").body(body).unwrap();
+    let service = keeping(&layer, &go(2));
+    let long: &'static [u8] = Box::leak(vec![b'a'; 64 << 10].into_boxed_slice());
+    for body in [Body::from(long), streamed(&[&long[..1], &long[1..9000], &long[9000..]])] {
+        assert_eq!(service.clone().oneshot(put(body)).await.unwrap().status(), 200);
+    }
+    let mut held = Box::pin(service.clone().oneshot(put(Body::from(long))));
+    assert!(futures_util::poll!(&mut held).is_pending());
+    assert_eq!(layer.memory.held(), 2048);
+    assert_eq!(service.oneshot(put(Body::from("x"))).await.unwrap().status(), 503);
+}
+
+#[tokio::test]
+async fn one_address_leaves_the_others_their_room_and_who_is_refused_is_noted() {
+    let layer = LimitsLayer::new().body_memory(ByteSize::kib(8)).max_body(ByteSize::kib(1));
+    let service = keeping(&layer, &go(0));
+    let from = |address: &str, facts: &Facts| {
+        let mut request = post().body(Body::from(&KIB[..])).unwrap();
+        request.extensions_mut().insert(ClientAddr(address.parse().unwrap()));
+        request.extensions_mut().insert(facts.clone());
+        Box::pin(service.clone().oneshot(request))
+    };
+    let facts = Facts::new();
+    let mut first = from("192.0.2.1", &facts);
+    assert!(futures_util::poll!(&mut first).is_pending());
+    assert_eq!(facts.denied_by(), None);
+    assert_eq!(from("192.0.2.1", &facts).await.unwrap().status(), 503);
+    assert_eq!(facts.denied_by(), Some("overload"));
+    let mut tallies = Vec::new();
+    facts.each_tally(|tally| tallies.push(*tally));
+    assert_eq!(tallies, [Tally::Shed { reason: ShedReason::BodyMemory }]);
+    assert!(futures_util::poll!(&mut from("192.0.2.2", &facts)).is_pending());
+}
+
+#[tokio::test]
+async fn a_connection_of_http_2_is_not_closed_for_one_body() {
+    let service = keeping(&LimitsLayer::new().body_memory(ByteSize::kib(1)), &go(1));
+    let request = post().version(http::Version::HTTP_2).body(Body::from(vec![0; 1025])).unwrap();
+    let response = service.oneshot(request).await.unwrap();
+    assert_eq!((response.status().as_u16(), response.headers().get(header::CONNECTION)), (503, None));
 }

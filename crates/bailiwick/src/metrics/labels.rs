@@ -1,7 +1,7 @@
 //! The labels of series. All of them come from the program, never from a client.
 use std::{fmt, sync::Arc};
 
-use bailiwick_core::request::{AuthMethod, AuthOutcome, Scheme, ThrottleOutcome};
+use bailiwick_core::request::{AuthMethod, AuthOutcome, Scheme, ShedReason, ThrottleOutcome};
 use http::{Method, Version};
 use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
 
@@ -107,6 +107,18 @@ impl EncodeLabelSet for Throttle {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
         ("scope", self.scope).encode(encoder.encode_label())?;
         ("outcome", self.outcome.as_str()).encode(encoder.encode_label())
+    }
+}
+
+/// Of a request that was refused since the server is busy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Shed {
+    pub(super) reason: ShedReason,
+}
+
+impl EncodeLabelSet for Shed {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        ("reason", self.reason.as_str()).encode(encoder.encode_label())
     }
 }
 

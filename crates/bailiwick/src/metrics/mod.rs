@@ -11,6 +11,7 @@
 //! | `http_server_active_requests` | `http_request_method`, `url_scheme` |
 //! | `bailiwick_authentications_total` | `method`, `outcome` |
 //! | `bailiwick_throttle_decisions_total` | `scope`, `outcome` |
+//! | `bailiwick_requests_shed_total` | `reason` |
 //! | `bailiwick_security_events_total` | `event`, as the log names it |
 //! | `bailiwick_build_info`, `process_start_time_seconds` | `version` of the former |
 //!

@@ -12,7 +12,7 @@ use bailiwick_core::{
     audit::{SecurityEvent, SecurityEventKind, Witness},
     clock::Clock,
     meter::{Meter, Metered, Reading, Value},
-    request::{AuthMethod, AuthOutcome, Facts, Tally, ThrottleOutcome},
+    request::{AuthMethod, AuthOutcome, Facts, ShedReason, Tally, ThrottleOutcome},
 };
 use http::{HeaderValue, header};
 use prometheus_client::{
@@ -28,7 +28,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use super::labels::{Active, Answered, Authentication, Build, Event, Throttle};
+use super::labels::{Active, Answered, Authentication, Build, Event, Shed, Throttle};
 
 /// MET-01, in seconds.
 const DURATION_BOUNDS: [f64; 14] =
@@ -45,6 +45,7 @@ struct Inner {
     active: Family<Active, Gauge>,
     authentications: Family<Authentication, Counter>,
     throttle: Family<Throttle, Counter>,
+    shed: Family<Shed, Counter>,
     events: Family<Event, Counter>,
     parts: Parts,
 }
@@ -60,6 +61,7 @@ impl Metrics {
         let (active, authentications) = (Family::default(), Family::<Authentication, Counter>::default());
         let (throttle, events) = (Family::default(), Family::<Event, Counter>::default());
         let (build, parts) = (Family::<Build, Gauge>::default(), Parts::default());
+        let shed = Family::<Shed, Counter>::default();
         let mut registry = Registry::default();
         registry.register(
             "http_server_request_duration_seconds",
@@ -82,6 +84,11 @@ impl Metrics {
             Family::clone(&throttle),
         );
         registry.register(
+            "bailiwick_requests_shed",
+            "Requests that were refused since the server was busy, by what there was too much of",
+            shed.clone(),
+        );
+        registry.register(
             "bailiwick_security_events",
             "Security events, by their names in the log",
             events.clone(),
@@ -102,12 +109,25 @@ impl Metrics {
         for kind in SecurityEventKind::ALL {
             drop(events.get_or_create(&Event { event: kind.as_str() }));
         }
+        for &reason in ShedReason::ALL {
+            drop(shed.get_or_create(&Shed { reason }));
+        }
         for &method in AuthMethod::ALL {
             for &outcome in AuthOutcome::ALL {
                 drop(authentications.get_or_create(&Authentication { method, outcome }));
             }
         }
-        Self(Arc::new(Inner { registry, clock, requests, active, authentications, throttle, events, parts }))
+        Self(Arc::new(Inner {
+            registry,
+            clock,
+            requests,
+            active,
+            authentications,
+            throttle,
+            shed,
+            events,
+            parts,
+        }))
     }
 
     /// Shows the decisions of a quota from nought on. One that is not named here is shown from its first decision on.
@@ -165,6 +185,9 @@ impl Metrics {
             }
             Tally::Throttle { scope, outcome } => {
                 self.0.throttle.get_or_create(&Throttle { scope, outcome }).inc();
+            }
+            Tally::Shed { reason } => {
+                self.0.shed.get_or_create(&Shed { reason }).inc();
             }
             _ => {}
         });

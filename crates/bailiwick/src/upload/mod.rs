@@ -66,10 +66,14 @@ pub struct UploadLimits {
 
 impl UploadLimits {
     /// How long the body of a request may be that brings such a file: what its route declares by
-    /// [`max_body`](crate::routes::Routes::max_body).
+    /// [`spooled_body`](crate::routes::Routes::spooled_body), with [`HELD`](Self::HELD).
     pub fn body(&self) -> ByteSize {
         ByteSize::new(self.file.as_u64().saturating_add(multipart::OVERHEAD)).unwrap_or(self.file)
     }
+
+    /// How much of a body is in memory while it comes: 256 KiB. What waits for its place in a file is half of that, in a buffer
+    /// that grows by doubling.
+    pub const HELD: ByteSize = ByteSize::kib(256);
 }
 
 /// Receives files. Cheap to clone.
