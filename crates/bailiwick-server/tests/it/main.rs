@@ -17,6 +17,7 @@ mod files;
 mod guesses;
 mod guide;
 mod hidden;
+mod http2;
 mod isolation;
 mod issuers;
 mod jwt;
