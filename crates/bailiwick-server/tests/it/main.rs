@@ -18,6 +18,7 @@ mod files;
 mod guesses;
 mod guide;
 mod hidden;
+mod http2;
 mod isolation;
 mod issuers;
 mod jwt;

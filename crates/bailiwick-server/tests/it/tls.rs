@@ -20,13 +20,13 @@ use rustls::{
 use crate::site::{Server, Site, set_mode};
 
 /// A certificate of its own and its key, in PEM.
-fn certificate() -> (String, String) {
+pub(crate) fn certificate() -> (String, String) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     (made.cert.pem(), made.signing_key.serialize_pem())
 }
 
 /// A site over https alone, with this certificate.
-fn site((certificate, key): &(String, String)) -> Site {
+pub(crate) fn site((certificate, key): &(String, String)) -> Site {
     let mut site = Site::new();
     put(&site, certificate, key);
     site.set("BAILIWICK_SERVER__TLS_CERT_FILE", site.path("cert.pem").to_str().unwrap());
@@ -43,7 +43,7 @@ fn put(site: &Site, certificate: &str, key: &str) {
 
 type Stream = StreamOwned<ClientConnection, TcpStream>;
 
-/// A connection of a client that trusts this certificate and no other.
+/// A connection of a client that trusts this certificate and no other, and speaks HTTP/1.1.
 fn connect(server: &Server, trusted: &str, versions: &[&'static SupportedProtocolVersion]) -> Stream {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(trusted.as_bytes()).unwrap()).unwrap();
@@ -52,7 +52,7 @@ fn connect(server: &Server, trusted: &str, versions: &[&'static SupportedProtoco
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let client = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
     let socket = TcpStream::connect(server.address).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

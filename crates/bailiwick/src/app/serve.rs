@@ -1,28 +1,41 @@
-//! Takes connections from a listener and speaks HTTP/1.1 on them.
+//! Takes connections from a listener and speaks HTTP/1.1 on them; over TLS also HTTP/2, with clients that
+//! offer it by ALPN.
 //!
-//! What this adds to hyper is what an exposed server needs:
+//! What this adds to hyper, and to `h2` for HTTP/2, is what an exposed server needs:
 //!
-//! - **Every answer looks alike** (ERR-12). hyper answers what it cannot parse by itself, with an empty body, and
-//!   closes in silence when headers do not come in time. Here such errors are handed to the service as a
-//!   [`Refusal`], and so leave as `application/problem+json` with a request id, security headers and a line in the
-//!   access log.
-//! - **Strict framing** (LIM-10). hyper lets `Transfer-Encoding` win over `Content-Length`, reads no coding of it but the
-//!   last, and takes a bare line feed for the end of a line. A proxy in front may see the same bytes otherwise, so each
-//!   is 400 here, and the connection ends.
-//! - **Bounds on time** (LIM-11): for the headers and between requests, for a client that does not read its answer,
-//!   and for the end of the server.
+//! - **Every answer looks alike** (ERR-12). hyper answers what it cannot parse by itself, with an empty body,
+//!   and closes in silence when headers do not come in time. Here such errors are handed to the service as a
+//!   [`Refusal`], and so leave as `application/problem+json` with a request id, security headers and a line
+//!   in the access log. Over HTTP/2, what breaks the protocol itself has no request to answer: its stream is
+//!   reset, or the connection ends with GOAWAY.
+//! - **Strict framing** (LIM-10). hyper lets `Transfer-Encoding` win over `Content-Length`, reads no coding
+//!   of it but the last, and takes a bare line feed for the end of a line. A proxy in front may see the same
+//!   bytes otherwise, so each is 400 here, and the connection ends. HTTP/2 is framed by itself; a field of
+//!   HTTP/1.1's framing in it resets the stream. In the clear there is none: neither `Upgrade: h2c`, which is
+//!   ignored, nor its preface, which is 400.
+//! - **One view of a request**. Over HTTP/2, `:authority` is the `Host` (two that differ are 400, HST-03),
+//!   the target is without it, and cookies are one field, so that nobody inside has to know of the
+//!   difference.
+//! - **Bounds on what one connection may cost** over HTTP/2: a hundred requests at once, 7.5 MiB in all, and
+//!   the attacks on the protocol end with ENHANCE_YOUR_CALM. The module `http2` has the table.
+//! - **Bounds on time** (LIM-11): for the headers and between requests, for a client that does not read its
+//!   answer (of HTTP/2, stream by stream), and for the end of the server. They need no keep-alive pings.
 //! - **TLS** by a certificate in files, which is served anew when they change ([`Tls`]).
-//! - **A bound on connections**, of all and of one address. One above it gets a 503 and is closed, rather than left to wait: the caller learns
-//!   at once, and a health check sees it. Past 64 such farewells at a time connections are just closed.
-//! - **Half-closed connections**. A client that has sent its request and closed its side still gets the answer. One
-//!   that resets the connection is gone: its request is dropped.
+//! - **A bound on connections**, of all and of one address. One above it gets a 503 and is closed, rather
+//!   than left to wait: the caller learns at once, and a health check sees it. Past 64 such farewells at a
+//!   time connections are just closed.
+//! - **Half-closed connections**. A client that has sent its request over HTTP/1.1 and closed its side still
+//!   gets the answer. One that resets the connection is gone: its request is dropped.
 mod answering;
 mod body;
 mod connection;
 mod exchange;
 mod framing;
+mod http1;
+mod http2;
 mod places;
 mod service;
+mod stall;
 mod tls;
 mod wire;
 
@@ -46,13 +59,14 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Notify, Semaphore},
 };
+use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
 
-use self::places::Places;
 pub use self::{
-    body::RequestBody,
+    body::{BodyError, RequestBody},
     tls::{Tls, TlsError},
 };
+use self::{connection::Bounds, places::Places};
 use crate::{
     problem::{Problem, Refusal},
     proxies::TrustedProxies,
@@ -86,11 +100,12 @@ impl ServeOptions {
         }
     }
 
-    /// How long a client may take to send the headers of a request, and how long a connection may be idle between
-    /// requests. The default is 10 s.
+    /// How long a client may take to send the headers of a request, and how long a connection may be idle
+    /// between requests. The default is 10 s.
     ///
-    /// Headers that are late are answered with 408; an idle connection is closed in silence. After the first request
-    /// of a connection the time may be exceeded by a quarter.
+    /// Headers that are late are answered with 408; an idle connection is closed in silence. Over HTTP/2 a
+    /// connection without a request is closed with GOAWAY, half a request or pings notwithstanding. After the
+    /// first request of a connection the time may be exceeded by a quarter.
     #[must_use]
     pub fn header_timeout(mut self, limit: Duration) -> Self {
         self.header_timeout = limit;
@@ -98,6 +113,9 @@ impl ServeOptions {
     }
 
     /// How long a client may take to read some of its answer, once no more can be sent. The default is 30 s.
+    ///
+    /// Then the connection is closed; over HTTP/2, where a client grants room for each answer by itself, the
+    /// stream is reset.
     #[must_use]
     pub fn write_timeout(mut self, limit: Duration) -> Self {
         self.write_timeout = limit;
@@ -113,7 +131,8 @@ impl ServeOptions {
 
     /// How many connections one address may have at once, at least one. The default is 256.
     ///
-    /// IPv6 counts by its /64. This machine itself is exempt, and so are `proxies`, which speak for many clients.
+    /// IPv6 counts by its /64. A connection of HTTP/2 counts as one, and may carry a hundred requests at
+    /// once. This machine itself is exempt, and so are `proxies`, which speak for many clients.
     #[must_use]
     pub fn max_connections_per_address(mut self, limit: usize, proxies: TrustedProxies) -> Self {
         self.max_connections_per_address = limit.max(1);
@@ -128,7 +147,8 @@ impl ServeOptions {
         self
     }
 
-    /// Serves https, and nothing in the clear. Without it, the listener speaks plain http.
+    /// Serves https, and nothing in the clear: HTTP/2 with clients that offer it, and else HTTP/1.1. Without
+    /// it, the listener speaks plain HTTP/1.1.
     #[must_use]
     pub fn tls(mut self, tls: Tls) -> Self {
         self.tls = Some(tls);
@@ -192,13 +212,14 @@ impl Drop for CloseOnDrop {
     }
 }
 
-/// Serves `service` on `listener` until `shutdown` is ready; then takes no more connections, finishes the requests in
-/// flight, and returns once they are done, or after the time that [`ServeOptions::drain`] allows. In flight is what
-/// has sent its whole head; other connections are closed at once.
+/// Serves `service` on `listener` until `shutdown` is ready; then takes no more connections, finishes the
+/// requests in flight, and returns once they are done, or after the time that [`ServeOptions::drain`] allows.
+/// In flight is what has sent its whole head; other connections are closed at once. Those of HTTP/2 are told
+/// by GOAWAY, and have two seconds to agree.
 ///
-/// Requests carry the address of the peer as [`ClientAddr`] and, over https, the [`Scheme`](bailiwick_core::request::Scheme) in their extensions. The
-/// service must pass requests through [`ProblemLayer`](crate::problem::ProblemLayer) early on, or refusals reach the
-/// router as requests for `/`.
+/// Requests carry the address of the peer as [`ClientAddr`] and, over https, the
+/// [`Scheme`](bailiwick_core::request::Scheme) in their extensions. The service must pass requests through
+/// [`ProblemLayer`](crate::problem::ProblemLayer) early on, or refusals reach the router as requests for `/`.
 ///
 /// # Errors
 /// None at present: failing to accept a connection is logged, and tried again after a pause.
@@ -223,7 +244,7 @@ where
     let places =
         Places::new(options.max_connections, options.max_connections_per_address, options.proxies.clone());
     let farewells = Arc::new(Semaphore::new(FAREWELLS));
-    let bounds = connection::Bounds::new(&options);
+    let bounds = Bounds::new(&options);
     let acceptor = options.tls.as_ref().map(Tls::acceptor);
     let keep_certificate = async {
         match &options.tls {
@@ -246,14 +267,8 @@ where
             let (service, stop, acceptor) = (service.clone(), stop.clone(), acceptor.clone());
             tokio::spawn(async move {
                 match acceptor {
-                    None => connection::drive(stream, peer, service, bounds, &stop).await,
-                    // What never speaks TLS, or not to its end, is closed without a word: there is nobody to talk to.
-                    Some(acceptor) => {
-                        let accepted = tokio::time::timeout(bounds.header_timeout, acceptor.accept(stream));
-                        if let Some(Ok(Ok(stream))) = stop.unless_stopped(accepted).await {
-                            connection::drive(stream, peer, service, bounds, &stop).await;
-                        }
-                    }
+                    None => http1::drive(stream, peer, service, bounds, &stop).await,
+                    Some(acceptor) => drive_tls(stream, peer, service, bounds, &stop, acceptor).await,
                 }
                 drop(place);
             });
@@ -267,7 +282,7 @@ where
                     .with_detail("too many connections")
                     .with_retry_after(Duration::from_secs(1));
                 let unread = Unread::default();
-                connection::refuse(stream, peer, service, bounds, Refusal(problem), unread).await;
+                http1::refuse(stream, peer, service, bounds, Refusal(problem), unread).await;
                 drop(farewell);
             });
         }
@@ -282,6 +297,32 @@ where
         );
     }
     Ok(())
+}
+
+/// Serves a connection over TLS, in the version of HTTP that both ends know.
+async fn drive_tls<S, B>(
+    stream: TcpStream,
+    peer: ClientAddr,
+    service: S,
+    bounds: Bounds,
+    stop: &Stop,
+    acceptor: TlsAcceptor,
+) where
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let accepted = tokio::time::timeout(bounds.header_timeout, acceptor.accept(stream));
+    // What never speaks TLS, or not to its end, is closed without a word: there is nobody to talk to.
+    let Some(Ok(Ok(stream))) = stop.unless_stopped(accepted).await else { return };
+    if stream.get_ref().1.alpn_protocol() == Some(tls::HTTP_2) {
+        // Connections in the clear are not to be as large as this.
+        Box::pin(http2::drive(stream, peer, service, bounds, stop)).await;
+    } else {
+        http1::drive(stream, peer, service, bounds, stop).await;
+    }
 }
 
 /// Waits for the next connection, however often that fails.

@@ -8,7 +8,7 @@ use super::{AllowedHosts, HostsService};
 /// Passes on only requests for a host that is allowed.
 ///
 /// A target in absolute form overrides the `Host` header (HST-03); the header is then rewritten, so that whoever
-/// reads it later sees the host that was checked.
+/// reads it later sees the host that was checked. In HTTP/2 the two must not differ.
 #[derive(Clone, Debug)]
 pub struct HostsLayer {
     allowed: Arc<AllowedHosts>,

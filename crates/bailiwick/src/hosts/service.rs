@@ -4,7 +4,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderValue, Request, Response, Version, header, uri::Authority};
 use tower_service::Service;
 
 use super::AllowedHosts;
@@ -33,6 +33,10 @@ impl<S> HostsService<S> {
             return Err(Problem::bad_host().with_detail("no Host header"));
         }
         let target = request.uri().authority();
+        let sent_twice = host.zip(target).filter(|_| request.version() > Version::HTTP_11);
+        if sent_twice.is_some_and(|(host, target)| !is_same(host, target)) {
+            return Err(Problem::bad_host().with_detail(":authority and the Host header differ"));
+        }
         let named = target.map(|target| target.as_str().as_bytes()).or(host.map(HeaderValue::as_bytes));
         if !named.is_some_and(|named| self.allowed.allow(named)) {
             return Err(Problem::bad_host());
@@ -43,6 +47,10 @@ impl<S> HostsService<S> {
         }
         Ok(())
     }
+}
+
+fn is_same(host: &HeaderValue, target: &Authority) -> bool {
+    host.as_bytes().eq_ignore_ascii_case(target.as_str().as_bytes())
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for HostsService<S>

@@ -150,3 +150,15 @@ async fn a_target_in_absolute_form_overrides_the_header() {
     assert_eq!(ask(Version::HTTP_11, "http://user@localhost/", &["localhost"]).await, (400, None));
     assert_eq!(ask(Version::HTTP_11, target, &[]).await, (400, None));
 }
+
+// HST-03
+#[tokio::test]
+async fn http_2_names_the_host_in_its_target_and_nowhere_else_otherwise() {
+    let target = "https://a.example.com/";
+    let ok = (200, Some("a.example.com".to_owned()));
+    assert_eq!(ask(Version::HTTP_2, target, &[]).await, ok);
+    assert_eq!(ask(Version::HTTP_2, target, &["A.example.com"]).await, ok);
+    assert_eq!(ask(Version::HTTP_2, "/", &["localhost"]).await, (200, Some("localhost".into())));
+    assert_eq!(ask(Version::HTTP_2, target, &["localhost"]).await, (400, None));
+    assert_eq!(ask(Version::HTTP_2, "/", &[]).await, (400, None));
+}

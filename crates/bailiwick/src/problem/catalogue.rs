@@ -88,7 +88,7 @@ catalogue! {
         "The answer exists, but in none of the media types that the request accepts.",
         "Accept application/json.";
     RequestTimeout "request-timeout" REQUEST_TIMEOUT "The request took too long to arrive",
-        "The server waited for the rest of the request and gave up. The connection is closed.",
+        "The server waited for the rest of the request and gave up. Over HTTP/1.1 the connection is closed.",
         "Send the request again, on a new connection and without pauses.";
     Conflict "conflict" CONFLICT "The request contradicts the present state",
         "Something in the present state, for example a name that is taken, does not let the change happen.",

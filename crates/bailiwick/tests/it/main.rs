@@ -1,3 +1,4 @@
 //! What the framework promises, seen from outside. One binary, one file a topic.
 mod derive;
+mod http2;
 mod serve;

@@ -49,10 +49,10 @@ impl Write for Sink {
     }
 }
 
-struct Server {
-    address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
-    serving: JoinHandle<io::Result<()>>,
+    pub(crate) serving: JoinHandle<io::Result<()>>,
     log: Log,
     sink: Sink,
 }
@@ -63,6 +63,10 @@ impl Server {
     }
 
     async fn with(options: ServeOptions) -> Self {
+        Self::serving(options, app()).await
+    }
+
+    pub(crate) async fn serving(options: ServeOptions, app: Router) -> Self {
         let sink = Sink::default();
         let log =
             Log::new(sink.clone(), Format::Json, tracing::Level::INFO, Arc::new(SystemClock::new())).unwrap();
@@ -75,7 +79,7 @@ impl Server {
             .layer(ProblemLayer::new())
             .layer(HostsLayer::new(AllowedHosts::parse(["localhost"]).unwrap()))
             .layer(limits)
-            .service(app());
+            .service(app);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -96,12 +100,12 @@ impl Server {
         rest(&mut client).await
     }
 
-    fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let _ = self.stop.take().unwrap().send(());
     }
 
     /// The access log so far.
-    fn lines(&self) -> Vec<Value> {
+    pub(crate) fn lines(&self) -> Vec<Value> {
         assert!(self.log.flush(Duration::from_secs(5)));
         let text = String::from_utf8(self.sink.0.lock().unwrap().clone()).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
@@ -109,7 +113,7 @@ impl Server {
     }
 
     /// Waits for the access log to have this many lines.
-    async fn lines_when(&self, count: usize) -> Vec<Value> {
+    pub(crate) async fn lines_when(&self, count: usize) -> Vec<Value> {
         for _ in 0..200 {
             let lines = self.lines();
             if lines.len() >= count {

@@ -1,4 +1,4 @@
-//! The service of one connection.
+//! The service of a connection that speaks HTTP/1.1.
 use std::{
     future::Future,
     pin::Pin,
@@ -47,7 +47,7 @@ where
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let number = self.exchange.begin();
-        let mut request = request.map(RequestBody::incoming);
+        let mut request = request.map(RequestBody::http1);
         introduce(&mut request, self.peer, self.scheme);
         let untrusted = self.exchange.is_untrusted(number);
         if untrusted {

@@ -14,6 +14,9 @@ use rustls::{
     sign::CertifiedKey,
 };
 
+/// HTTP/2, as ALPN names it. It is spoken over TLS alone.
+pub(super) const HTTP_2: &[u8] = b"h2";
+
 /// Serves https by a certificate chain and its key, in PEM files. Cheap to clone: clones share the certificate.
 ///
 /// TLS 1.2 and 1.3 are spoken (TLS-03), with the cipher suites that rustls recommends.
@@ -72,7 +75,7 @@ impl Tls {
             .expect("the provider speaks TLS 1.2 and 1.3")
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&held) as Arc<dyn ResolvesServerCert>);
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.alpn_protocols = vec![HTTP_2.to_vec(), b"http/1.1".to_vec()];
         Ok(Self { config: Arc::new(config), held })
     }
 

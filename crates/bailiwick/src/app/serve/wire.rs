@@ -1,7 +1,6 @@
 //! The socket, as hyper sees it.
 use std::{
     cell::RefCell,
-    future::Future,
     io::{self, IoSlice},
     pin::Pin,
     sync::Arc,
@@ -10,18 +9,15 @@ use std::{
 };
 
 use hyper::rt::ReadBufCursor;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::Sleep,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{exchange::Exchange, framing::Framing};
+use super::{exchange::Exchange, framing::Framing, stall::Stall};
 
 /// A socket that watches what passes.
 ///
 /// - What is read is checked for framing that could be understood in two ways.
 /// - What hyper writes while the service has nothing to answer can only be an answer of its own to what it could
-///   not parse. It is kept back: [`drive`](super::connection::drive) sends a better one.
+///   not parse. It is kept back: [`drive`](super::http1::drive) sends a better one.
 /// - The end of what the client sends is kept from hyper while a request is being answered: it would give up the
 ///   request.
 /// - Shutting down is left to the one who drives the connection, who may have more to say.
@@ -32,9 +28,7 @@ pub(super) struct Wire<I> {
     ended: bool,
     /// To be woken when hyper may learn that the client has ended.
     waiting: Option<Waker>,
-    write_timeout: Duration,
-    /// Runs while the client takes none of its answer.
-    stalled: Option<Pin<Box<Sleep>>>,
+    stall: Stall,
 }
 
 thread_local! {
@@ -50,8 +44,7 @@ impl<I> Wire<I> {
             framing: Framing::new(),
             ended: false,
             waiting: None,
-            write_timeout,
-            stalled: None,
+            stall: Stall::new(write_timeout),
         }
     }
 
@@ -68,22 +61,6 @@ impl<I> Wire<I> {
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))
-    }
-
-    /// Gives up on a client that takes none of its answer.
-    fn unless_stalled(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
-        }
-        let limit = self.write_timeout;
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        ready!(stalled.as_mut().poll(cx));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -122,7 +99,7 @@ impl<I: AsyncWrite + Unpin> hyper::rt::Write for Wire<I> {
             return Poll::Ready(Ok(bytes.len()));
         }
         let written = Pin::new(&mut this.io).poll_write(cx, bytes);
-        this.unless_stalled(cx, written)
+        this.stall.unless(cx, written)
     }
 
     fn poll_write_vectored(
@@ -135,7 +112,7 @@ impl<I: AsyncWrite + Unpin> hyper::rt::Write for Wire<I> {
             return Poll::Ready(Ok(bytes.iter().map(|part| part.len()).sum()));
         }
         let written = Pin::new(&mut this.io).poll_write_vectored(cx, bytes);
-        this.unless_stalled(cx, written)
+        this.stall.unless(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -144,7 +121,8 @@ impl<I: AsyncWrite + Unpin> hyper::rt::Write for Wire<I> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(Pin::new(&mut this.io).poll_flush(cx))?;
+        let flushed = Pin::new(&mut this.io).poll_flush(cx);
+        ready!(this.stall.unless(cx, flushed))?;
         // hyper flushes the socket only once its own buffer is empty.
         if this.exchange.flushed()
             && let Some(waker) = this.waiting.take()
@@ -156,5 +134,48 @@ impl<I: AsyncWrite + Unpin> hyper::rt::Write for Wire<I> {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::rt::Write;
+
+    use super::*;
+
+    /// A socket as TLS makes it: it takes the end of an answer, and cannot pass it on.
+    struct Full;
+
+    impl AsyncRead for Full {
+        fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    impl AsyncWrite for Full {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Pending
+        }
+    }
+
+    // LIM-11
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_leaves_the_end_of_its_answer_in_the_buffer_is_given_up() {
+        let exchange = Arc::new(Exchange::new());
+        exchange.begin();
+        let mut wire = Wire::new(Full, exchange, Duration::from_secs(30));
+        let mut wire = Pin::new(&mut wire);
+        std::future::poll_fn(|cx| wire.as_mut().poll_write(cx, b"HTTP/1.1 200 OK")).await.unwrap();
+        let flushing = std::future::poll_fn(|cx| wire.as_mut().poll_flush(cx));
+        let flushed = tokio::time::timeout(Duration::from_secs(31), flushing).await.unwrap();
+        assert_eq!(flushed.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }
