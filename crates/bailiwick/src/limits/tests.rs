@@ -352,7 +352,7 @@ async fn a_body_is_held_from_when_it_is_read_and_until_the_answer_is_there() {
     let layer = LimitsLayer::new();
     let go = go(0);
     let service = keeping(&layer, &go);
-    let mut asked = Box::pin(service.clone().oneshot(post().body(Body::from(&KIB[..])).unwrap()));
+    let mut asked = Box::pin(service.oneshot(post().body(Body::from(&KIB[..])).unwrap()));
     assert_eq!(layer.memory.held(), 0);
     assert!(futures_util::poll!(&mut asked).is_pending());
     assert_eq!(layer.memory.held(), 1024);

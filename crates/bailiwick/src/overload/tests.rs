@@ -127,7 +127,7 @@ async fn a_streamed_answer_is_in_flight_until_its_end_or_until_nobody_wants_it()
     let answer = service.clone().oneshot(get("/")).await.unwrap();
     assert_busy(&service.clone().oneshot(get("/")).await.unwrap());
     answer.into_body().collect().await.unwrap();
-    let answer = service.clone().oneshot(get("/")).await.unwrap();
+    let answer = service.oneshot(get("/")).await.unwrap();
     assert_eq!((answer.status().as_u16(), load.in_flight()), (200, 1));
     drop(answer);
     assert_eq!(load.in_flight(), 0);
@@ -162,7 +162,7 @@ async fn who_waits_for_the_own_client_is_not_in_flight() {
     drop(sends);
     let begun = in_flight_or_refused(&load, &asked).await;
     assert!(begun > 1);
-    assert_busy(&service.clone().oneshot(get("/")).await.unwrap());
+    assert_busy(&service.oneshot(get("/")).await.unwrap());
     go.add_permits(50);
     for asked in asked {
         drop(asked.await.unwrap().unwrap());
@@ -238,7 +238,7 @@ async fn who_is_refused_is_noted_and_the_reason_is_told_to_nobody_else() {
     let facts = Facts::new();
     let mut request = get("/");
     request.extensions_mut().insert(facts.clone());
-    assert_busy(&service.clone().oneshot(request).await.unwrap());
+    assert_busy(&service.oneshot(request).await.unwrap());
     assert_eq!(facts.denied_by(), Some("overload"));
     let mut tallies = Vec::new();
     facts.each_tally(|tally| tallies.push(*tally));
