@@ -267,7 +267,7 @@ async fn a_well_behaved_client_never_meets_a_limit() {
         }
         for response in waiting {
             let answer = response.await;
-            assert!(!answer.as_ref().is_err_and(|error| is_calm(error)), "{answer:?}");
+            assert!(!answer.as_ref().is_err_and(is_calm), "{answer:?}");
             assert_ne!(answer.as_ref().err().and_then(h2::Error::reason), Some(Reason::REFUSED_STREAM));
             assert_eq!(super::whole(answer.unwrap()).await.unwrap().1, "ok");
         }
