@@ -38,8 +38,6 @@ pin_project! {
         held: u64,
         // What the memory for bodies was asked for so far.
         asked: u64,
-        // The declared length, until somebody begins to read.
-        declared: Option<u64>,
         progress: Progress,
     }
 
@@ -52,9 +50,8 @@ pin_project! {
 
 impl<B: Body> LimitedBody<B> {
     pub(super) fn new(inner: B, size: Size, encoded: bool, progress: Progress) -> Self {
-        let declared = inner.size_hint().exact();
         let inner = Limited::new(inner, usize::try_from(size.longest).unwrap_or(usize::MAX));
-        Self { inner, encoded, held: size.held, asked: 0, declared, progress }
+        Self { inner, encoded, held: size.held, asked: 0, progress }
     }
 }
 
@@ -79,14 +76,6 @@ where
         if matches!(this.progress.last(), Event::TooLarge | Event::NoRoom) {
             return Poll::Ready(None);
         }
-        // All of it at once, where its length is known: who is refused was not let begin.
-        if let Some(declared) = this.declared.take() {
-            *this.asked = declared.min(*this.held);
-            if let Err(used_up) = this.progress.held().take(*this.asked) {
-                this.progress.set(Event::NoRoom);
-                return Poll::Ready(Some(Err(used_up.into())));
-            }
-        }
         let polled = this.inner.as_mut().poll_frame(cx);
         if polled.is_pending() {
             this.progress.wait();
@@ -98,7 +87,11 @@ where
             None => this.progress.whole(),
             Some(Ok(frame)) => {
                 let received = this.progress.receive(frame.data_ref().map_or(0, Bytes::len));
-                let more = received.min(*this.held).saturating_sub(*this.asked);
+                let to_come = this.inner.size_hint().upper().unwrap_or(u64::MAX);
+                // Ahead, so that of many at once some are refused while there is little to lose, and not all of them near their
+                // ends; but not all, since what a client promises to send it could promise for nothing.
+                let wanted = received.saturating_add(to_come.min(received)).min(*this.held);
+                let more = wanted.saturating_sub(*this.asked);
                 *this.asked += more;
                 if let Err(used_up) = this.progress.held().take(more) {
                     this.progress.set(Event::NoRoom);

@@ -121,8 +121,8 @@ impl LimitsLayer {
     /// Limits what the bodies of all requests take together, in bytes as they arrive. The default is 256 MiB: as many as
     /// 256 requests at once with the longest body, or 65,536 of 4 KiB.
     ///
-    /// A body takes its memory when somebody begins to read it, all of its length if that is declared, and gives it back when
-    /// the answer begins. When nothing is left it is answered with 503, and the connection ends. One address, IPv6 by its
+    /// A body takes its memory while it is read, for twice as much as has come but no more than can come, and gives it back when
+    /// the answer begins. What is declared and not sent takes none. When nothing is left it is answered with 503, and the connection ends. One address, IPv6 by its
     /// /64, has an eighth, and room for one body in any case; this machine itself may have all.
     ///
     /// All services of this layer and its clones share the memory.

@@ -369,6 +369,55 @@ async fn a_body_is_held_from_when_it_is_read_and_until_the_answer_is_there() {
     assert_eq!(layer.memory.held(), 0);
 }
 
+// A promise costs a client nothing, and may not keep anything from others.
+#[tokio::test]
+async fn what_is_promised_takes_no_memory_and_what_comes_takes_up_to_twice_as_much() {
+    let promised = |sent: usize, length: u64| {
+        let sent = futures_util::stream::iter([Ok::<_, Infallible>(Bytes::from(vec![b'a'; sent]))]);
+        let never = futures_util::stream::pending();
+        Promised { inner: Body::from_stream(futures_util::StreamExt::chain(sent, never)), length }
+    };
+    for (sent, length, held) in [
+        (0, 1 << 20, 0),
+        (1, 1 << 20, 2),
+        (60, 100, 100),
+        (100_000, 1 << 20, 200_000),
+        (600_000, 1 << 20, 1 << 20),
+    ] {
+        let layer = LimitsLayer::new();
+        let service = keeping(&layer, &go(0));
+        let mut asked = Box::pin(service.oneshot(post().body(Body::new(promised(sent, length))).unwrap()));
+        assert!(futures_util::poll!(&mut asked).is_pending());
+        assert_eq!(layer.memory.held(), held, "{sent} of {length}");
+    }
+}
+
+/// A body of a known length that stops on the way.
+struct Promised {
+    inner: Body,
+    length: u64,
+}
+
+impl http_body::Body for Promised {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            self.length -= frame.data_ref().map_or(0, Bytes::len) as u64;
+        }
+        polled
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(self.length)
+    }
+}
+
 #[tokio::test]
 async fn whatever_becomes_of_a_request_its_memory_is_free() {
     let layer = LimitsLayer::new();
