@@ -1,5 +1,5 @@
-//! An ordinary axum application that takes request ids, a log, security headers, CORS, problem+json, hosts, limits and a
-//! throttle from Bailiwick, and nothing else of it.
+//! An ordinary axum application that takes request ids, a log, security headers, CORS, problem+json, hosts, limits, load
+//! shedding and a throttle from Bailiwick, and nothing else of it.
 use std::{error::Error, io, sync::Arc};
 
 use axum::{Json, Router, routing};
@@ -11,6 +11,7 @@ use bailiwick::{
     headers::SecurityHeadersLayer,
     hosts::{AllowedHosts, HostsLayer},
     limits::{ByteSize, LimitsLayer},
+    overload::OverloadLayer,
     problem::ProblemLayer,
     proxies::{ProxiesLayer, TrustedProxies},
     request_id::RequestIdLayer,
@@ -31,6 +32,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/hello", routing::get(async || Json(json!({ "hello": "world" }))))
         .route("/echo", routing::post(async |Json(body): Json<Value>| Json(body)))
         .layer(ThrottleLayer::new(throttle, Arc::new(MemoryCounters::new(clock.clone()))));
+    let overload = OverloadLayer::new();
+    let _watching = overload.load().watch(clock.clone())?;
     // From the outside in; the guide says why in this order.
     let service = ServiceBuilder::new()
         .layer(ProxiesLayer::new(TrustedProxies::default()))
@@ -39,6 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(SecurityHeadersLayer::new())
         .layer(CorsLayer::new(&cors))
         .layer(ProblemLayer::new())
+        .layer(overload)
         .layer(HostsLayer::new(AllowedHosts::parse(["localhost", "127.0.0.1"])?))
         .layer(LimitsLayer::new().max_body(ByteSize::kib(64)))
         .layer(PreflightLayer::new(&cors))
