@@ -305,20 +305,14 @@ impl Policy {
 
     /// Says on an answer who may read it, and takes away what anybody else said of that.
     pub(super) fn stamp(&self, grant: Option<Grant>, headers: &mut HeaderMap) {
-        headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
-        headers.remove(header::ACCESS_CONTROL_ALLOW_CREDENTIALS);
-        headers.remove(header::ACCESS_CONTROL_EXPOSE_HEADERS);
         if self.varies() {
             vary_by_origin(headers);
         }
-        let Some(Grant { origin }) = grant else { return };
-        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        if self.credentials {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
-        }
-        if let Some(exposed) = &self.exposed {
-            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed.clone());
-        }
+        let (is_granted, with_credentials) = (grant.is_some(), grant.is_some() && self.credentials);
+        put(headers, header::ACCESS_CONTROL_ALLOW_ORIGIN, grant.map(|Grant { origin }| origin));
+        let credentials = with_credentials.then(|| HeaderValue::from_static("true"));
+        put(headers, header::ACCESS_CONTROL_ALLOW_CREDENTIALS, credentials);
+        put(headers, header::ACCESS_CONTROL_EXPOSE_HEADERS, self.exposed.clone().filter(|_| is_granted));
     }
 
     /// Says on the answer to a preflight what may be sent.
@@ -343,6 +337,14 @@ impl Policy {
             Origins::Any => false,
             Origins::These { exact, patterns } => !exact.is_empty() || !patterns.is_empty(),
         }
+    }
+}
+
+/// Makes this the value of the field, or takes the field out.
+fn put(headers: &mut HeaderMap, name: HeaderName, value: Option<HeaderValue>) {
+    match value {
+        Some(value) => drop(headers.insert(name, value)),
+        None => drop(headers.remove(name)),
     }
 }
 

@@ -35,6 +35,6 @@ impl<S> Layer<S> for ThrottleLayer {
     type Service = ThrottleService<S>;
 
     fn layer(&self, inner: S) -> ThrottleService<S> {
-        ThrottleService::new(inner, self.clone())
+        ThrottleService::new(inner, Arc::new(self.clone()))
     }
 }

@@ -27,7 +27,7 @@ mod tests;
 mod uncounted;
 
 use bailiwick_core::{query::PageSettings, units::Rate};
-use http::Method;
+use http::{HeaderValue, Method};
 
 use self::declared::DeclaredRoutes;
 pub use self::{declared::Weight, layer::ThrottleLayer, service::ThrottleService};
@@ -55,15 +55,32 @@ pub struct Scope {
 /// The quotas of everyone.
 #[derive(Clone, Debug)]
 pub struct Throttle {
-    anon: Rate,
-    user: Rate,
+    anon: General,
+    user: General,
     pages: PageSettings,
     declared: DeclaredRoutes,
+}
+
+/// A quota that every request may spend.
+#[derive(Clone, Debug)]
+struct General {
+    name: &'static str,
+    rate: Rate,
+    /// What `RateLimit-Policy` says of it alone, which is most of the time.
+    policy: HeaderValue,
+}
+
+impl General {
+    fn new(name: &'static str, rate: Rate) -> Self {
+        let policy = HeaderValue::try_from(service::policy(name, rate)).expect("its name is plain ASCII");
+        Self { name, rate, policy }
+    }
 }
 
 impl Throttle {
     /// `anon` for each address, `user` for each user.
     pub fn new(anon: Rate, user: Rate) -> Self {
+        let (anon, user) = (General::new("anon", anon), General::new("user", user));
         Self { anon, user, pages: PageSettings::default(), declared: DeclaredRoutes::default() }
     }
 

@@ -5,6 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     num::NonZeroU32,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -28,11 +29,12 @@ const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy"
 #[derive(Clone, Debug)]
 pub struct ThrottleService<S> {
     inner: S,
-    layer: ThrottleLayer,
+    // Cloned for every request, and so as one.
+    layer: Arc<ThrottleLayer>,
 }
 
 impl<S> ThrottleService<S> {
-    pub(super) fn new(inner: S, layer: ThrottleLayer) -> Self {
+    pub(super) fn new(inner: S, layer: Arc<ThrottleLayer>) -> Self {
         Self { inner, layer }
     }
 }
@@ -56,7 +58,7 @@ where
         let charges = self.layer.throttle.charges(&request);
         let next = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, next);
-        let layer = self.layer.clone();
+        let layer = Arc::clone(&self.layer);
         Box::pin(async move {
             let verdicts = match layer.counters.spend(&charges).await {
                 Ok(verdicts) => verdicts,
@@ -88,7 +90,7 @@ where
             } else {
                 refuse(&charges, &verdicts, request.extensions().get::<Facts>()).answer()
             };
-            tell(response.headers_mut(), &charges, &verdicts);
+            layer.throttle.tell(response.headers_mut(), &charges, &verdicts);
             Ok(response)
         })
     }
@@ -117,10 +119,11 @@ impl Throttle {
         let cost = declared
             .map_or(NonZeroU32::MIN, |declared| declared.weight.of(request.uri().query(), &self.pages));
         let mut charges = Vec::with_capacity(2);
-        charges.push(match principal {
-            Some(principal) => charge("user", Caller::User(principal.user_id()), self.user).costing(cost),
-            None => charge("anon", address(), self.anon).costing(cost),
-        });
+        let (general, caller) = match principal {
+            Some(principal) => (&self.user, Caller::User(principal.user_id())),
+            None => (&self.anon, address()),
+        };
+        charges.push(charge(general.name, caller, general.rate).costing(cost));
         for scope in declared.into_iter().flat_map(|declared| &declared.scopes) {
             let caller = match (scope.by, principal) {
                 (By::Principal, Some(principal)) => Caller::User(principal.user_id()),
@@ -155,27 +158,39 @@ fn refuse(charges: &[Charge], verdicts: &[Verdict], facts: Option<&Facts>) -> Pr
     Problem::throttled(wait, violated().map(|(charge, _)| charge.key.policy))
 }
 
-/// Writes `RateLimit-Policy: "user";q=600;w=60` and `RateLimit: "user";r=599;t=1`.
-fn tell(headers: &mut HeaderMap, charges: &[Charge], verdicts: &[Verdict]) {
-    let mut policy = String::with_capacity(32 * charges.len());
-    let mut left = String::with_capacity(32 * charges.len());
-    for (charge, verdict) in charges.iter().zip(verdicts) {
-        if !policy.is_empty() {
-            policy.push_str(", ");
-            left.push_str(", ");
-        }
-        let name = charge.key.policy;
-        let (quota, window) = (charge.rate.limit(), charge.rate.window().as_secs());
-        // Written to memory, which cannot fail.
-        let _ = write!(policy, "\"{name}\";q={quota};w={window}");
-        let _ = write!(left, "\"{name}\";r={}", verdict.remaining);
-        if verdict.next > Duration::ZERO {
-            let _ = write!(left, ";t={}", seconds_up(verdict.next));
-        }
+impl Throttle {
+    /// Writes `RateLimit-Policy: "user";q=600;w=60` and `RateLimit: "user";r=599;t=1`.
+    fn tell(&self, headers: &mut HeaderMap, charges: &[Charge], verdicts: &[Verdict]) {
+        let value = |text: String| HeaderValue::try_from(text).expect("names of policies are plain ASCII");
+        let policy = match charges {
+            [charge] if charge.key.policy == self.user.name => self.user.policy.clone(),
+            [charge] if charge.key.policy == self.anon.name => self.anon.policy.clone(),
+            _ => value(listed(charges.iter().map(|charge| policy(charge.key.policy, charge.rate)))),
+        };
+        let left = charges.iter().zip(verdicts).map(|(charge, verdict)| left(charge.key.policy, verdict));
+        headers.insert(RATE_LIMIT_POLICY, policy);
+        headers.insert(RATE_LIMIT, value(listed(left)));
     }
-    let value = |text: String| HeaderValue::try_from(text).expect("names of policies are plain ASCII");
-    headers.insert(RATE_LIMIT_POLICY, value(policy));
-    headers.insert(RATE_LIMIT, value(left));
+}
+
+pub(super) fn policy(name: &str, rate: Rate) -> String {
+    format!("\"{name}\";q={};w={}", rate.limit(), rate.window().as_secs())
+}
+
+fn left(name: &str, verdict: &Verdict) -> String {
+    let mut text = String::with_capacity(32);
+    // Written to memory, which cannot fail.
+    let _ = write!(text, "\"{name}\";r={}", verdict.remaining);
+    if verdict.next > Duration::ZERO {
+        let _ = write!(text, ";t={}", seconds_up(verdict.next));
+    }
+    text
+}
+
+/// `a, b`; without a copy of what stands alone.
+fn listed(mut items: impl Iterator<Item = String>) -> String {
+    let first = items.next().unwrap_or_default();
+    items.fold(first, |list, item| list + ", " + &item)
 }
 
 /// THR-26: rounded up, so that nobody comes back too early.
