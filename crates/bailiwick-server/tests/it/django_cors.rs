@@ -262,7 +262,7 @@ impl Settings {
         for (name, short) in lists {
             match of_cors(name) {
                 Some(value) if self.lists.is_some() => {
-                    told.push(format!("{short} {}", value.replace(", ", " and ")))
+                    told.push(format!("{short} {}", value.replace(", ", " and ")));
                 }
                 Some(_) if name == "allow-methods" => told.push("default lists".to_owned()),
                 Some(_) | None => {}

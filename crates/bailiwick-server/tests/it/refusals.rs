@@ -137,7 +137,7 @@ impl Unsafe {
                 (name, _) if name.ends_with('/') => fs::create_dir(&path).unwrap(),
                 ("cert.pem", CERTIFICATE) => fs::write(&path, pem.cert.pem()).unwrap(),
                 ("key.pem", CERTIFICATE) => fs::write(&path, pem.signing_key.serialize_pem()).unwrap(),
-                ("bailiwick.toml", text) if text.is_empty() => {}
+                ("bailiwick.toml", "") => {}
                 ("bailiwick.toml", text) => replace_secrets(&path, text),
                 (_, text) => fs::write(&path, text).unwrap(),
             }
