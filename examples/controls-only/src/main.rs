@@ -34,7 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .layer(ThrottleLayer::new(throttle, Arc::new(MemoryCounters::new(clock.clone()))));
     let overload = OverloadLayer::new();
     let _watching = overload.load().watch(clock.clone())?;
-    // From the outside in; the guide says why in this order.
+    // From the outside in; ARCHITECTURE.md says why in this order.
     let service = ServiceBuilder::new()
         .layer(ProxiesLayer::new(TrustedProxies::default()))
         .layer(RequestIdLayer::new(Arc::new(OsEntropy)))

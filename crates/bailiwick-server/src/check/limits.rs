@@ -16,10 +16,10 @@ pub(super) fn throttle_off(subject: &Subject<'_>, found: &mut Found) {
 
 pub(super) fn fast_guessing(subject: &Subject<'_>, found: &mut Found) {
     let login = subject.settings.throttle.rates.login;
-    if is_faster(login, Rate::per_minute(60)) {
+    if login.limit().get() > 60 || is_faster(login, Rate::per_minute(60)) {
         found.warning(
             "throttle.rates.login",
-            format!("{login} lets one address try more than a password a second"),
+            format!("{login} lets one address try more than a password a second, or 60 at once"),
             "lower it, for example to the default of `5/min`",
         );
     }
@@ -40,7 +40,7 @@ pub(super) fn fast_guessing_of_one(subject: &Subject<'_>, found: &mut Found) {
 pub(super) fn fast_registration(subject: &Subject<'_>, found: &mut Found) {
     let rate = subject.settings.throttle.rates.register;
     let is_open = subject.settings.registration.mode == config::RegistrationMode::Open;
-    if is_open && is_faster(rate, Rate::per_minute(10)) {
+    if is_open && (rate.limit().get() > 100 || is_faster(rate, Rate::per_minute(10))) {
         found.warning(
             "throttle.rates.register",
             format!("{rate} lets one address fill the site with accounts"),
@@ -175,6 +175,16 @@ pub(super) mod tests {
             "throttle.rates.register = '11/min'\nregistration.mode = 'open'",
             "warning RATE-004 throttle.rates.register",
             "throttle.rates.register = '11/min'",
+        ),
+        (
+            "throttle.rates.login = '80000/day'",
+            "warning RATE-002 throttle.rates.login",
+            "throttle.rates.login = '60/day'",
+        ),
+        (
+            "throttle.rates.register = '101/day'\nregistration.mode = 'open'",
+            "warning RATE-004 throttle.rates.register",
+            "throttle.rates.register = '100/day'\nregistration.mode = 'open'",
         ),
         ("pagination.max_size = 1001", "warning PAGE-001 pagination.max_size", "pagination.max_size = 1000"),
         (

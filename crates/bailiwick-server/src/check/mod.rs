@@ -41,9 +41,13 @@ pub fn check(loaded: &Loaded, strictness: Strictness) -> Report {
         found.code = rule.code;
         (rule.find)(&Subject { loaded, settings: &loaded.settings, strictness }, &mut found);
     }
-    let allowed: Vec<&str> = loaded.settings.check.allow.iter().map(|code| code.as_str()).collect();
+    let allowed = loaded.settings.check.allow.iter().map(|code| code.as_str());
+    let allowed: Vec<&str> = allowed.filter(|code| !NEVER_ACCEPTED.contains(code)).collect();
     Report::new(found.findings, &allowed)
 }
+
+/// What `check.allow` may name and nobody can accept: the framework has no words for what such settings ask.
+const NEVER_ACCEPTED: [&str; 4] = ["CORS-001", "CORS-002", "CORS-003", "CORS-007"];
 
 struct Rule {
     code: &'static str,
@@ -370,7 +374,7 @@ const RULES: &[Rule] = &[
     Rule {
         code: "RATE-002",
         gravity: Gravity::Warning,
-        finds: "more than a log-in a second from one address",
+        finds: "more than a log-in a second from one address, or 60 at once",
         find: limits::fast_guessing,
     },
     Rule {
@@ -382,7 +386,7 @@ const RULES: &[Rule] = &[
     Rule {
         code: "RATE-004",
         gravity: Gravity::Warning,
-        finds: "open registration at more than 10 accounts a minute from one address",
+        finds: "open registration at more than 10 accounts a minute from one address, or 100 at once",
         find: limits::fast_registration,
     },
     Rule {
@@ -724,6 +728,25 @@ mod tests {
         let report = check(&Loaded::test(&text, &[]).unwrap(), Strictness::AsConfigured);
         assert!(!report.has_errors() && report.findings().is_empty());
         assert_eq!(report.accepted().iter().map(Finding::code).collect::<Vec<_>>(), ["RATE-001"]);
+    }
+
+    // Or else `check` would be content with what `serve` refuses.
+    #[test]
+    fn what_no_server_does_cannot_be_accepted() {
+        for (settings, code) in [
+            ("cors.allow_all_origins = true\ncors.allow_credentials = true", "CORS-001"),
+            ("cors.allowed_origins = ['null']", "CORS-002"),
+            ("cors.allowed_origin_regexes = ['^https://.*$']", "CORS-003"),
+            ("cors.allow_all_origins = true\ncors.allow_private_network = true", "CORS-007"),
+        ] {
+            let text = format!("{SAFE}\n{settings}\ncheck.allow = ['{code}']");
+            let report = check(&Loaded::test(&text, &[]).unwrap(), Strictness::AsConfigured);
+            assert!(
+                report.findings().iter().any(|found| found.code() == code) && report.has_errors(),
+                "{code}"
+            );
+            assert!(report.accepted().is_empty());
+        }
     }
 
     #[test]

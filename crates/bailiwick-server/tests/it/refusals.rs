@@ -105,6 +105,7 @@ const REFUSED: &[Unsafe] = &[
     set("RATE-001", &[("THROTTLE__ENABLED", "false")]),
     set("RATE-003", &[("THROTTLE__RATES__LOGIN_ACCOUNT", "1000/min")]),
     set("PAGE-002", &[("PAGINATION__DEFAULT_SIZE", "101")]),
+    set("BODY-002", &[("LIMITS__BODY_MEMORY", "512KiB")]),
     Unsafe { code: "DB-001", set: &[], lines: "", files: &[("bailiwick.db", "", 0o644)] },
     Unsafe {
         code: "DB-003",

@@ -22,8 +22,8 @@
 //!   answer (of HTTP/2, stream by stream), and for the end of the server. They need no keep-alive pings.
 //! - **TLS** by a certificate in files, which is served anew when they change ([`Tls`]).
 //! - **A bound on connections**, of all and of one address. One above it gets a 503 and is closed, rather
-//!   than left to wait: the caller learns at once, and a health check sees it. Past 64 such farewells at a
-//!   time connections are just closed.
+//!   than left to wait: the caller learns at once, and a health check sees it. Over https, where to say so
+//!   would take a handshake, and past 64 such farewells at a time, connections are just closed.
 //! - **Half-closed connections**. A client that has sent its request over HTTP/1.1 and closed its side still
 //!   gets the answer. One that resets the connection is gone: its request is dropped.
 mod answering;

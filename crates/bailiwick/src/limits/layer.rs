@@ -142,7 +142,8 @@ impl LimitsLayer {
     /// streamed answer takes is not limited here.
     #[must_use]
     pub fn request_timeout(mut self, limit: Duration) -> Self {
-        self.request_timeout = limit;
+        // A moment that far away can still be reckoned with.
+        self.request_timeout = limit.min(Duration::from_secs(365 * 24 * 60 * 60));
         self
     }
 

@@ -14,7 +14,7 @@
 //! A body that declares too great a length is refused before a byte of it is read, so a client that sent
 //! `Expect: 100-continue` never sends it (LIM-02). One that declares none is counted while it is read. A compressed
 //! body is 415 once somebody reads it (LIM-09), and so not before the gate has passed (ERR-23). Both
-//! `Content-Length` and `Transfer-Encoding`, or lengths that differ, are 400 (LIM-10).
+//! `Content-Length` and `Transfer-Encoding`, or two lengths, are 400 (LIM-10).
 //!
 //! A client is told that it is slow (408) only if the server was waiting for it when the time was over; else the server was.
 //!

@@ -115,7 +115,9 @@ async fn the_body_of_a_route_may_be_longer_than_all_others() {
 // LIM-10
 #[tokio::test]
 async fn a_length_that_is_doubtful_is_refused() {
-    for lengths in [&["5", "6"][..], &["x"], &["-1"], &["+5"], &[""], &["5, 5"], &["99999999999999999999"]] {
+    for lengths in
+        [&["5", "6"][..], &["5", "5"], &["x"], &["-1"], &["+5"], &[""], &["5, 5"], &["99999999999999999999"]]
+    {
         let mut request = post();
         for length in lengths {
             request = request.header(header::CONTENT_LENGTH, *length);
@@ -124,8 +126,6 @@ async fn a_length_that_is_doubtful_is_refused() {
     }
     let both = post().header(header::CONTENT_LENGTH, "5").header(header::TRANSFER_ENCODING, "chunked");
     assert_eq!(ask(both.body(Body::empty()).unwrap()).await.status(), 400);
-    let twice = post().header(header::CONTENT_LENGTH, "5").header(header::CONTENT_LENGTH, "5");
-    assert_eq!(ask(twice.body(Body::from("abcde")).unwrap()).await.status(), 200);
 }
 
 // LIM-09

@@ -65,7 +65,8 @@ impl<B: Body<Data = Bytes>> Body for AskedBody<B> {
 }
 
 pin_project! {
-    /// The body of an answer, with whose end the request is in flight no longer.
+    /// The body of an answer, with whose end the request is in flight no longer. While the client takes what it was handed, nobody
+    /// works for it: a client that reads slowly takes no place from others.
     #[derive(Debug)]
     pub struct AnswerBody<B> {
         #[pin]
@@ -95,7 +96,17 @@ impl<B: Body<Data = Bytes>> Body for AnswerBody<B> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        self.project().inner.poll_frame(cx)
+        let this = self.project();
+        if let Some(place) = this.place {
+            place.resume();
+        }
+        let polled = this.inner.poll_frame(cx);
+        if let Some(place) = this.place
+            && polled.is_ready()
+        {
+            place.pause();
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

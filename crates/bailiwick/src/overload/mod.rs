@@ -6,8 +6,8 @@
 //! | waiting for a turn of a thread | a task that is asked to take a turn ten times a second | half a second, for half a second | the same, for a share of the requests |
 //!
 //! **In flight** is what waits for a slow database, a scanner, another server. A request counts from its head to the end of
-//! its answer, but not while it waits for its own client to send more of the body: that is no work, and else a few
-//! clients that send slowly could take all places. The default of 1,024 is a second's work for a database that answers a
+//! its answer, but not while it waits for its own client, to send more of the body or to take more of the answer: that is no
+//! work, and else a few slow clients could take all places. The default of 1,024 is a second's work for a database that answers a
 //! request in a millisecond: whoever came later would wait for longer than people do.
 //!
 //! **The queue** is what a processor that is too slow is seen by. Requests that are ready to go on wait in the queues of the

@@ -71,10 +71,12 @@ fn client(
     (address, read)
 }
 
-/// The members of a list that several fields hold together (PRX-03), the last first.
+/// The members of a list that several fields hold together (PRX-03), the last first. One that cannot be read is an empty text:
+/// it hides what stands left of it, and not what a proxy put to its right.
 fn from_the_right<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> + use<'h> {
-    let fields: Vec<_> = headers.get_all(name).iter().collect();
-    fields.into_iter().rev().flat_map(|field| field.to_str().unwrap_or_default().rsplit(',')).map(str::trim)
+    let fields: Vec<_> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    let members = fields.into_iter().rev().flat_map(|field| field.rsplit(|byte| *byte == b','));
+    members.map(|member| std::str::from_utf8(member).unwrap_or_default().trim())
 }
 
 /// The member that tells of the client: that at the place of its address or, where the nearest proxy alone tells, the only

@@ -100,7 +100,14 @@ async fn the_client_is_the_right_most_address_that_is_no_trusted_proxys() {
     ] {
         assert_eq!(by_x(peer, fields).await, client, "{peer} {fields:?}");
     }
-    assert_eq!(address(ForwardedBy::XForwarded, PROXY, &[(FIELDS[0], b"198.51.100.7, \xff")]).await, PROXY);
+    for (sent, client) in [
+        (&b"198.51.100.7, \xff"[..], PROXY),
+        // What a client makes up does not hide what a proxy added.
+        (b"\xff, 198.51.100.7", "198.51.100.7"),
+        (b"\xff\xfe\xc3\x28,198.51.100.7, 10.2.3.4", "198.51.100.7"),
+    ] {
+        assert_eq!(address(ForwardedBy::XForwarded, PROXY, &[(FIELDS[0], sent)]).await, client, "{sent:?}");
+    }
 }
 
 // PRX-03; RFC 7239 §4 to §7

@@ -106,8 +106,18 @@ pub(super) fn check(kind: Kind, content: &[u8]) -> Result<(), Rejection> {
 fn check_pdf(content: &[u8]) -> Result<(), Rejection> {
     let end = memchr::memmem::rfind(content, b"%%EOF").ok_or(Rejection::Damaged)?;
     let after = &content[end + b"%%EOF".len()..];
-    if after.iter().all(u8::is_ascii_whitespace) { Ok(()) } else { Err(Rejection::TrailingData) }
+    // No further from the end of a file: 22 bytes, and a comment of 65,535.
+    let has_archive =
+        memchr::memmem::find(&content[content.len().saturating_sub(65_557)..], ZIP_END).is_some();
+    if after.iter().all(u8::is_ascii_whitespace) && !has_archive {
+        Ok(())
+    } else {
+        Err(Rejection::TrailingData)
+    }
 }
+
+/// Where the directory of a ZIP archive ends. Its comment may go on to the end of the document, past another end marker.
+const ZIP_END: &[u8] = b"PK\x05\x06";
 
 /// Text is UTF-8 without NUL, and no markup that a program which guesses would take for a page or an image.
 fn check_text(content: &[u8]) -> Result<(), Rejection> {
@@ -205,6 +215,7 @@ mod tests {
             (Kind::Pdf, b"x%PDF-1.7\n%%EOF", Rejection::Content),
             (Kind::Pdf, b"%PDF-1.7\n", Rejection::Damaged),
             (Kind::Pdf, b"%PDF-1.7\n%%EOF\nPK\x03\x04", Rejection::TrailingData),
+            (Kind::Pdf, b"%PDF-1.7\n%%EOF\nPK\x03\x04..PK\x05\x06..\n%%EOF\n", Rejection::TrailingData),
         ] {
             assert_eq!(check(kind, content), Err(why), "{}", String::from_utf8_lossy(content));
         }

@@ -19,8 +19,9 @@ const MAX_SIDE: u32 = 65_535;
 const JPEG_QUALITY: u8 = 90;
 /// How fast the colours of a GIF are chosen that has more than 256 of them: 1 is best, 30 is fastest.
 const GIF_SPEED: i32 = 10;
-/// What a pixel takes at most while it is decoded: 16 bits for each of four channels, twice.
-const BYTES_A_PIXEL: u64 = 16;
+/// What a pixel takes at most once it is decoded: 8 bits for each of four channels. An image with 16 bits a channel may have half
+/// as many pixels.
+const BYTES_A_PIXEL: u64 = 4;
 
 /// An image as it is kept.
 pub(super) struct Encoded {
@@ -31,22 +32,26 @@ pub(super) struct Encoded {
 
 /// Decodes an image of at most `max_pixels`, and encodes it anew.
 pub(super) fn reencoded(format: ImageFormat, sent: &[u8], max_pixels: u64) -> Result<Encoded, Rejection> {
-    let Outline { end, animated } = Outline::of(format, sent).ok_or(Rejection::Damaged)?;
+    let Outline { end, animated, frames } = Outline::of(format, sent).ok_or(Rejection::Damaged)?;
     if end != sent.len() {
         return Err(Rejection::TrailingData);
     }
     if animated {
         return Err(Rejection::Animated);
     }
-    if format == ImageFormat::Gif { animation(sent, max_pixels) } else { still(format, sent, max_pixels) }
+    if format == ImageFormat::Gif {
+        animation(sent, frames, max_pixels)
+    } else {
+        still(format, sent, max_pixels)
+    }
 }
 
 fn limits(max_pixels: u64) -> Limits {
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
-    // A little more for what a decoder needs besides the pixels.
-    limits.max_alloc = Some(max_pixels.saturating_mul(BYTES_A_PIXEL).saturating_add(16 << 20));
+    // Twice, since some decoders have the pixels in two forms, and a little more for what they need besides.
+    limits.max_alloc = Some(max_pixels.saturating_mul(2 * BYTES_A_PIXEL).saturating_add(16 << 20));
     limits
 }
 
@@ -56,7 +61,9 @@ fn checked(decoder: &impl ImageDecoder, max_pixels: u64) -> Result<(u32, u32), R
     if width == 0 || height == 0 {
         return Err(Rejection::Damaged);
     }
-    let fits = width.max(height) <= MAX_SIDE && u64::from(width) * u64::from(height) <= max_pixels;
+    let pixels = u64::from(width) * u64::from(height);
+    let bytes = max_pixels.saturating_mul(BYTES_A_PIXEL);
+    let fits = width.max(height) <= MAX_SIDE && pixels <= max_pixels && decoder.total_bytes() <= bytes;
     if fits { Ok((width, height)) } else { Err(Rejection::Pixels) }
 }
 
@@ -87,10 +94,14 @@ fn still(format: ImageFormat, sent: &[u8], max_pixels: u64) -> Result<Encoded, R
 }
 
 /// Frame by frame, so that the memory is that of one.
-fn animation(sent: &[u8], max_pixels: u64) -> Result<Encoded, Rejection> {
+fn animation(sent: &[u8], frames: u64, max_pixels: u64) -> Result<Encoded, Rejection> {
     let mut decoder = GifDecoder::new(Cursor::new(sent)).map_err(rejection)?;
     decoder.set_limits(limits(max_pixels)).map_err(rejection)?;
     let (width, height) = checked(&decoder, max_pixels)?;
+    // A few bytes can hold thousands of them, each as large as the whole.
+    if (u64::from(width) * u64::from(height)).saturating_mul(frames) > max_pixels {
+        return Err(Rejection::Pixels);
+    }
     let (Ok(short_width), Ok(short_height)) = (u16::try_from(width), u16::try_from(height)) else {
         return Err(Rejection::Pixels);
     };
@@ -101,11 +112,10 @@ fn animation(sent: &[u8], max_pixels: u64) -> Result<Encoded, Rejection> {
     let mut bytes = Vec::new();
     let mut encoder =
         gif::Encoder::new(&mut bytes, short_width, short_height, &[]).map_err(|_| Rejection::Damaged)?;
-    let mut room = max_pixels;
+    let mut kept = 0;
     for (number, frame) in decoder.into_frames().enumerate() {
         let frame = frame.map_err(rejection)?;
-        // What a frame takes is known from the first; a few bytes can hold thousands.
-        room = room.checked_sub(u64::from(width) * u64::from(height)).ok_or(Rejection::Pixels)?;
+        kept += 1;
         if number == 1 {
             encoder.set_repeat(repeat).map_err(|_| Rejection::Damaged)?;
         }
@@ -119,7 +129,7 @@ fn animation(sent: &[u8], max_pixels: u64) -> Result<Encoded, Rejection> {
         encoder.write_frame(&frame).map_err(|_| Rejection::Damaged)?;
     }
     drop(encoder);
-    if room == max_pixels {
+    if kept == 0 || kept > frames {
         return Err(Rejection::Damaged);
     }
     Ok(Encoded { bytes, width, height })
@@ -140,6 +150,8 @@ struct Outline {
     end: usize,
     /// Whether it is an animation in a format of which only stills are encoded.
     animated: bool,
+    /// How many frames it has, in a format of which all are encoded; else one.
+    frames: u64,
 }
 
 impl Outline {
@@ -147,8 +159,8 @@ impl Outline {
     fn of(format: ImageFormat, bytes: &[u8]) -> Option<Self> {
         match format {
             ImageFormat::Png => png_outline(bytes),
-            ImageFormat::Jpeg => jpeg_end(bytes).map(|end| Self { end, animated: false }),
-            ImageFormat::Gif => gif_end(bytes).map(|end| Self { end, animated: false }),
+            ImageFormat::Jpeg => jpeg_end(bytes).map(|end| Self { end, animated: false, frames: 1 }),
+            ImageFormat::Gif => gif_outline(bytes),
             ImageFormat::WebP => webp_outline(bytes),
             _ => None,
         }
@@ -167,7 +179,7 @@ fn png_outline(bytes: &[u8]) -> Option<Outline> {
         at = at.checked_add(12)?.checked_add(usize::try_from(length).ok()?)?;
         animated |= kind == b"acTL";
         if kind == b"IEND" {
-            return (at <= bytes.len()).then_some(Outline { end: at, animated });
+            return (at <= bytes.len()).then_some(Outline { end: at, animated, frames: 1 });
         }
     }
 }
@@ -217,15 +229,19 @@ fn end_of_scan(bytes: &[u8], mut at: usize) -> Option<usize> {
 }
 
 /// GIF89a: blocks up to the trailer.
-fn gif_end(bytes: &[u8]) -> Option<usize> {
+fn gif_outline(bytes: &[u8]) -> Option<Outline> {
     let colours = |flags: u8| if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) };
     let mut at = 13 + colours(*bytes.get(10)?);
+    let mut frames = 0;
     loop {
         match *bytes.get(at)? {
-            0x3b => return Some(at + 1),
+            0x3b => return Some(Outline { end: at + 1, animated: false, frames }),
             0x21 => at = end_of_blocks(bytes, at + 2)?,
             // The descriptor, the colours of the frame, and the size of its codes.
-            0x2c => at = end_of_blocks(bytes, at + 10 + colours(*bytes.get(at + 9)?) + 1)?,
+            0x2c => {
+                frames += 1;
+                at = end_of_blocks(bytes, at + 10 + colours(*bytes.get(at + 9)?) + 1)?;
+            }
             _ => return None,
         }
     }
@@ -255,7 +271,7 @@ fn webp_outline(bytes: &[u8]) -> Option<Outline> {
         animated |= bytes.get(at..at + 4)? == b"ANIM";
         at = length(at + 4)?.checked_add(at + 8)?;
     }
-    (at == end).then_some(Outline { end, animated })
+    (at == end).then_some(Outline { end, animated, frames: 1 })
 }
 
 #[cfg(test)]
@@ -295,6 +311,30 @@ mod tests {
             // LIM-13
             assert_eq!(reencoded(format, &sent, 62).err(), Some(Rejection::Pixels), "{format:?}");
         }
+    }
+
+    // LIM-13: what a decoder would have to hold is known from outside.
+    #[test]
+    fn an_image_of_more_bytes_than_its_pixels_may_have_is_refused() {
+        let mut deep = Cursor::new(Vec::new());
+        DynamicImage::new_rgba16(9, 7).write_to(&mut deep, ImageFormat::Png).unwrap();
+        let deep = deep.into_inner();
+        assert_eq!(reencoded(ImageFormat::Png, &deep, 125).err(), Some(Rejection::Pixels));
+        assert!(reencoded(ImageFormat::Png, &deep, 126).is_ok());
+    }
+
+    // LIM-13
+    #[test]
+    fn frames_are_counted_before_any_is_decoded() {
+        let one = picture(ImageFormat::Gif);
+        let outline = gif_outline(&one).unwrap();
+        assert_eq!((outline.end, outline.frames), (one.len(), 1));
+        // The second has no pixels that could be decoded: they are not looked at.
+        let frame = [&[0x2c, 0, 0, 0, 0, 1, 0, 1, 0, 0, 2][..], &[1, 0xff, 0]].concat();
+        let two = [&one[..one.len() - 1], &frame, &[0x3b]].concat();
+        assert_eq!(gif_outline(&two).unwrap().frames, 2);
+        assert_eq!(reencoded(ImageFormat::Gif, &two, 125).err(), Some(Rejection::Pixels));
+        assert_eq!(reencoded(ImageFormat::Gif, &two, 126).err(), Some(Rejection::Damaged));
     }
 
     #[test]

@@ -308,6 +308,8 @@ async fn framing_that_can_be_read_in_two_ways_ends_the_connection() {
         "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
         "transfer-encoding: chunked\r\nX: y\r\ncontent-length: 0\r\n",
         "Content-Length: 5\r\nContent-Length: 6\r\n",
+        "Content-Length: 5\r\nContent-Length: 5\r\n",
+        "Content-Length: 000000000000000000005\r\n",
         "Content-Length: 5, 5\r\n",
         "Content-Length: -5\r\n",
         "Content-Length: +5\r\n",
@@ -348,6 +350,22 @@ async fn framing_that_can_be_read_in_two_ways_ends_the_connection() {
     ] {
         assert_final_problem(&server.exchange(request).await, 400, "malformed-request");
     }
+    // In the middle of a body, which ends there.
+    let head = "POST /echo HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for body in [
+        "5\r\nabcde\r\n0\r\nX: a\n\n",
+        "5\r\nabcde\r\n0\r\n\n",
+        "5\nabcde\r\n0\r\n\r\n",
+        "000000000000000000005\r\nabcde\r\n0\r\n\r\n",
+    ] {
+        for before in ["", GET] {
+            let answer = server
+                .exchange(format!("{before}{head}{body}GET /smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n"))
+                .await;
+            let last = answer.split_inclusive("\r\n\r\nok").last().unwrap();
+            assert_problem(last, 400, "malformed-request");
+        }
+    }
     assert!(server.lines().iter().all(|line| line["path"] != "/smuggled"));
 }
 
@@ -355,7 +373,6 @@ async fn framing_that_can_be_read_in_two_ways_ends_the_connection() {
 async fn framing_that_is_merely_unusual_is_read() {
     let server = Server::start().await;
     for (headers, body) in [
-        ("Content-Length: 5\r\nContent-Length: 5\r\n", "abcde"),
         ("content-length:5\r\n", "a\nb\nc"),
         ("Transfer-Encoding: chunked\r\n", "2;x=y\r\nab\r\n03\r\n\ncd\r\n0\r\nTrailer: x\r\n\r\n"),
         ("TRANSFER-ENCODING: Chunked\r\n", "5\r\nabcde\r\n0\r\n\r\n"),

@@ -1,7 +1,7 @@
 //! Follows where requests begin and end in the bytes of a connection, to catch what hyper lets pass (LIM-10).
 //!
-//! hyper parses; this only watches. If the two ever disagreed, a request would be refused that could have been
-//! accepted, or hyper's own reading would stand, which ends the connection after such a request.
+//! hyper parses; this only watches. Where the two could disagree, such as on a number with more digits than it needs, the request
+//! is refused, and the connection ends: nothing that a client sends makes this lose its place and look away.
 
 /// What was seen so far.
 #[derive(Debug)]
@@ -44,6 +44,15 @@ struct Carried {
     any: bool,
 }
 
+/// What two readers could understand differently.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// The head of the request with this number, which must be refused.
+    Head(u32),
+    /// The body of a request that is being answered, in a line that begins after so many of the bytes: it must not be read on.
+    Body(usize),
+}
+
 impl Framing {
     pub(super) fn new() -> Self {
         Self { state: State::Head(Head::default()), request: 0, carried: Carried::EMPTY }
@@ -54,8 +63,9 @@ impl Framing {
         matches!(&self.state, State::Head(Head { begun: false, .. })) && !self.carried.any
     }
 
-    /// Takes the next bytes; gives the number of a request that must be refused.
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Option<u32> {
+    /// Takes the next bytes; says what in them is not to be trusted.
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Option<Finding> {
+        let all = bytes.len();
         while !bytes.is_empty() {
             match &mut self.state {
                 State::Lost => return None,
@@ -75,9 +85,10 @@ impl Framing {
                         self.carried.extend(bytes);
                         return None;
                     };
+                    let (begun, request) = (all - bytes.len(), self.request);
+                    let in_head = matches!(self.state, State::Head(_));
                     let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
                     bytes = rest;
-                    let request = self.request;
                     let trusted = if self.carried.any {
                         self.carried.extend(line);
                         let carried = std::mem::replace(&mut self.carried, Carried::EMPTY);
@@ -90,7 +101,7 @@ impl Framing {
                     };
                     if trusted.is_err() {
                         self.state = State::Lost;
-                        return Some(request);
+                        return Some(if in_head { Finding::Head(request) } else { Finding::Body(begun) });
                     }
                 }
             }
@@ -119,10 +130,9 @@ impl Framing {
                 }
             }
             State::ChunkSize => {
-                self.state = match chunk_size(line) {
-                    Some(0) => State::Trailers,
-                    Some(size) => State::Chunk(size.saturating_add(2)),
-                    None => State::Lost,
+                self.state = match chunk_size(line).ok_or(Untrusted)? {
+                    0 => State::Trailers,
+                    size => State::Chunk(size.saturating_add(2)),
                 };
             }
             State::Trailers if line.is_empty() => self.state = State::Head(Head::default()),
@@ -141,8 +151,13 @@ impl Head {
         match line.first() {
             Some(b'c' | b'C') => {
                 if let Some(value) = value_of(line, b"content-length") {
-                    // What is no number, or differs from the first one, hyper refuses.
-                    self.length = number(value, 10).or(self.length).or(Some(0));
+                    // Once, though twice the same says no more: of what is between two readers, each may take its own.
+                    if self.length.is_some() {
+                        return Err(Untrusted);
+                    }
+                    // What is cut off, or longer than a number need be, hyper may read otherwise.
+                    let whole = line.len() < Carried::KEPT;
+                    self.length = Some(number(value, 10).filter(|_| whole).ok_or(Untrusted)?);
                 }
             }
             Some(b't' | b'T') => {
@@ -169,7 +184,12 @@ fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 }
 
 fn chunk_size(line: &[u8]) -> Option<u64> {
-    let size = line.split(|&byte| byte == b';').next().unwrap_or(line);
+    let mut parts = line.split(|&byte| byte == b';');
+    let size = parts.next().unwrap_or(line);
+    // It may be cut off.
+    if parts.next().is_none() && line.len() >= Carried::KEPT {
+        return None;
+    }
     number(size.trim_ascii(), 16)
 }
 
@@ -209,15 +229,60 @@ mod tests {
     use super::*;
 
     /// Feeds `bytes` in pieces of every size, and expects the same finding each time.
-    fn refused(bytes: &str) -> Option<u32> {
+    fn found(bytes: &str) -> Option<Finding> {
         let bytes = bytes.as_bytes();
         let whole = Framing::new().feed(bytes);
         for size in 1..bytes.len() {
             let mut framing = Framing::new();
-            let found = bytes.chunks(size).find_map(|piece| framing.feed(piece));
-            assert_eq!(found, whole, "in pieces of {size}");
+            let mut pieces = bytes.chunks(size).map(|piece| framing.feed(piece));
+            match (pieces.find_map(|found| found), whole) {
+                // Where it stands in the bytes depends on the pieces.
+                (Some(Finding::Body(_)), Some(Finding::Body(_))) => {}
+                (found, whole) => assert_eq!(found, whole, "in pieces of {size}"),
+            }
         }
         whole
+    }
+
+    fn refused(bytes: &str) -> Option<u32> {
+        match found(bytes) {
+            None => None,
+            Some(Finding::Head(request)) => Some(request),
+            Some(Finding::Body(at)) => panic!("in a body, at {at}"),
+        }
+    }
+
+    // LIM-10: hyper reads any number of zeros.
+    #[test]
+    fn numbers_that_another_reader_may_read_otherwise_are_refused() {
+        let zeros = "0".repeat(20);
+        let padded = " ".repeat(Carried::KEPT);
+        for length in
+            [format!("{zeros}5"), format!("{padded}5"), "x".to_owned(), "-5".to_owned(), String::new()]
+        {
+            let post = format!("POST / HTTP/1.1\r\nContent-Length: {length}\r\n\r\nabcde");
+            assert_eq!(refused(&post), Some(0), "{length:?}");
+        }
+        let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        for size in [format!("{zeros}1"), format!("{padded}1"), "x".to_owned(), String::new()] {
+            let finding = found(&format!("{head}{size}\r\na\r\n0\r\n\r\n"));
+            assert_eq!(finding, Some(Finding::Body(head.len())), "{size:?}");
+        }
+        let extended = format!("{head}1;{}\r\na\r\n0\r\n\r\n", "x".repeat(100));
+        assert_eq!(found(&extended), None);
+    }
+
+    // LIM-10
+    #[test]
+    fn a_bare_line_feed_within_a_chunked_body_ends_it_where_it_stands() {
+        let head = "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let next = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        for (good, bad) in
+            [("0\r\n", "\n"), ("0\r\nX: a\r\n", "\n"), ("0\r\n", "X: a\n\n"), ("2\r\n{}\r\n", "0\n\r\n")]
+        {
+            let finding = found(&[next, head, good, bad, next].concat());
+            assert_eq!(finding, Some(Finding::Body(next.len() + head.len() + good.len())), "{bad:?}");
+        }
     }
 
     #[test]

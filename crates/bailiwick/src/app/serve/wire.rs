@@ -11,7 +11,11 @@ use std::{
 use hyper::rt::ReadBufCursor;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{exchange::Exchange, framing::Framing, stall::Stall};
+use super::{
+    exchange::Exchange,
+    framing::{Finding, Framing},
+    stall::Stall,
+};
 
 /// A socket that watches what passes.
 ///
@@ -83,10 +87,19 @@ impl<I: AsyncRead + Unpin> hyper::rt::Read for Wire<I> {
                 this.ended = true;
                 return this.end(cx);
             }
-            if let Some(request) = this.framing.feed(bytes) {
-                this.exchange.distrust(request);
-            }
-            cursor.put_slice(bytes);
+            let trusted = match this.framing.feed(bytes) {
+                Some(Finding::Body(at)) => {
+                    // To hyper the client is gone in the middle of its body, which is a problem, and the last of this connection.
+                    this.ended = true;
+                    &bytes[..at]
+                }
+                Some(Finding::Head(request)) => {
+                    this.exchange.distrust(request);
+                    bytes
+                }
+                None => bytes,
+            };
+            cursor.put_slice(trusted);
             Poll::Ready(Ok(()))
         })
     }
