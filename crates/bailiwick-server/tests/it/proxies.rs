@@ -93,10 +93,12 @@ fn forwarded_is_read_where_the_operator_says_so_and_nothing_else_then() {
     let own = [
         "X-Forwarded-For: 1.1.1.1",
         "X-Forwarded-For: 1.1.1.2",
-        "Forwarded: for=\"",
+        "Forwarded: for=_hidden",
         "Forwarded: for=unknown",
     ];
     assert_eq!(own.map(of), [401, 401, 401, 429]);
+    // What cannot be read says nothing of anybody.
+    assert_eq!(of("Forwarded: for=\""), 400);
 }
 
 // TLS-01, PRX-05, HDR-02

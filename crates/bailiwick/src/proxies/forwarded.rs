@@ -21,6 +21,8 @@ pub(super) struct Said {
     pub(super) is_https: bool,
     /// The host that the client named, if they tell.
     pub(super) host: Option<HeaderValue>,
+    /// Whether all of it keeps to its grammar. What a client made up could else hide what a proxy added.
+    pub(super) is_readable: bool,
 }
 
 /// What `X-Forwarded-For`, `-Proto` and `-Host` say of a request from `peer`, which is trusted.
@@ -28,7 +30,8 @@ pub(super) fn x_forwarded(headers: &HeaderMap, peer: IpAddr, trusted: &TrustedPr
     let (address, hops) = client(from_the_right(headers, &FOR).map(address_of), peer, trusted);
     let is_https = at(headers, &PROTO, hops).is_some_and(|proto| proto.eq_ignore_ascii_case("https"));
     let host = at(headers, &HOST, hops).and_then(|host| HeaderValue::from_str(host).ok());
-    Said { address, is_https, host }
+    // Each member stands for itself.
+    Said { address, is_https, host, is_readable: true }
 }
 
 /// What `Forwarded` says of a request from `peer`, which is trusted (RFC 7239).
@@ -41,6 +44,7 @@ pub(super) fn forwarded(headers: &HeaderMap, peer: IpAddr, trusted: &TrustedProx
             None => elements.push(None),
         }
     }
+    let is_readable = elements.iter().all(Option::is_some);
     elements.reverse();
     let nodes = elements.iter().map(|element| element.as_ref()?.node.as_deref().and_then(address_of));
     let (address, hops) = client(nodes, peer, trusted);
@@ -50,6 +54,7 @@ pub(super) fn forwarded(headers: &HeaderMap, peer: IpAddr, trusted: &TrustedProx
         address,
         is_https: proto.is_some_and(|proto| proto.eq_ignore_ascii_case("https")),
         host: host.and_then(|host| HeaderValue::from_str(&host).ok()),
+        is_readable,
     }
 }
 

@@ -53,7 +53,12 @@ impl ProxiesLayer {
                     ForwardedBy::XForwarded => forwarded::x_forwarded(headers, peer, &self.trusted),
                     ForwardedBy::Forwarded => forwarded::forwarded(headers, peer, &self.trusted),
                 };
+                let is_readable = said.is_readable;
                 said.put_into(request);
+                if !is_readable && request.extensions().get::<Refusal>().is_none() {
+                    let problem = Problem::malformed_request("the Forwarded field breaks its grammar");
+                    request.extensions_mut().insert(Refusal(problem));
+                }
             }
             _ if self.trusted.is_empty() && self.https.is_some() => {
                 request.extensions_mut().insert(Scheme::Https);

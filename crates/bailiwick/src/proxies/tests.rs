@@ -110,6 +110,22 @@ async fn the_client_is_the_right_most_address_that_is_no_trusted_proxys() {
     }
 }
 
+// A client that breaks the grammar of what a proxy goes on with has no quota but its own, since it is answered nothing else.
+#[tokio::test]
+async fn forwarded_that_cannot_be_read_is_refused_where_it_is_read() {
+    for (by, peer, field, is_refused) in [
+        (ForwardedBy::Forwarded, "10.0.0.1", &b"for=6.6.6.6;x=\", for=198.51.100.7"[..], true),
+        (ForwardedBy::Forwarded, "10.0.0.1", b"\xff, for=198.51.100.7", true),
+        (ForwardedBy::Forwarded, "10.0.0.1", b"for=198.51.100.7", false),
+        (ForwardedBy::Forwarded, "10.0.0.1", b"for=unknown", false),
+        (ForwardedBy::Forwarded, "198.51.100.7", b"\xff", false),
+        (ForwardedBy::XForwarded, "10.0.0.1", b"\xff", false),
+    ] {
+        let seen = seen(layer().by(by), peer, "/", &[(FIELDS[3], field)]).await;
+        assert_eq!(seen.is_refused, is_refused, "{by:?} {peer} {field:?}");
+    }
+}
+
 // PRX-03; RFC 7239 §4 to §7
 #[tokio::test]
 async fn forwarded_is_read_by_its_grammar_and_from_the_right() {

@@ -52,7 +52,11 @@ pub use self::{
     scanner::{InvalidScanner, Scanner},
     store::{Collected, FileError, FileId, FileStore, StoredFile},
 };
-use self::{multipart::Part, spool::Spool, workshop::Workshop};
+use self::{
+    multipart::Part,
+    spool::Spool,
+    workshop::{Place, Workshop},
+};
 use crate::problem::Problem;
 
 /// How large what is uploaded may be.
@@ -97,6 +101,9 @@ pub struct Received {
     pub sha256: String,
     /// The width and the height of an image, as it is shown.
     pub dimensions: Option<(u32, u32)>,
+    // Of so many at once there is room in memory, and no more: keep this value until the file is stored.
+    #[expect(dead_code, reason = "to be dropped")]
+    place: Place,
 }
 
 impl Received {
@@ -154,11 +161,12 @@ impl Uploads {
             let sha256 = HEXLOWER.encode(&Sha256::digest(&bytes));
             Ok::<_, UploadError>((sent, bytes, sha256, dimensions))
         });
-        let (sent, bytes, sha256, dimensions) = judged.await??;
+        let (judged, place) = judged.await?;
+        let (sent, bytes, sha256, dimensions) = judged?;
         if let Some(scanner) = &self.scanner {
             scanner.scan(&sent).await?;
         }
-        Ok(Received { name: part.name, kind, bytes, sha256, dimensions })
+        Ok(Received { name: part.name, kind, bytes, sha256, dimensions, place })
     }
 }
 
