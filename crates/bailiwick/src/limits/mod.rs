@@ -18,7 +18,8 @@
 //!
 //! A client is told that it is slow (408) only if the server was waiting for it when the time was over; else the server was.
 //!
-//! Memory is taken when a handler begins to read, so what is refused before has none, and is given back with the answer. No
+//! Memory is taken while a handler reads, so what is refused before has none, nor has what is only declared; it is given back
+//! when both the answer is there and the body is dropped. No
 //! body waits for memory: it is there or the request is refused, so none can wait for another without end, and how long one
 //! may keep it the rate and the timeout bound.
 //!
