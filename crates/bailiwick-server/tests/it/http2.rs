@@ -1,19 +1,25 @@
 //! The whole server over HTTP/2: what a browser does there, and a crowd of requests on few connections.
 #![cfg(unix)]
-use std::{collections::HashMap, process::Command, sync::Arc};
+use std::{
+    collections::HashMap,
+    io::{Read, Write},
+    process::Command,
+    sync::Arc,
+};
 
 use http::Request;
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, pem::PemObject},
+    version::TLS13,
 };
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::{
     site::{Connection, PASSWORD, Server, Site},
-    tls::{certificate, site},
+    tls::{certificate, connect_by, site},
 };
 
 const TASKS: &str = "/api/v1/orgs/acme/tasks/";
@@ -123,6 +129,10 @@ async fn crumbs_are_one_cookie(server: &Server, trusted: &str, session: &str) {
 type Send = h2::client::SendRequest<bytes::Bytes>;
 
 async fn connect(server: &Server, trusted: &str) -> Send {
+    connect_as(server, trusted, &h2::client::Builder::new()).await
+}
+
+async fn connect_as(server: &Server, trusted: &str, client: &h2::client::Builder) -> Send {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(trusted.as_bytes()).unwrap()).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -134,7 +144,7 @@ async fn connect(server: &Server, trusted: &str) -> Send {
     let socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
     let tls = tokio_rustls::TlsConnector::from(Arc::new(config));
     let stream = tls.connect("localhost".try_into().unwrap(), socket).await.unwrap();
-    let (send, connection) = h2::client::handshake(stream).await.unwrap();
+    let (send, connection) = client.handshake(stream).await.unwrap();
     tokio::spawn(connection);
     send
 }
@@ -200,4 +210,62 @@ fn three_hundred_tasks_on_three_connections_are_created_once_each() {
     });
     let output = server.stop();
     assert_eq!(output.out.matches("\"status\":201").count(), CONNECTIONS * STREAMS);
+}
+
+// LOG-04, LOG-05: what costs a client nothing writes no log.
+#[test]
+fn frames_that_nobody_asked_for_leave_no_line_each_in_the_log() {
+    let pair = certificate();
+    let server = site(&pair).serve();
+    let mut stream = connect_by(&server, &pair.0, &[&TLS13], b"h2");
+    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    for _ in 0..500 {
+        // PING with ACK, which the server never sent.
+        sent.extend(b"\0\0\x08\x06\x01\0\0\0\0\0\0\0\0\0\0\0\0");
+    }
+    stream.write_all(&sent).unwrap();
+    // One of the client's own is answered behind them all.
+    stream.write_all(b"\0\0\x08\x06\0\0\0\0\0bailiwic").unwrap();
+    let mut seen: Vec<u8> = Vec::new();
+    let mut some = [0; 1024];
+    while !seen.windows(8).any(|bytes: &[u8]| bytes == b"bailiwic") {
+        let count = stream.read(&mut some).unwrap();
+        assert!(count > 0, "the connection ended");
+        seen.extend(&some[..count]);
+    }
+    let log = server.stop();
+    for text in [log.out, log.err] {
+        assert!(!text.contains("PING"), "{text}");
+        assert!(text.lines().count() < 50, "{} lines", text.lines().count());
+    }
+}
+
+// LIM-11: who does not read answers keeps nobody else from theirs.
+#[test]
+fn answers_that_nobody_reads_take_no_place_of_requests_in_flight() {
+    let pair = certificate();
+    let mut site = site(&pair);
+    site.set("BAILIWICK_LIMITS__MAX_IN_FLIGHT", "3");
+    let server = site.serve();
+    Runtime::new().unwrap().block_on(async {
+        let mut unread = h2::client::Builder::new();
+        unread.initial_window_size(0);
+        let mut unread = connect_as(&server, &pair.0, &unread).await;
+        let me = || {
+            let request = Request::get("https://localhost/api/v1/me/");
+            request.header("authorization", format!("Token {}", site.token)).body(()).unwrap()
+        };
+        let mut held = Vec::new();
+        for _ in 0..20 {
+            let mut ready = unread.clone().ready().await.unwrap();
+            let (response, _) = ready.send_request(me(), true).unwrap();
+            let response = response.await.unwrap();
+            assert_eq!(response.status(), 200);
+            held.push(response);
+        }
+        let mut other = connect(&server, &pair.0).await;
+        assert_eq!(ask(&mut other, me(), None).await.0, 200);
+        drop((held, &mut unread));
+    });
+    server.stop();
 }

@@ -41,10 +41,20 @@ fn put(site: &Site, certificate: &str, key: &str) {
     set_mode(&site.path("key.pem"), 0o600);
 }
 
-type Stream = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type Stream = StreamOwned<ClientConnection, TcpStream>;
 
 /// A connection of a client that trusts this certificate and no other, and speaks HTTP/1.1.
 fn connect(server: &Server, trusted: &str, versions: &[&'static SupportedProtocolVersion]) -> Stream {
+    connect_by(server, trusted, versions, b"http/1.1")
+}
+
+/// The same, for a client that speaks this protocol.
+pub(crate) fn connect_by(
+    server: &Server,
+    trusted: &str,
+    versions: &[&'static SupportedProtocolVersion],
+    protocol: &[u8],
+) -> Stream {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(trusted.as_bytes()).unwrap()).unwrap();
     let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -52,7 +62,7 @@ fn connect(server: &Server, trusted: &str, versions: &[&'static SupportedProtoco
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![protocol.to_vec()];
     let client = ClientConnection::new(Arc::new(config), "localhost".try_into().unwrap()).unwrap();
     let socket = TcpStream::connect(server.address).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
